@@ -1,0 +1,403 @@
+// Package store is the one place of the cloud that touches the disk: a single
+// Pebble database that holds everything the cloud keeps, so that one [Batch]
+// and one fsync cover all effects of a message.
+//
+// Durable path: [Store.CommitAsync] appends the batch to Pebble's write-ahead
+// log and applies it to the memtable at once (readers see it), and returns
+// without waiting for the disk. Pebble's log writer runs one fdatasync for all
+// batches that were appended while the previous one ran; a single goroutine
+// waits for the batches in the order in which they were committed and calls
+// each one's done function after its fdatasync returned. An acknowledgement
+// that is sent from done is therefore never sent before the data is on disk,
+// and acks come in commit order.
+//
+// Values read through Get are copies; values read through an iterator are
+// valid until its next move. What the keys and values mean belongs to the
+// owner of each key space (see [Space]).
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
+)
+
+// Space is the first byte of every key: it says who owns the key.
+type Space byte
+
+// The key spaces. A new owner takes a new letter; letters are never reused.
+const (
+	SpaceMeta     Space = 'a' // store: format version
+	SpaceRegistry Space = 'r' // registry: account, things, certificates, policies, rules, keys
+	SpaceRoute    Space = 'g' // rest: APIs, resources, stages, API keys, usage plans
+	SpaceTable    Space = 't' // table: catalogue
+	SpaceItem     Space = 'i' // table: items
+	SpaceSession  Space = 's' // broker: persistent sessions and their subscriptions
+	SpaceQueue    Space = 'q' // broker: queued and in-flight messages of persistent sessions
+	SpaceRetained Space = 'm' // broker: retained messages
+)
+
+// formatVersion is written once into a new store and checked at every open.
+const formatVersion = "mote-store-1"
+
+var formatKey = []byte{byte(SpaceMeta), 'v'}
+
+// Errors that callers act on.
+var (
+	// ErrFull refuses a write because the disk is below its reserve. Nothing of
+	// the batch was written; reads go on, and writes resume by themselves when
+	// space is back.
+	ErrFull = errors.New("data disk is full")
+	// ErrClosed refuses a write after Close.
+	ErrClosed = errors.New("store is closed")
+	// ErrInUse is returned by Open when another process has the store open.
+	ErrInUse = errors.New("data directory is in use by another process")
+)
+
+// Options configure a store. The zero value is ready to use.
+type Options struct {
+	Log      *slog.Logger // default: discard
+	MinFree  uint64       // bytes that must stay free on the disk; default 64 MiB
+	MemTable uint64       // bytes; default 16 MiB
+	Cache    int64        // bytes of block cache; default 8 MiB
+	// Fatal is called when Pebble cannot go on (an fsync failed, a file is
+	// damaged). It must not return. The default logs and ends the process with
+	// status 1: everything acknowledged is on disk, and the next start recovers.
+	Fatal func(error)
+}
+
+// Store is an open database. Its methods are safe for concurrent use.
+type Store struct {
+	db    *pebble.DB
+	cache *pebble.Cache
+	log   *slog.Logger
+
+	pending chan *Batch // committed, waiting for their fdatasync, in commit order
+	waiter  sync.WaitGroup
+
+	commitMu sync.RWMutex // held for reading around each commit, so that Close waits for them
+	closed   bool         // guarded by commitMu
+
+	// orderMu makes the order of pending the order of the log.
+	orderMu sync.Mutex
+
+	reserve *reserve
+}
+
+// Open opens the store in dir and creates it when it is not there. It returns
+// ErrInUse when another process has it open.
+func Open(dir string, o Options) (*Store, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MinFree == 0 {
+		o.MinFree = 64 << 20
+	}
+	if o.MemTable == 0 {
+		o.MemTable = 16 << 20
+	}
+	if o.Cache == 0 {
+		o.Cache = 8 << 20
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) {
+			o.Log.Error("the store cannot go on, stopping; everything acknowledged is on disk", "err", err)
+			os.Exit(1)
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &Store{log: o.Log, pending: make(chan *Batch, 4096), cache: pebble.NewCache(o.Cache)}
+	opts := &pebble.Options{
+		Cache:              s.cache,
+		MemTableSize:       o.MemTable,
+		MaxOpenFiles:       256,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             pebbleLog{o.Log, o.Fatal},
+	}
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		s.cache.Unref()
+		held := strings.Contains(err.Error(), "lock held by current process") // Pebble has no error value for it
+		if held || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return nil, fmt.Errorf("%s: %w: stop it first, or choose another directory with --data", filepath.Dir(dir), ErrInUse)
+		}
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	s.db = db
+	if err := s.checkFormat(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.reserve = newReserve(dir, o.MinFree, o.Log)
+	s.waiter.Go(s.waitForSyncs)
+	return s, nil
+}
+
+func (s *Store) checkFormat() error {
+	v, found, err := s.Get(formatKey)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return s.db.Set(formatKey, []byte(formatVersion), pebble.Sync)
+	case string(v) != formatVersion:
+		return fmt.Errorf("the store has format %q, this mote reads %q: use the mote that wrote it", v, formatVersion)
+	}
+	return nil
+}
+
+// Close waits for all commits, calls their done functions and closes the
+// database. Commits that come later get ErrClosed.
+func (s *Store) Close() error {
+	s.commitMu.Lock()
+	if s.closed {
+		s.commitMu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.commitMu.Unlock()
+	close(s.pending)
+	s.waiter.Wait()
+	s.reserve.stop()
+	err := s.db.Close()
+	s.cache.Unref()
+	return err
+}
+
+// Batch collects writes that become visible and durable together. It is used
+// by one goroutine at a time and belongs to the store once it is committed.
+type Batch struct {
+	b       *pebble.Batch
+	applied []func()
+	done    func(error)
+	err     error // of applying
+}
+
+// NewBatch returns an empty batch.
+func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch()} }
+
+// Set writes key; both slices are copied.
+func (b *Batch) Set(key, value []byte) { b.must(b.b.Set(key, value, nil)) }
+
+// Delete removes key; a missing key is no error.
+func (b *Batch) Delete(key []byte) { b.must(b.b.Delete(key, nil)) }
+
+// DeleteRange removes all keys from start up to but not including end.
+func (b *Batch) DeleteRange(start, end []byte) { b.must(b.b.DeleteRange(start, end, nil)) }
+
+// must records what only a misuse of the batch can cause, for the commit to return.
+func (b *Batch) must(err error) {
+	if err != nil && b.err == nil {
+		b.err = err
+	}
+}
+
+// Empty says whether the batch holds no writes.
+func (b *Batch) Empty() bool { return b.b.Empty() }
+
+// Count is the number of writes in the batch.
+func (b *Batch) Count() int { return int(b.b.Count()) }
+
+// OnApplied registers f to be called when the batch is visible to readers, or
+// was refused, before the disk is waited for. Locks that guard a
+// read-modify-write are released there.
+func (b *Batch) OnApplied(f func()) { b.applied = append(b.applied, f) }
+
+// Discard gives up a batch that will not be committed.
+func (b *Batch) Discard() { b.runApplied(); _ = b.b.Close() }
+
+func (b *Batch) runApplied() {
+	for _, f := range b.applied {
+		f()
+	}
+	b.applied = nil
+}
+
+// Commit applies the batch and waits until it is on disk.
+func (s *Store) Commit(b *Batch) error {
+	errc := make(chan error, 1)
+	s.CommitAsync(b, func(err error) { errc <- err })
+	return <-errc
+}
+
+// CommitAsync applies the batch and returns; done is called once, from another
+// goroutine, when the batch is on disk or has failed. Calls of done come in
+// commit order and must not block: everything behind them waits. When the
+// disk is full, done gets ErrFull and nothing was written.
+func (s *Store) CommitAsync(b *Batch, done func(error)) {
+	b.done = done
+	s.commitMu.RLock()
+	defer s.commitMu.RUnlock()
+	if s.closed {
+		b.Discard()
+		go done(ErrClosed) // the waiter is gone, so there is no order left to keep
+		return
+	}
+	s.orderMu.Lock()
+	if b.err == nil && !b.Empty() {
+		b.err = s.reserve.check(b.b.Len())
+	}
+	if b.err == nil && !b.Empty() {
+		b.err = s.db.ApplyNoSyncWait(b.b, pebble.Sync)
+	}
+	b.runApplied()
+	s.pending <- b
+	s.orderMu.Unlock()
+}
+
+// waitForSyncs is the goroutine that calls done for every commit, in order.
+func (s *Store) waitForSyncs() {
+	for b := range s.pending {
+		err := b.err
+		if err == nil && !b.Empty() {
+			err = b.b.SyncWait()
+		}
+		b.done(err)
+		_ = b.b.Close()
+	}
+}
+
+// Reader reads one consistent state, or the newest one.
+type Reader interface {
+	// Get returns a copy of the value of key, and whether there is one.
+	Get(key []byte) (value []byte, found bool, err error)
+	// Iterator walks the keys from lower up to but not including upper. The
+	// caller closes it.
+	Iterator(lower, upper []byte) (*pebble.Iterator, error)
+}
+
+// Get implements Reader on the newest state.
+func (s *Store) Get(key []byte) ([]byte, bool, error) { return get(s.db, key) }
+
+// Iterator implements Reader on the state at the time of the call.
+func (s *Store) Iterator(lower, upper []byte) (*pebble.Iterator, error) {
+	return s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+}
+
+// Snapshot returns a Reader of the state at this moment. The caller closes it.
+func (s *Store) Snapshot() *Snapshot { return &Snapshot{s.db.NewSnapshot()} }
+
+// Snapshot is one consistent state of the store.
+type Snapshot struct{ snap *pebble.Snapshot }
+
+// Get implements Reader.
+func (s *Snapshot) Get(key []byte) ([]byte, bool, error) { return get(s.snap, key) }
+
+// Iterator implements Reader.
+func (s *Snapshot) Iterator(lower, upper []byte) (*pebble.Iterator, error) {
+	return s.snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+}
+
+// Close releases the snapshot.
+func (s *Snapshot) Close() error { return s.snap.Close() }
+
+func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
+	v, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	out := append([]byte{}, v...)
+	return out, true, closer.Close()
+}
+
+// PrefixEnd returns the upper bound of the keys that begin with prefix, or nil
+// when there is none.
+func PrefixEnd(prefix []byte) []byte {
+	end := append([]byte{}, prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+// pebbleLog hands Pebble's messages to slog: its routine ones as debug lines.
+type pebbleLog struct {
+	log   *slog.Logger
+	fatal func(error)
+}
+
+func (l pebbleLog) Infof(format string, args ...any) {
+	l.log.Debug("pebble", "msg", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Error("pebble", "msg", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Fatalf(format string, args ...any) { l.fatal(fmt.Errorf(format, args...)) }
+
+// reserve refuses writes while the disk has less free space than it should,
+// since Pebble cannot go on once a write of its own fails.
+type reserve struct {
+	dir     string
+	minFree uint64
+	log     *slog.Logger
+	full    atomic.Bool
+	written atomic.Int64 // bytes since the last look
+	quit    chan struct{}
+	done    sync.WaitGroup
+}
+
+// lookEvery bounds how much can be written between two looks at the disk.
+const lookEvery = 4 << 20
+
+func newReserve(dir string, minFree uint64, log *slog.Logger) *reserve {
+	r := &reserve{dir: dir, minFree: minFree, log: log, quit: make(chan struct{})}
+	r.look()
+	r.done.Go(func() {
+		for tick := time.NewTicker(time.Second); ; {
+			select {
+			case <-tick.C:
+				r.look()
+			case <-r.quit:
+				tick.Stop()
+				return
+			}
+		}
+	})
+	return r
+}
+
+func (r *reserve) stop() { close(r.quit); r.done.Wait() }
+
+func (r *reserve) check(bytes int) error {
+	if r.written.Add(int64(bytes)) > lookEvery {
+		r.look()
+	}
+	if r.full.Load() {
+		return fmt.Errorf("%w: less than %d MiB free on the disk of %s: free some space, writes resume by themselves", ErrFull, r.minFree>>20, r.dir)
+	}
+	return nil
+}
+
+func (r *reserve) look() {
+	r.written.Store(0)
+	var st unix.Statfs_t
+	if err := unix.Statfs(r.dir, &st); err != nil {
+		r.log.Warn("cannot read the free space of the data disk", "dir", r.dir, "err", err)
+		return
+	}
+	full := st.Bavail*uint64(st.Bsize) < r.minFree
+	if was := r.full.Swap(full); was != full {
+		if full {
+			r.log.Error("data disk is full, refusing writes", "dir", r.dir, "reserve_mib", r.minFree>>20)
+		} else {
+			r.log.Info("data disk has space again, accepting writes", "dir", r.dir)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+)
+
+func open(t *testing.T, dir string, o Options) *Store {
+	t.Helper()
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestCommitIsVisibleAndSurvivesReopen(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	b := s.NewBatch()
+	b.Set([]byte("ia"), []byte("1"))
+	b.Set([]byte("ib"), []byte("2"))
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, Options{})
+	it, err := s.Iterator([]byte("i"), PrefixEnd([]byte("i")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Close()
+	var got string
+	for it.First(); it.Valid(); it.Next() {
+		got += string(it.Key()) + "=" + string(it.Value()) + " "
+	}
+	if got != "ia=1 ib=2 " {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestDoneComesInCommitOrder(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	var mu sync.Mutex
+	last := map[int]int{}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			var own sync.WaitGroup
+			for i := range 200 {
+				b := s.NewBatch()
+				if i%3 != 0 { // an empty batch keeps its place too
+					b.Set(fmt.Appendf(nil, "i%d-%d", g, i), []byte("x"))
+				}
+				own.Add(1)
+				s.CommitAsync(b, func(err error) {
+					defer own.Done()
+					mu.Lock()
+					defer mu.Unlock()
+					if err != nil || last[g] != i {
+						t.Errorf("goroutine %d: commit %d done after %d, err %v", g, i, last[g], err)
+					}
+					last[g] = i + 1
+				})
+			}
+			own.Wait()
+		})
+	}
+	wg.Wait()
+}
+
+func TestFullDiskRefusesWritesAndKeepsReading(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	b := s.NewBatch()
+	b.Set([]byte("ia"), []byte("1"))
+	if err := s.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	s.reserve.minFree = 1 << 60
+	s.reserve.look()
+	b = s.NewBatch()
+	b.Set([]byte("ia"), []byte("2"))
+	released := false
+	b.OnApplied(func() { released = true })
+	if err := s.Commit(b); !errors.Is(err, ErrFull) || !released {
+		t.Errorf("err %v, released %v", err, released)
+	}
+	if v, ok, err := s.Get([]byte("ia")); string(v) != "1" || !ok || err != nil {
+		t.Errorf("read %q %v %v", v, ok, err)
+	}
+	s.reserve.minFree = 1
+	s.reserve.look()
+	b = s.NewBatch()
+	b.Set([]byte("ia"), []byte("3"))
+	if err := s.Commit(b); err != nil {
+		t.Errorf("after space came back: %v", err)
+	}
+}
+
+func TestSecondOpenIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir, Options{})
+	if _, err := Open(dir, Options{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCommitAfterCloseIsRefused(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	b := s.NewBatch()
+	b.Set([]byte("ia"), nil)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(b); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPrefixEnd(t *testing.T) {
+	for in, want := range map[string]string{"a": "b", "a\xff": "b", "\xff": ""} {
+		if got := string(PrefixEnd([]byte(in))); got != want {
+			t.Errorf("PrefixEnd(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
