@@ -39,6 +39,7 @@ const (
 	SpaceMeta     Space = 'a' // store: format version
 	SpaceRegistry Space = 'r' // registry: account, things, certificates, policies, rules, keys
 	SpaceRoute    Space = 'g' // rest: APIs, resources, stages, API keys, usage plans
+	SpaceRule     Space = 'u' // rules: topic rules
 	SpaceTable    Space = 't' // table: catalogue
 	SpaceItem     Space = 'i' // table: items
 	SpaceSession  Space = 's' // broker: persistent sessions and their subscriptions

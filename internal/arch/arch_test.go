@@ -1,0 +1,123 @@
+// Package arch holds the test that keeps the picture of ARCHITECTURE.md true.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport lists, for every package of the module, which packages of the
+// module it may import; an entry that ends in "/..." allows the tree. A
+// package that is not listed fails the test: place it first.
+var mayImport = map[string][]string{
+	"cmd/mote": {"..."},
+
+	// shared by both halves: only downwards
+	"internal/reading":     {},
+	"internal/sigv4":       {},
+	"internal/config":      {},
+	"internal/iotsql":      {},
+	"internal/iotsql/eval": {"internal/iotsql"},
+	"internal/mqtt":        {},
+	"internal/mqtt/client": {"internal/mqtt"},
+	"internal/provision":   {"internal/config"},
+	"internal/arch":        {},
+
+	// the edge: never the cloud
+	"internal/edge":                {"internal/reading", "internal/edge/frame", "internal/edge/spool"},
+	"internal/edge/frame":          {"internal/reading"},
+	"internal/edge/source/rfcomm":  {},
+	"internal/edge/source/serial":  {},
+	"internal/edge/source/tcp":     {},
+	"internal/edge/source/sim":     {"internal/edge/source/serial"},
+	"internal/edge/spool":          {},
+	"internal/edge/uplink":         {},
+	"internal/edge/uplink/iotcore": {"internal/edge/uplink", "internal/mqtt", "internal/mqtt/client", "internal/reading"},
+	"internal/edge/uplink/rest":    {"internal/edge/uplink", "internal/sigv4", "internal/reading"},
+
+	// the cloud: never the edge
+	"internal/cloud":                   {"internal/cloud/...", "internal/mqtt", "internal/sigv4"},
+	"internal/cloud/message":           {},
+	"internal/cloud/refusal":           {},
+	"internal/cloud/store":             {},
+	"internal/cloud/policy":            {},
+	"internal/cloud/table":             {"internal/cloud/store"},
+	"internal/cloud/registry":          {"internal/cloud/store", "internal/cloud/policy"},
+	"internal/cloud/rules":             {"internal/cloud/store", "internal/cloud/message", "internal/cloud/table", "internal/iotsql", "internal/iotsql/eval", "internal/mqtt"},
+	"internal/cloud/broker":            {"internal/cloud/store", "internal/cloud/message", "internal/cloud/refusal", "internal/cloud/policy", "internal/mqtt"},
+	"internal/cloud/rest":              {"internal/cloud/store", "internal/cloud/message", "internal/cloud/refusal", "internal/cloud/table", "internal/sigv4"},
+	"internal/cloud/awsapi":            {"internal/cloud/refusal", "internal/sigv4"},
+	"internal/cloud/awsapi/iot":        {"internal/cloud/awsapi", "internal/cloud/registry", "internal/cloud/policy", "internal/cloud/rules", "internal/sigv4"},
+	"internal/cloud/awsapi/iotdata":    {"internal/cloud/awsapi", "internal/cloud/message", "internal/mqtt", "internal/sigv4"},
+	"internal/cloud/awsapi/dynamodb":   {"internal/cloud/awsapi", "internal/cloud/table", "internal/cloud/store", "internal/sigv4"},
+	"internal/cloud/awsapi/apigateway": {"internal/cloud/awsapi", "internal/cloud/rest", "internal/sigv4"},
+	"internal/cloud/console":           {"internal/cloud/message", "internal/cloud/refusal", "internal/cloud/table"},
+
+	"bench": {"..."},
+	"test":  {"..."},
+}
+
+func TestImports(t *testing.T) {
+	const module = "mote/"
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "mote/...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, ok := mayImport[name]
+		if !ok {
+			t.Errorf("package %s has no place in the picture: add it to mayImport, on its layer", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if sub, own := strings.CutPrefix(imp, module); own && !permits(allowed, sub) {
+				t.Errorf("%s imports %s, which is not below it", name, sub)
+			}
+		}
+	}
+	if seen < 3 {
+		t.Fatalf("go list found %d packages: the test looks at nothing", seen)
+	}
+}
+
+func permits(allowed []string, pkg string) bool {
+	return slices.ContainsFunc(allowed, func(a string) bool {
+		tree, ok := strings.CutSuffix(a, "...")
+		return a == pkg || ok && strings.HasPrefix(pkg+"/", tree)
+	})
+}
+
+func TestPermits(t *testing.T) {
+	for _, c := range []struct {
+		allowed, pkg string
+		want         bool
+	}{
+		{"internal/mqtt", "internal/mqtt", true},
+		{"internal/mqtt", "internal/mqtt/client", false},
+		{"internal/cloud/...", "internal/cloud/store", true},
+		{"internal/cloud/...", "internal/edge", false},
+		{"...", "internal/edge", true},
+	} {
+		if got := permits([]string{c.allowed}, c.pkg); got != c.want {
+			t.Errorf("permits(%q, %q) = %v", c.allowed, c.pkg, got)
+		}
+	}
+}
