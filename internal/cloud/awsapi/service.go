@@ -1,0 +1,39 @@
+package awsapi
+
+import (
+	"context"
+	"net/http"
+
+	"mote/internal/sigv4"
+)
+
+// Service is one AWS API behind the [Front]. The front calls it only for
+// requests whose signature it has verified, with the whole body in memory:
+// r.Body can be read, and [Body] has the bytes. [Caller] says who calls.
+type Service interface {
+	http.Handler
+	// Refuse answers a request whose signature was refused, in the service's
+	// own error form. The front has already logged the refusal.
+	Refuse(w http.ResponseWriter, r *http.Request, e *sigv4.Error)
+}
+
+// Identity is who makes a call.
+type Identity struct {
+	AccessKeyID string // who signed
+	Region      string // of the credential scope: what the client believes to be its region
+	Service     string // of the credential scope, for example "iot"
+	SourceIP    string // without port
+}
+
+type callerKey struct{}
+
+// WithCaller returns ctx with the identity of the caller; the front does it.
+func WithCaller(ctx context.Context, id Identity) context.Context {
+	return context.WithValue(ctx, callerKey{}, id)
+}
+
+// Caller returns who makes the call, the zero Identity outside of one.
+func Caller(ctx context.Context) Identity {
+	id, _ := ctx.Value(callerKey{}).(Identity)
+	return id
+}
