@@ -1,0 +1,225 @@
+// Package config reads mote.toml, the one file for both halves, into checked
+// structs. Every error names the file and the line, shows the line, and says
+// what would be right; a key or value that mote does not know is never passed
+// over.
+//
+// Secrets never stand in the file: API keys come from the environment or from
+// the file named by api_key_file, AWS credentials from the AWS default chain.
+// Paths in the file are relative to the file's own directory; the structs hold
+// them resolved.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// maxSize bounds a configuration file, bytes.
+const maxSize = 1 << 20
+
+// File is a checked mote.toml.
+type File struct {
+	Gateway  *Gateway `toml:"gateway"`
+	Sources  []Source `toml:"source"`
+	Uplink   Uplinks  `toml:"uplink"`
+	Cloud    Cloud    `toml:"cloud"`
+	Things   []Thing  `toml:"thing"`
+	Policies []Policy `toml:"policy"`
+	Tables   []Table  `toml:"table"`
+	Rules    []Rule   `toml:"rule"`
+	Routes   []Route  `toml:"route"`
+}
+
+// Gateway is the edge of one machine.
+type Gateway struct {
+	Name  string `toml:"name"` // its thing name and MQTT client id
+	Spool Spool  `toml:"spool"`
+}
+
+// Spool says where readings wait for their acknowledgement.
+type Spool struct {
+	Dir  string `toml:"dir"`
+	Max  string `toml:"max"`  // a size, such as "1GiB"
+	Full string `toml:"full"` // "drop-oldest" or "block"
+
+	MaxBytes int64 `toml:"-"` // Max, checked
+}
+
+// Source is one place where boards are connected. Exactly one of Bluetooth,
+// Serial, TCP and Sim is set.
+type Source struct {
+	Name      string   `toml:"name"`      // for logs; default: the address
+	Bluetooth string   `toml:"bluetooth"` // the board's address
+	Channel   int      `toml:"channel"`   // RFCOMM channel; default 1
+	Adapter   string   `toml:"adapter"`   // address of the adapter to dial from; default: the kernel's choice
+	Serial    string   `toml:"serial"`    // device path
+	Baud      int      `toml:"baud"`      // default 9600
+	TCP       string   `toml:"tcp"`       // host:port
+	Sim       int      `toml:"sim"`       // number of simulated boards, each behind a pseudo-terminal
+	Pattern   string   `toml:"pattern"`   // the frame; default {id:dust:temp:humid:rate}
+	Text      []string `toml:"text"`      // fields that stay text even when they look like numbers
+	MaxFrame  int      `toml:"max_frame"` // bytes; default 256
+	Silence   string   `toml:"silence"`   // redial after this long without a byte, such as "90s"; default: from the rate that the board says
+
+	SilenceAfter time.Duration `toml:"-"` // Silence, checked; 0 means from the rate
+}
+
+// DefaultPattern is the frame of the seed's boards.
+const DefaultPattern = "{id:dust:temp:humid:rate}"
+
+// Uplinks are the ways to the cloud. Several may be set; each has its own
+// place in the spool.
+type Uplinks struct {
+	IoT  *UplinkIoT  `toml:"iot"`
+	REST *UplinkREST `toml:"rest"`
+}
+
+// UplinkIoT is MQTT with mutual TLS.
+type UplinkIoT struct {
+	Endpoint string `toml:"endpoint"` // host or host:port; default port 8883
+	Cert     string `toml:"cert"`     // path, PEM
+	Key      string `toml:"key"`      // path, PEM
+	CA       string `toml:"ca"`       // path, PEM; default: the system's roots
+	Topic    string `toml:"topic"`    // default sensors/{id}/air
+	ClientID string `toml:"client_id"`
+	MQTT     string `toml:"mqtt"` // "5" (default) or "3.1.1"
+}
+
+// UplinkREST is HTTPS with an API key and, or, Signature V4.
+type UplinkREST struct {
+	URL        string `toml:"url"`
+	Auth       string `toml:"auth"`         // none, api-key, iam or iam+api-key
+	APIKeyFile string `toml:"api_key_file"` // the environment's AWS_API_KEY wins
+	Region     string `toml:"region"`       // for Signature V4; default: from the URL, else the AWS default chain
+	CA         string `toml:"ca"`           // path, PEM; default: the system's roots
+}
+
+// Cloud is the back end of this machine.
+type Cloud struct {
+	MQTT   string   `toml:"mqtt"`  // listener, HOST:PORT or off
+	HTTPS  string   `toml:"https"` // listener
+	HTTP   string   `toml:"http"`  // listener; loopback only
+	Hosts  []string `toml:"hosts"` // further names and addresses for the server certificate
+	Region string   `toml:"region"`
+}
+
+// Thing is one device identity: a thing, an X.509 certificate and what it may do.
+type Thing struct {
+	Name       string            `toml:"name"`
+	Policy     string            `toml:"policy"` // name of a policy to attach
+	Attributes map[string]string `toml:"attributes"`
+}
+
+// Policy is an AWS IoT policy.
+type Policy struct {
+	Name     string `toml:"name"`
+	Document string `toml:"document"` // JSON text
+	File     string `toml:"file"`     // or a path to it
+}
+
+// Table is a DynamoDB table.
+type Table struct {
+	Name      string `toml:"name"`
+	Hash      string `toml:"hash"`       // attribute name
+	HashType  string `toml:"hash_type"`  // S (default), N or B
+	Range     string `toml:"range"`      // attribute name; "" for none
+	RangeType string `toml:"range_type"` // S (default), N or B
+}
+
+// Rule is an IoT topic rule: its SQL, and either one of the short forms Table
+// and Republish or Actions in the AWS API's JSON.
+type Rule struct {
+	Name        string `toml:"name"`
+	SQL         string `toml:"sql"`
+	SQLVersion  string `toml:"sql_version"` // default 2016-03-23
+	Description string `toml:"description"`
+	Table       string `toml:"table"`        // dynamoDBv2 into this table
+	Republish   string `toml:"republish"`    // to this topic, QoS 1
+	Actions     string `toml:"actions"`      // JSON array of actions
+	ErrorAction string `toml:"error_action"` // JSON object
+}
+
+// Route is a REST route, POST /{stage}/{path…}, that publishes its body into
+// the rules as topic rest/{stage}/{path…}.
+type Route struct {
+	Method string `toml:"method"` // default POST
+	Path   string `toml:"path"`   // its first segment is the stage
+	Auth   string `toml:"auth"`   // none, api-key, iam or iam+api-key
+	Table  string `toml:"table"`  // puts the body into this table instead
+}
+
+// Load reads and checks the file at path.
+func Load(path string) (*File, error) {
+	data, err := readBounded(path)
+	if err != nil {
+		return nil, err
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, filepath.Dir(abs), data)
+}
+
+func readBounded(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("%s: no such file: name the configuration with --config", path)
+	case err != nil:
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	case info.IsDir():
+		return nil, fmt.Errorf("%s is a directory, want a mote.toml file", path)
+	case info.Size() > maxSize:
+		return nil, fmt.Errorf("%s has %d bytes, a configuration has at most %d", path, info.Size(), maxSize)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	return data, nil
+}
+
+// Parse checks the configuration in data. Errors name it name; relative paths
+// in it are resolved against dir.
+func Parse(name, dir string, data []byte) (*File, error) {
+	c := &checker{name: name, dir: dir, data: data}
+	f := &File{}
+	dec := toml.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(f); err != nil {
+		return nil, c.decodeError(err)
+	}
+	c.index()
+	c.check(f)
+	if len(c.errs) > 0 {
+		return nil, errors.Join(c.errs...)
+	}
+	return f, nil
+}
+
+// Error is one thing wrong with a configuration.
+type Error struct {
+	File string
+	Line int    // 1-based; 0 when the error is about the file as a whole
+	Text string // the line
+	Msg  string // what is wrong and what would be right
+}
+
+// Error shows the line below the message:
+//
+//	mote.toml:7: unknown key "patern" in [[source]]: did you mean "pattern"?
+//	    patern = "{id:dust}"
+func (e *Error) Error() string {
+	if e.Line == 0 {
+		return e.File + ": " + e.Msg
+	}
+	return fmt.Sprintf("%s:%d: %s\n    %s", e.File, e.Line, e.Msg, strings.TrimSpace(e.Text))
+}
