@@ -17,6 +17,16 @@ const (
 	BS
 )
 
+var kindNames = [...]string{S: "S", N: "N", B: "B", BOOL: "BOOL", NULL: "NULL", L: "L", M: "M", SS: "SS", NS: "NS", BS: "BS"}
+
+// String returns the wire descriptor, for example "NS".
+func (k Kind) String() string {
+	if k < S || k > BS {
+		return "?"
+	}
+	return kindNames[k]
+}
+
 // Value is one attribute value. Only the member of its kind is set.
 type Value struct {
 	Kind Kind
@@ -30,3 +40,36 @@ type Value struct {
 
 // Item is one item, or a value of kind M.
 type Item map[string]Value
+
+// String returns a value of kind S. The text should be valid UTF-8.
+func String(text string) Value { return Value{Kind: S, Str: text} }
+
+// Number returns a value of kind N. The text is a decimal number as JSON
+// writes it (also with a leading "+", ".5" or "5."); it is kept exactly, in
+// canonical form. More than 38 significant digits, and magnitudes outside
+// 1E-130 to 9.99E+125, give an *[Error] with DynamoDB's text.
+func Number(text string) (Value, error) {
+	if isCanonical(text) {
+		return Value{Kind: N, Str: text}, nil
+	}
+	d, err := parseDecimal(text)
+	if err != nil {
+		return Value{}, err
+	}
+	return Value{Kind: N, Str: d.String()}, nil
+}
+
+// Binary returns a value of kind B, which keeps b.
+func Binary(b []byte) Value { return Value{Kind: B, Bin: b} }
+
+// Bool returns a value of kind BOOL.
+func Bool(b bool) Value { return Value{Kind: BOOL, Bool: b} }
+
+// Null returns the value of kind NULL.
+func Null() Value { return Value{Kind: NULL} }
+
+// List returns a value of kind L.
+func List(values ...Value) Value { return Value{Kind: L, List: values} }
+
+// Map returns a value of kind M, which keeps m.
+func Map(m Item) Value { return Value{Kind: M, Map: m} }
