@@ -1,0 +1,43 @@
+# make up     builds mote and runs everything on this machine
+# make test   runs every check and test; as root it installs what they need
+.PHONY: up build test check unit fuzz torture bench cross tools
+
+GO      ?= go
+LDFLAGS := -s -w
+
+up: build
+	./bin/mote up
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mote ./cmd/mote
+
+test: tools check cross unit
+
+# The tests talk to real clients: mosquitto, the AWS CLI, boto3, curl, a browser.
+tools:
+	./test/install-tools
+
+check:
+	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+# One architecture of each kind that boards' gateways have.
+cross:
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=6 $(GO) build -o /dev/null ./cmd/mote
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/mote
+
+unit: build
+	$(GO) test -race ./...
+
+# Every fuzz target, for FUZZTIME each.
+FUZZTIME ?= 30s
+fuzz:
+	./test/fuzz $(FUZZTIME)
+
+# kill -9 of gateway and cloud under load, twenty times each.
+torture: build
+	$(GO) test ./test/... -run 'Torture' -count=1 -v -timeout 60m -torture=20
+
+bench: build
+	./bench/run
