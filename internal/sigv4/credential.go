@@ -39,10 +39,10 @@ func (s scope) String() string {
 	return s.day + "/" + s.region + "/" + s.service + "/" + s.term
 }
 
-// ScopeService returns the service that the request's credential scope names,
-// in the header or the query form, without checking anything; "" when it
-// names none. It is for dispatch.
-func ScopeService(r *http.Request) string {
+// Claimed returns the access key id and the service that the request's
+// credential scope names, in the header or the query form, without checking
+// anything; both are "" when it names none. It is for dispatch and for logs.
+func Claimed(r *http.Request) (keyID, service string) {
 	credential := ""
 	if auth := r.Header.Get("Authorization"); auth != "" {
 		_, rest, _ := strings.Cut(auth, "Credential=")
@@ -51,10 +51,10 @@ func ScopeService(r *http.Request) string {
 		credential = first(parseQuery(r.URL.RawQuery, ' '), "X-Amz-Credential")
 	}
 	parts := strings.Split(strings.TrimSpace(credential), "/")
-	if len(parts) < 5 {
-		return ""
+	if len(parts) != 5 || len(parts[0]) > 128 {
+		return "", ""
 	}
-	return parts[len(parts)-2]
+	return parts[0], parts[3]
 }
 
 // readClaim makes checks 1 to 6 of AWS-REFERENCE 13.3 in their order.

@@ -44,29 +44,42 @@ type Identity struct {
 //
 // A session token is not interpreted: with a permanent key it has no meaning.
 func Verify(r *http.Request, body []byte, keys Keys, o Options) (Identity, *Error) {
-	c, e := readClaim(r)
+	c, e := Examine(r, keys, o)
 	if e != nil {
 		return Identity{}, e
 	}
-	if e := c.readDate(); e != nil {
-		return Identity{}, e
+	return c.Verify(r, body)
+}
+
+// Claim is a signature of which everything but the signature itself was
+// checked, so that a body need not be read for a caller with an unknown key.
+type Claim struct {
+	claim
+	key []byte
+}
+
+// Examine makes all checks of [Verify] that do not need the body.
+func Examine(r *http.Request, keys Keys, o Options) (*Claim, *Error) {
+	c, e := readClaim(r)
+	if e != nil {
+		return nil, e
 	}
-	if e := c.checkTime(o); e != nil {
-		return Identity{}, e
-	}
-	if e := c.readScope(); e != nil {
-		return Identity{}, e
-	}
-	if e := c.checkScope(o); e != nil {
-		return Identity{}, e
+	for _, check := range []func() *Error{c.readDate, func() *Error { return c.checkTime(o) }, c.readScope, func() *Error { return c.checkScope(o) }} {
+		if e := check(); e != nil {
+			return nil, e
+		}
 	}
 	secret, ok := keys(c.scope.keyID)
 	if !ok {
-		return Identity{}, &Error{Code: CodeUnknownKey, Message: "The security token included in the request is invalid.",
+		return nil, &Error{Code: CodeUnknownKey, Message: "The security token included in the request is invalid.",
 			Diagnosis: "access key " + quote(c.scope.keyID) + " is not known here, or is switched off: the client may be using credentials of AWS; give it those of this server (mote env prints them)"}
 	}
-	key := signingKey(secret, c.scope.day, c.scope.region, c.scope.service)
-	if e := c.checkSignature(r, body, key); e != nil {
+	return &Claim{*c, signingKey(secret, c.scope.day, c.scope.region, c.scope.service)}, nil
+}
+
+// Verify makes the last check: the signature over r and its body.
+func (c *Claim) Verify(r *http.Request, body []byte) (Identity, *Error) {
+	if e := c.checkSignature(r, body, c.key); e != nil {
 		return Identity{}, e
 	}
 	return Identity{AccessKeyID: c.scope.keyID, Region: c.scope.region, Service: c.scope.service,

@@ -58,6 +58,14 @@ const suiteAuth = "Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/201508
 var vectors = []struct{ name, request string }{
 	{"get-vanilla", "GET / HTTP/1.1\nHost: example.amazonaws.com\nX-Amz-Date: 20150830T123600Z\n" +
 		suiteAuth + "SignedHeaders=host;x-amz-date, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"},
+	{"post-vanilla", "POST / HTTP/1.1\nHost: example.amazonaws.com\nX-Amz-Date: 20150830T123600Z\n" +
+		suiteAuth + "SignedHeaders=host;x-amz-date, Signature=5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"},
+	{"get-vanilla-query-order-key-case", "GET /?Param2=value2&Param1=value1 HTTP/1.1\nHost: example.amazonaws.com\nX-Amz-Date: 20150830T123600Z\n" +
+		suiteAuth + "SignedHeaders=host;x-amz-date, Signature=b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500"},
+	{"post-header-value-case", "POST / HTTP/1.1\nHost: example.amazonaws.com\nMy-Header1: VALUE1\nX-Amz-Date: 20150830T123600Z\n" +
+		suiteAuth + "SignedHeaders=host;my-header1;x-amz-date, Signature=cdbc9802e29d2942e5e10b5bccfdd67c5f22c7c4e8ae67b53629efa58b974b7d"},
+	{"post-x-www-form-urlencoded", "POST / HTTP/1.1\nHost: example.amazonaws.com\nContent-Type: application/x-www-form-urlencoded\nX-Amz-Date: 20150830T123600Z\n" +
+		suiteAuth + "SignedHeaders=content-type;host;x-amz-date, Signature=ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a\n\nParam1=value1"},
 	{"execute-api with a body", "POST /prod/dust HTTP/1.1\nHost: abc123.execute-api.ap-northeast-2.amazonaws.com\nContent-Type: application/json\nX-Amz-Date: 20150830T123600Z\n" +
 		"Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/ap-northeast-2/execute-api/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=1157d42f0bd79e013f67aaa498b15582d96b60be663e9fcaad29d4e49f75ca78\n\n" + `{"id":"1"}`},
 	{"presigned WebSocket", "GET /mqtt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fus-east-1%2Fiotdevicegateway%2Faws4_request&X-Amz-Date=20150830T123600Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=636ffaf9f0efb190da315c2c8380b455b8fb6b59817263ac8bcc0a8dded10604 HTTP/1.1\nHost: a1b2c3-ats.iot.us-east-1.amazonaws.com"},
@@ -76,7 +84,7 @@ func TestVectors(t *testing.T) {
 				t.Errorf("identity %+v", id)
 			}
 			for _, changed := range []func(){
-				func() { r.Method = "PUT" },
+				func() { r.Method = "PATCH" },
 				func() { r.Host = "other.example" },
 				func() { body = append([]byte("x"), body...) },
 				func() { r.URL.Path, r.URL.RawPath = "/other", "" },
@@ -92,7 +100,7 @@ func TestVectors(t *testing.T) {
 }
 
 func TestCanonicalHash(t *testing.T) {
-	r, body := parse(t, vectors[1].request)
+	r, body := parse(t, vectors[5].request)
 	c, e := readClaim(r)
 	if e != nil {
 		t.Fatal(e)
@@ -164,7 +172,7 @@ func TestSkewOfExecuteAPI(t *testing.T) {
 }
 
 func TestPresignedLifetime(t *testing.T) {
-	r, _ := parse(t, vectors[2].request)
+	r, _ := parse(t, vectors[6].request)
 	if _, e := Verify(r, nil, exampleKeys, Options{Now: at(exampleTime.Add(24 * time.Hour))}); e != nil {
 		t.Errorf("within its lifetime: %v", e)
 	}
@@ -173,7 +181,7 @@ func TestPresignedLifetime(t *testing.T) {
 		t.Errorf("after its lifetime: %v", e)
 	}
 	for _, bad := range []string{"0", "-1", "604801", "x", "99999999999999999999"} {
-		raw := strings.Replace(vectors[2].request, "Expires=86400", "Expires="+bad, 1)
+		raw := strings.Replace(vectors[6].request, "Expires=86400", "Expires="+bad, 1)
 		r, _ := parse(t, raw)
 		if _, e := Verify(r, nil, exampleKeys, Options{Now: at(exampleTime)}); e == nil || !strings.Contains(e.Message, "X-Amz-Expires") {
 			t.Errorf("X-Amz-Expires %s: %v", bad, e)
@@ -379,18 +387,19 @@ func TestDiagnosis(t *testing.T) {
 	}
 }
 
-func TestScopeService(t *testing.T) {
+func TestClaimed(t *testing.T) {
 	for _, v := range vectors {
 		r, _ := parse(t, v.request)
-		if got := ScopeService(r); !strings.Contains(v.request, got) || got == "" {
-			t.Errorf("%s: %q", v.name, got)
+		id, service := Claimed(r)
+		if id != exampleID || service == "" || !strings.Contains(v.request, service) {
+			t.Errorf("%s: %q %q", v.name, id, service)
 		}
 	}
 	for _, auth := range []string{"", "Basic eDp5", "AWS4-HMAC-SHA256 Credential=a/b", "Credential=,,"} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", auth)
-		if got := ScopeService(r); got != "" {
-			t.Errorf("%q: %q", auth, got)
+		if id, service := Claimed(r); id != "" || service != "" {
+			t.Errorf("%q: %q %q", auth, id, service)
 		}
 	}
 }
@@ -413,7 +422,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		o := Options{Now: at(exampleTime)}
 		other := func(id string) (string, bool) { return "another secret", true }
-		ScopeService(r)
+		Claimed(r)
 		if _, e := Verify(r, body, other, o); e == nil {
 			t.Error("accepted without the secret")
 		} else if e.Code == "" || e.Message == "" || e.Diagnosis == "" {
@@ -424,7 +433,7 @@ func FuzzVerify(f *testing.F) {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	r, body := parse(b, vectors[1].request)
+	r, body := parse(b, vectors[5].request)
 	for b.Loop() {
 		if _, e := Verify(r, body, exampleKeys, Options{Now: at(exampleTime)}); e != nil {
 			b.Fatal(e)
