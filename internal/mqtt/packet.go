@@ -71,7 +71,7 @@ var flagsOf = [16]byte{PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}
 // decodes with Publish and Ack need call it only for the other types.
 func (d *Decoder) Check(f Frame) error {
 	t := f.Type()
-	if t == 0 || t == AUTH && d.Version == V311 {
+	if t == 0 || t == AUTH && d.Version != V5 {
 		return malformed("%s (section 2.1.2)", t)
 	}
 	if d.From != 0 && sentBy[t]&d.From == 0 {

@@ -1,6 +1,9 @@
 package mqtt
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Publish is an application message with its delivery (section 3.3).
 type Publish struct {
@@ -60,7 +63,10 @@ func (d *Decoder) Publish(f Frame, v *PublishView) error {
 	if len(b) < n {
 		return malformed("PUBLISH ends before its topic name")
 	}
-	*v = PublishView{Topic: b[2:n:n], QoS: qos, Retain: f.First&1 != 0, Dup: f.First&8 != 0}
+	// field by field: a composite literal would be built aside and copied
+	v.Topic, v.Payload, v.PropBytes = b[2:n:n], nil, nil
+	v.seen, v.PacketID, v.TopicAlias = 0, 0, 0
+	v.QoS, v.Retain, v.Dup = qos, f.First&1 != 0, f.First&8 != 0
 	b = b[n:]
 	if qos > 0 {
 		if qos == 3 {
@@ -98,26 +104,31 @@ func (d *Decoder) Publish(f Frame, v *PublishView) error {
 // plainTopic says whether b is a topic name in ASCII; it is the quick half of
 // checkTopic.
 func plainTopic(b []byte) bool {
-	if len(b) == 0 {
-		return false
+	if len(b) < 8 {
+		for _, c := range b {
+			if c-1 >= 0x7F || c == '+' || c == '#' {
+				return false
+			}
+		}
+		return len(b) > 0
 	}
-	for _, c := range b {
-		if topicByte[c] == 0 {
+	for len(b) > 8 {
+		if unplain(binary.LittleEndian.Uint64(b)) != 0 {
 			return false
 		}
+		b = b[min(8, len(b)-8):] // the last word overlaps the one before
 	}
-	return true
+	return unplain(binary.LittleEndian.Uint64(b)) == 0
 }
 
-// topicByte is 1 for every byte that may stand in a topic name in ASCII.
-var topicByte = func() (t [256]byte) {
-	for c := 1; c < 0x80; c++ {
-		if c != '+' && c != '#' {
-			t[c] = 1
-		}
-	}
-	return t
-}()
+// unplain is not zero when one of the eight bytes of w is null, above 0x7F, or
+// a wildcard. In (x-ones)&^x a high bit is set where a byte of x is zero; a
+// borrow can only set more of them above one that is rightly set.
+func unplain(w uint64) uint64 {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	plus, hash := w^('+'*ones), w^('#'*ones)
+	return (w | (w-ones)&^w | (plus-ones)&^plus | (hash-ones)&^hash) & highs
+}
 
 func refusedTopic(topic []byte, version byte) error {
 	if len(topic) == 0 && version == V5 {
