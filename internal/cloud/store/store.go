@@ -179,6 +179,7 @@ func (s *Store) Close() error {
 // by one goroutine at a time and belongs to the store once it is committed.
 type Batch struct {
 	b       *pebble.Batch
+	before  []func() error
 	applied []func()
 	done    func(error)
 	err     error // of applying
@@ -208,6 +209,14 @@ func (b *Batch) Empty() bool { return b.b.Empty() }
 
 // Count is the number of writes in the batch.
 func (b *Batch) Count() int { return int(b.b.Count()) }
+
+// BeforeApply registers f to be called when the batch is committed, just
+// before it is applied and while no other batch is: what f reads from the store
+// stays true until the batch is visible. It is how a read-modify-write is
+// isolated from the blind writes of others without a lock held by anyone. f may
+// add writes to the batch; an error refuses the batch and goes to done. Every
+// commit waits for f, so f does no more than a few reads.
+func (b *Batch) BeforeApply(f func() error) { b.before = append(b.before, f) }
 
 // OnApplied registers f to be called when the batch is visible to readers, or
 // was refused, before the disk is waited for. Locks that guard a
@@ -245,6 +254,11 @@ func (s *Store) CommitAsync(b *Batch, done func(error)) {
 		return
 	}
 	s.orderMu.Lock()
+	for _, f := range b.before {
+		if b.err == nil {
+			b.err = f()
+		}
+	}
 	if b.err == nil && !b.Empty() {
 		b.err = s.reserve.check(b.b.Len())
 	}

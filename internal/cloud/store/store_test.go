@@ -123,6 +123,47 @@ func TestCommitAfterCloseIsRefused(t *testing.T) {
 	}
 }
 
+func TestBeforeApplyIsolatesReadModifyWrite(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	key := []byte("ia")
+	const writers, each = 4, 50
+	var wg sync.WaitGroup
+	for range writers {
+		wg.Go(func() {
+			for range each {
+				b := s.NewBatch()
+				b.BeforeApply(func() error {
+					v, _, err := s.Get(key)
+					b.Set(key, append(v, '+'))
+					return err
+				})
+				if err := s.Commit(b); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if v, _, err := s.Get(key); len(v) != writers*each || err != nil {
+		t.Errorf("%d of %d additions are there, err %v", len(v), writers*each, err)
+	}
+}
+
+func TestBeforeApplyRefusesTheBatch(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	refused := errors.New("refused")
+	b := s.NewBatch()
+	b.Set([]byte("ia"), nil)
+	b.BeforeApply(func() error { return refused })
+	b.BeforeApply(func() error { t.Error("called after a refusal"); return nil })
+	if err := s.Commit(b); !errors.Is(err, refused) {
+		t.Errorf("got %v", err)
+	}
+	if _, found, err := s.Get([]byte("ia")); found || err != nil {
+		t.Errorf("found %v, err %v", found, err)
+	}
+}
+
 func TestPrefixEnd(t *testing.T) {
 	for in, want := range map[string]string{"a": "b", "a\xff": "b", "\xff": ""} {
 		if got := string(PrefixEnd([]byte(in))); got != want {

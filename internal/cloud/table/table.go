@@ -1,4 +1,147 @@
 // Package table is the DynamoDB engine: tables, items, conditions and queries
 // over the cloud's store. It knows nothing of HTTP or JSON: package
 // awsapi/dynamodb speaks the wire.
+//
+// # Isolation
+//
+// [DB.Put] is a blind write: it reads nothing, takes no lock and adds to the
+// caller's batch, so that everything a message causes becomes durable with one
+// fsync. An operation that must look at the old item (a condition, ReturnOld)
+// does so in [store.Batch.BeforeApply], that is, while the store applies no
+// other batch: what it read is still true when its own write becomes visible,
+// against blind writes too. No lock is held between Put and commit, so an
+// abandoned or slow batch stops nobody.
+//
+// Every write is durable (its batch's fsync has returned) when its method
+// returns; Put alone leaves the commit to the caller. Reads see what has been
+// applied, which may be a few milliseconds ahead of the disk.
 package table
+
+import (
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+
+	"mote/internal/cloud/store"
+)
+
+// Options configure the engine.
+type Options struct {
+	Region  string       // of table ARNs; default us-east-1
+	Account string       // of table ARNs, 12 digits; default 000000000001
+	Log     *slog.Logger // default: discard
+}
+
+// DB is all tables of one account. Its methods are safe for concurrent use.
+type DB struct {
+	st  *store.Store
+	opt Options
+	log *slog.Logger
+
+	tables atomic.Pointer[map[string]*Table] // by name; replaced, never changed
+	ddl    sync.Mutex                        // serialises the changes of tables
+	nextID uint32                            // guarded by ddl
+
+	scratch sync.Pool // *scratch
+
+	counts sync.Map       // table id (uint32) → *counter
+	walks  sync.WaitGroup // the goroutines that count items
+	walkMu sync.Mutex     // guards the start of walks against Close
+	quit   chan struct{}  // closed by Close
+}
+
+// scratch is what one Put needs for the time of the call.
+type scratch struct {
+	key, value []byte
+	names      []string
+}
+
+// Open reads the catalogue of tables from st.
+func Open(st *store.Store, o Options) (*DB, error) {
+	if o.Region == "" {
+		o.Region = "us-east-1"
+	}
+	if o.Account == "" {
+		o.Account = "000000000001"
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	db := &DB{st: st, opt: o, log: o.Log, quit: make(chan struct{})}
+	db.scratch.New = func() any { return new(scratch) }
+	if err := db.loadCatalogue(); err != nil {
+		return nil, err
+	}
+	return db, db.sweep()
+}
+
+// Close ends the counting of items in the background and waits for it. The
+// store stays open; close it after.
+func (db *DB) Close() error {
+	db.walkMu.Lock()
+	if !db.closed() {
+		close(db.quit)
+	}
+	db.walkMu.Unlock()
+	db.walks.Wait()
+	return nil
+}
+
+// Put adds to b the write of item into the named table, over an item with the
+// same key. It reads nothing and takes no lock; many goroutines may call it,
+// each with its own batch. The item is durable when b's commit is. An *[Error]
+// is permanent: DynamoDB's text for an unknown table, a missing or mistyped
+// key, too large an item. The item is not kept.
+func (db *DB) Put(b *store.Batch, table string, item Item) error {
+	t, err := db.table(table)
+	if err != nil {
+		return err
+	}
+	return db.put(b, t, item)
+}
+
+func (db *DB) put(b *store.Batch, t *Table, item Item) error {
+	if _, err := checkItem(item); err != nil {
+		return err
+	}
+	s := db.scratch.Get().(*scratch)
+	defer db.release(s)
+	key, err := t.appendKey(s.key[:0], item, inItem)
+	if err != nil {
+		return err
+	}
+	s.key = key
+	s.value, s.names = t.appendItem(s.value[:0], item, s.names)
+	b.Set(s.key, s.value)
+	return nil
+}
+
+// release gives s back, unless one large item has made it large for good.
+func (db *DB) release(s *scratch) {
+	if cap(s.value) > 64<<10 {
+		return
+	}
+	clear(s.names)
+	db.scratch.Put(s)
+}
+
+// table returns the table that a data operation names.
+func (db *DB) table(name string) (*Table, error) {
+	t, ok := (*db.tables.Load())[name]
+	if !ok {
+		return nil, &Error{Code: CodeNotFound, Message: "Requested resource not found"}
+	}
+	return t, nil
+}
+
+// setTable replaces or, with nil, removes a table for everyone. The caller holds ddl.
+func (db *DB) setTable(name string, t *Table) {
+	next := maps.Clone(*db.tables.Load())
+	if t == nil {
+		delete(next, name)
+	} else {
+		next[name] = t
+	}
+	db.tables.Store(&next)
+}

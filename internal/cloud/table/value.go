@@ -1,5 +1,10 @@
 package table
 
+import (
+	"fmt"
+	"slices"
+)
+
 // Kind is the type of a DynamoDB attribute value.
 type Kind uint8
 
@@ -25,6 +30,25 @@ func (k Kind) String() string {
 		return "?"
 	}
 	return kindNames[k]
+}
+
+// KindOf returns the kind with the given wire descriptor.
+func KindOf(name string) (Kind, bool) {
+	k := slices.Index(kindNames[:], name)
+	return Kind(max(k, 0)), k >= int(S)
+}
+
+// MarshalText writes the wire descriptor.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a wire descriptor.
+func (k *Kind) UnmarshalText(text []byte) error {
+	kind, ok := KindOf(string(text))
+	if !ok {
+		return fmt.Errorf("%q is no type of an attribute value", text)
+	}
+	*k = kind
+	return nil
 }
 
 // Value is one attribute value. Only the member of its kind is set.

@@ -1,0 +1,206 @@
+package table
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// KeyElement is one element of a KeySchema.
+type KeyElement struct {
+	Name string
+	Type string // HASH or RANGE
+}
+
+// CreateRequest asks for a new table.
+type CreateRequest struct {
+	Name       string
+	Attributes []KeyAttr    // AttributeDefinitions: exactly those of Schema
+	Schema     []KeyElement // HASH, or HASH and RANGE
+	Billing    string       // "" is Provisioned
+	Read       int64        // with Provisioned: at least 1
+	Write      int64
+	Class      string
+	Tags       []Tag
+}
+
+// maxTables is DynamoDB's default quota per account and region.
+const maxTables = 2500
+
+// Create makes a table; it is ready and durable when Create returns.
+func (db *DB) Create(r CreateRequest) (*Table, error) {
+	t, err := r.table()
+	if err != nil {
+		return nil, err
+	}
+	db.ddl.Lock()
+	defer db.ddl.Unlock()
+	tables := *db.tables.Load()
+	if _, exists := tables[r.Name]; exists {
+		return nil, &Error{Code: CodeInUse, Message: "Table already exists: " + r.Name}
+	}
+	if len(tables) >= maxTables {
+		return nil, &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: There is a limit of %d tables per subscriber", maxTables)}
+	}
+	t.id, t.ARN = db.nextID, db.arn(r.Name)
+	data, err := json.Marshal(t.record())
+	if err != nil {
+		return nil, err
+	}
+	b := db.st.NewBatch()
+	b.Set(catalogueKey(t.Name), data)
+	b.Set(nextIDKey, binary.BigEndian.AppendUint32(nil, db.nextID+1))
+	if err := db.st.Commit(b); err != nil {
+		return nil, err
+	}
+	db.nextID++
+	db.setTable(t.Name, t)
+	return t, nil
+}
+
+// table checks the request in DynamoDB's order and returns the table it describes.
+func (r *CreateRequest) table() (*Table, error) {
+	if err := CheckName(r.Name); err != nil {
+		return nil, err
+	}
+	if err := r.checkBilling(); err != nil {
+		return nil, err
+	}
+	if err := r.checkSchema(); err != nil {
+		return nil, err
+	}
+	if err := checkTags(r.Tags); err != nil {
+		return nil, err
+	}
+	t := &Table{
+		Name: r.Name, Hash: *r.definition(r.Schema[0].Name), Billing: r.Billing, Read: r.Read, Write: r.Write, Class: r.Class,
+		Tags: slices.Clone(r.Tags), Created: time.Now().Truncate(time.Millisecond), UUID: newUUID(),
+	}
+	if len(r.Schema) == 2 {
+		t.Range = new(*r.definition(r.Schema[1].Name))
+	}
+	return t, nil
+}
+
+// CheckName refuses what can not be the name of a table.
+func CheckName(name string) error {
+	ok := len(name) >= 3 && len(name) <= 255
+	for i := 0; ok && i < len(name); i++ {
+		c := name[i]
+		ok = isLetter(c) || isDigit(c) || c == '.' || c == '-'
+	}
+	if !ok {
+		return invalid("Invalid table/index name.  Table/index names must be between 3 and 255 characters long, and may contain only the characters a-z, A-Z, 0-9, '_', '-', and '.'")
+	}
+	return nil
+}
+
+func (r *CreateRequest) checkBilling() error {
+	switch r.Billing {
+	case "", Provisioned:
+		r.Billing = Provisioned
+		if r.Read < 1 || r.Write < 1 {
+			return invalidParam("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
+		}
+	case PayPerRequest:
+		if r.Read != 0 || r.Write != 0 {
+			return invalidParam("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST")
+		}
+	default:
+		return invalidParam("BillingMode %s is neither PROVISIONED nor PAY_PER_REQUEST", clip(r.Billing, 64))
+	}
+	return nil
+}
+
+func (r *CreateRequest) checkSchema() error {
+	if len(r.Schema) == 0 || r.Schema[0].Type != "HASH" {
+		return invalid("Invalid KeySchema: The first KeySchemaElement is not a HASH key type")
+	}
+	if len(r.Schema) > 2 {
+		return invalid("Invalid KeySchema: it has %d elements, at most 2 are possible", len(r.Schema))
+	}
+	if len(r.Schema) == 2 {
+		if r.Schema[1].Name == r.Schema[0].Name {
+			return invalid("Both the Hash Key and the Range Key element in the KeySchema have the same name")
+		}
+		if r.Schema[1].Type != "RANGE" {
+			return invalid("Invalid KeySchema: The second KeySchemaElement is not a RANGE key type")
+		}
+	}
+	return r.checkDefinitions()
+}
+
+func (r *CreateRequest) checkDefinitions() error {
+	for _, k := range r.Schema {
+		if k.Name == "" || len(k.Name) > 255 {
+			return invalidParam("the name of a key attribute has 1 to 255 bytes, not %d", len(k.Name))
+		}
+		d := r.definition(k.Name)
+		if d == nil {
+			return invalidParam("Some index key attributes are not defined in AttributeDefinitions. Keys: [%s], AttributeDefinitions: [%s]", r.schemaNames(), r.definedNames())
+		}
+		if d.Kind < S || d.Kind > B {
+			return invalidParam("Key attribute %s has type %s: only S, N and B can be keys", k.Name, d.Kind)
+		}
+	}
+	if len(r.Attributes) != len(r.Schema) {
+		return invalidParam("Number of attributes in KeySchema does not exactly match number of attributes defined in AttributeDefinitions")
+	}
+	return nil
+}
+
+func (r *CreateRequest) definition(name string) *KeyAttr {
+	for i := range r.Attributes {
+		if r.Attributes[i].Name == name {
+			return &r.Attributes[i]
+		}
+	}
+	return nil
+}
+
+func (r *CreateRequest) schemaNames() string {
+	var names []string
+	for _, k := range r.Schema {
+		names = append(names, k.Name)
+	}
+	return clip(strings.Join(names, ", "), 1024)
+}
+
+func (r *CreateRequest) definedNames() string {
+	var names []string
+	for _, d := range r.Attributes {
+		names = append(names, d.Name)
+	}
+	return clip(strings.Join(names, ", "), 1024)
+}
+
+// checkTags holds tags to DynamoDB's limits: 50, keys of 1 to 128 characters,
+// values of up to 256, no key twice.
+func checkTags(tags []Tag) error {
+	if len(tags) > 50 {
+		return invalidParam("a table has at most 50 tags, not %d", len(tags))
+	}
+	seen := map[string]bool{}
+	for _, tag := range tags {
+		switch {
+		case tag.Key == "" || len(tag.Key) > 4*128 || len(tag.Value) > 4*256:
+			return invalidParam("a tag has a key of 1 to 128 characters and a value of up to 256: key %q", clip(tag.Key, 128))
+		case seen[tag.Key]:
+			return invalidParam("the tag key %q is given twice", tag.Key)
+		}
+		seen[tag.Key] = true
+	}
+	return nil
+}
+
+// newUUID returns a random UUID (RFC 9562, version 4).
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,309 @@
+package table
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"strings"
+
+	"mote/internal/cloud/store"
+)
+
+// Limits of keys (AWS-REFERENCE: DynamoDB, Values), in bytes.
+const (
+	maxHashSize  = 2048
+	maxRangeSize = 1024
+)
+
+// The order-preserving encoding of key values is described in FORMAT.md.
+const (
+	tagNegative = 0x01
+	tagZero     = 0x02
+	tagPositive = 0x03
+
+	escape     = 0x00 // in S and B: a zero byte is 00 FF, the end is 00 01
+	escapedNul = 0xff
+	endOfText  = 0x01
+
+	prefixLen = 1 + 4 + 2 // space, table id, slot
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendKeyValue appends the order-preserving encoding of a key value.
+func appendKeyValue(dst []byte, v *Value) []byte {
+	switch v.Kind {
+	case S:
+		return append(appendText(dst, v.Str), escape, endOfText)
+	case B:
+		return append(appendText(dst, v.Bin), escape, endOfText)
+	}
+	d, _ := parseDecimal(v.Str) // canonical: it was checked when it came in
+	return appendNumber(dst, &d)
+}
+
+// appendText appends the bytes of a text or binary key without its end, which
+// is the common prefix of all keys that begin with it.
+func appendText[T string | []byte](dst []byte, text T) []byte {
+	for i := range len(text) {
+		dst = append(dst, text[i])
+		if text[i] == escape {
+			dst = append(dst, escapedNul)
+		}
+	}
+	return dst
+}
+
+// appendNumber appends sign, exponent and digit pairs; a negative number has
+// all bytes after the sign inverted, so that a larger magnitude sorts first.
+func appendNumber(dst []byte, d *decimal) []byte {
+	switch d.sign() {
+	case 0:
+		return append(dst, tagZero)
+	case 1:
+		dst = append(dst, tagPositive)
+	default:
+		dst = append(dst, tagNegative)
+	}
+	start := len(dst)
+	dst = append(dst, byte(d.point-minPoint))
+	for i := 0; i < d.n; i += 2 {
+		pair := 10 * d.digits[i]
+		if i+1 < d.n {
+			pair += d.digits[i+1]
+		}
+		dst = append(dst, pair+1)
+	}
+	dst = append(dst, 0)
+	if d.neg {
+		for i := start; i < len(dst); i++ {
+			dst[i] ^= 0xff
+		}
+	}
+	return dst
+}
+
+// readKeyValue reads one encoded key value of the given kind and returns what follows.
+func readKeyValue(kind Kind, key []byte) (v Value, rest []byte, err error) {
+	if kind == N {
+		d, rest, ok := readNumber(key)
+		if !ok {
+			return v, nil, errDamaged
+		}
+		return Value{Kind: N, Str: d.String()}, rest, nil
+	}
+	text, rest, ok := readText(key)
+	if !ok {
+		return v, nil, errDamaged
+	}
+	if kind == B {
+		return Value{Kind: B, Bin: text}, rest, nil
+	}
+	return Value{Kind: S, Str: string(text)}, rest, nil
+}
+
+func readText(key []byte) (text, rest []byte, ok bool) {
+	out := make([]byte, 0, len(key))
+	for {
+		i := bytes.IndexByte(key, escape)
+		if i < 0 || i+1 == len(key) {
+			return nil, nil, false
+		}
+		out = append(out, key[:i]...)
+		mark := key[i+1]
+		key = key[i+2:]
+		switch mark {
+		case endOfText:
+			return out, key, true
+		case escapedNul:
+			out = append(out, escape)
+		default:
+			return nil, nil, false
+		}
+	}
+}
+
+func readNumber(key []byte) (d decimal, rest []byte, ok bool) {
+	if len(key) == 0 {
+		return d, nil, false
+	}
+	tag, key := key[0], key[1:]
+	if tag == tagZero {
+		return d, key, true
+	}
+	d.neg = tag == tagNegative
+	if tag != tagPositive && !d.neg || len(key) == 0 {
+		return d, nil, false
+	}
+	flip := byte(0)
+	if d.neg {
+		flip = 0xff
+	}
+	d.point = int(key[0]^flip) + minPoint
+	for i, c := range key[1:] {
+		c ^= flip
+		if c == 0 {
+			return d, key[i+2:], d.trim()
+		}
+		if c > 100 || d.n+2 > maxDigits {
+			return d, nil, false
+		}
+		d.digits[d.n], d.digits[d.n+1] = (c-1)/10, (c-1)%10
+		d.n += 2
+	}
+	return d, nil, false
+}
+
+// trim drops the zero that fills the last pair and says whether the digits
+// are what appendNumber writes.
+func (d *decimal) trim() bool {
+	if d.n > 0 && d.digits[d.n-1] == 0 {
+		d.n--
+	}
+	return d.n > 0 && d.digits[0] != 0 && d.digits[d.n-1] != 0
+}
+
+// slot spreads partitions over the key space of a table as DynamoDB does, so
+// that the segments of a parallel scan are ranges of about the same size.
+func slot(encodedHash []byte) uint16 {
+	return uint16(crc32.Checksum(encodedHash, castagnoli) >> 16)
+}
+
+// appendTablePrefix appends what all items of a table begin with.
+func appendTablePrefix(dst []byte, id uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, byte(store.SpaceItem)), id)
+}
+
+// appendPartition appends what all items of one hash key begin with.
+func (t *Table) appendPartition(dst []byte, hash *Value) []byte {
+	dst = appendTablePrefix(dst, t.id)
+	at := len(dst)
+	dst = appendKeyValue(append(dst, 0, 0), hash)
+	binary.BigEndian.PutUint16(dst[at:], slot(dst[at+2:]))
+	return dst
+}
+
+// appendKey appends the store key of the item that has these key attributes.
+// It refuses a missing, mistyped, empty or too long key attribute; where says
+// whether they come from an item or from a Key, which DynamoDB words differently.
+func (t *Table) appendKey(dst []byte, item Item, where keyPlace) ([]byte, error) {
+	hash, err := t.Hash.of(item, where)
+	if err != nil {
+		return nil, err
+	}
+	if hash.keySize() > maxHashSize {
+		return nil, invalidParam("Size of hashkey has exceeded the maximum size limit of2048 bytes")
+	}
+	dst = t.appendPartition(dst, &hash)
+	if t.Range == nil {
+		return dst, nil
+	}
+	rng, err := t.Range.of(item, where)
+	if err != nil {
+		return nil, err
+	}
+	if rng.keySize() > maxRangeSize {
+		return nil, invalidParam("Aggregated size of all range keys has exceeded the size limit of 1024 bytes")
+	}
+	return appendKeyValue(dst, &rng), nil
+}
+
+// keyPlace is where key attributes come from.
+type keyPlace bool
+
+const (
+	inItem keyPlace = false
+	inKey  keyPlace = true
+)
+
+// errSchema is the refusal of a Key that is not exactly the key of the table.
+var errSchema = invalid("The provided key element does not match the schema")
+
+// of returns the item's value for the key attribute.
+func (k *KeyAttr) of(item Item, where keyPlace) (Value, error) {
+	v, ok := item[k.Name]
+	switch {
+	case ok && v.Kind == k.Kind:
+		return v, k.checkEmpty(&v)
+	case where == inKey:
+		return v, errSchema
+	case !ok:
+		return v, invalidParam("Missing the key %s in the item", k.Name)
+	}
+	return v, invalidParam("Type mismatch for key %s expected: %s actual: %s", k.Name, k.Kind, v.Kind)
+}
+
+// checkEmpty refuses an empty text or binary as a key.
+func (k *KeyAttr) checkEmpty(v *Value) error {
+	if v.Kind == S && v.Str == "" {
+		return invalid("One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty string value. Key: %s", k.Name)
+	}
+	if v.Kind == B && len(v.Bin) == 0 {
+		return invalid("One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty binary value. Key: %s", k.Name)
+	}
+	return nil
+}
+
+func (v *Value) keySize() int {
+	if v.Kind == B {
+		return len(v.Bin)
+	}
+	return len(v.Str)
+}
+
+// encodeKey returns the store key for a Key, which holds exactly the key attributes.
+func (t *Table) encodeKey(key Item) ([]byte, error) {
+	if len(key) != t.keyCount() {
+		return nil, errSchema
+	}
+	return t.appendKey(nil, key, inKey)
+}
+
+func (t *Table) keyCount() int {
+	if t.Range == nil {
+		return 1
+	}
+	return 2
+}
+
+// decodeKey reads the key attributes of a store key into item.
+func (t *Table) decodeKey(item Item, key []byte) error {
+	if len(key) < prefixLen {
+		return errDamaged
+	}
+	v, rest, err := readKeyValue(t.Hash.Kind, key[prefixLen:])
+	if err != nil {
+		return err
+	}
+	item[t.Hash.Name] = v
+	if t.Range != nil {
+		if v, rest, err = readKeyValue(t.Range.Kind, rest); err != nil {
+			return err
+		}
+		item[t.Range.Name] = v
+	}
+	if len(rest) != 0 {
+		return errDamaged
+	}
+	return nil
+}
+
+// keyOf returns the key attributes of an item.
+func (t *Table) keyOf(item Item) Item {
+	key := Item{t.Hash.Name: item[t.Hash.Name]}
+	if t.Range != nil {
+		key[t.Range.Name] = item[t.Range.Name]
+	}
+	return key
+}
+
+// compareKeyValues orders two values of the same kind S, N or B.
+func compareKeyValues(a, b *Value) int {
+	switch a.Kind {
+	case N:
+		return compareNumbers(a.Str, b.Str)
+	case B:
+		return bytes.Compare(a.Bin, b.Bin)
+	}
+	return strings.Compare(a.Str, b.Str)
+}

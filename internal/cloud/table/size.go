@@ -1,0 +1,153 @@
+package table
+
+import (
+	"encoding/base64"
+	"strings"
+)
+
+// Limits of items (AWS-REFERENCE: DynamoDB, Values).
+const (
+	maxItemSize = 400 << 10 // bytes
+	maxDepth    = 32
+	maxName     = 65535 // bytes
+)
+
+// checkItem returns the size of an item as DynamoDB counts it, in bytes, and
+// refuses what an item can not hold.
+func checkItem(item Item) (int, error) {
+	size, err := checkMap(item, maxDepth)
+	if err == nil && size > maxItemSize {
+		return size, invalid("Item size has exceeded the maximum allowed size")
+	}
+	return size, err
+}
+
+func checkMap(m Item, depth int) (int, error) {
+	size := 0
+	for name, v := range m {
+		if len(name) > maxName {
+			return 0, invalidParam("Attribute name is too large, must be less than 65536 bytes")
+		}
+		n, err := checkValue(&v, depth)
+		if err != nil {
+			return 0, err
+		}
+		size += len(name) + n
+	}
+	return size, nil
+}
+
+// checkValue returns the size of a value and refuses what is no value.
+func checkValue(v *Value, depth int) (int, error) {
+	switch v.Kind {
+	case S:
+		return len(v.Str), nil
+	case B:
+		return len(v.Bin), nil
+	case N:
+		if !isNumber(v.Str) {
+			return 0, notNumeric(v.Str)
+		}
+		return numberSize(v.Str), nil
+	case BOOL, NULL:
+		return 1, nil
+	case L, M:
+		return checkNested(v, depth-1)
+	case SS, NS, BS:
+		return checkSet(v)
+	}
+	return 0, invalid("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
+}
+
+// checkNested counts 3 bytes for the document and 1 for each element.
+func checkNested(v *Value, depth int) (int, error) {
+	if depth < 0 {
+		return 0, invalid("Nesting Levels have exceeded supported limits")
+	}
+	if v.Kind == M {
+		n, err := checkMap(v.Map, depth)
+		return 3 + len(v.Map) + n, err
+	}
+	size := 3 + len(v.List)
+	for i := range v.List {
+		n, err := checkValue(&v.List[i], depth)
+		if err != nil {
+			return 0, err
+		}
+		size += n
+	}
+	return size, nil
+}
+
+func checkSet(v *Value) (int, error) {
+	if len(v.Set) == 0 {
+		return 0, emptySet(v.Kind)
+	}
+	size := 0
+	seen := make(map[string]struct{}, len(v.Set))
+	for _, s := range v.Set {
+		seen[s] = struct{}{}
+		if v.Kind != NS {
+			size += len(s)
+			continue
+		}
+		if !isNumber(s) {
+			return 0, notNumeric(s)
+		}
+		size += numberSize(s)
+	}
+	if len(seen) != len(v.Set) {
+		return 0, duplicates(v)
+	}
+	return size, nil
+}
+
+// numberSize is 1 byte and 1 for each two significant digits, 1 more below zero.
+func numberSize(text string) int {
+	digits, zeros, neg := 0, 0, 0 // zeros: since the last other digit
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '-':
+			neg = 1
+		case c == '0' && digits > 0:
+			zeros++
+		case c >= '1' && c <= '9':
+			digits += zeros + 1
+			zeros = 0
+		}
+	}
+	return 1 + (digits+1)/2 + neg
+}
+
+// emptySet is the refusal of a set without elements, in DynamoDB's words.
+func emptySet(kind Kind) *Error {
+	switch kind {
+	case SS:
+		return invalidParam("An string set  may not be empty")
+	case NS:
+		return invalidParam("An number set  may not be empty")
+	}
+	return invalidParam("Binary sets should not be empty")
+}
+
+// duplicates is the refusal of a set that has an element twice.
+func duplicates(v *Value) *Error {
+	if v.Kind == NS {
+		return invalid("Input collection contains duplicates")
+	}
+	shown := make([]string, len(v.Set))
+	for i, s := range v.Set {
+		if v.Kind == BS {
+			s = base64.StdEncoding.EncodeToString([]byte(s))
+		}
+		shown[i] = s
+	}
+	return invalidParam("Input collection [%s] contains duplicates.", clip(strings.Join(shown, ", "), 512))
+}
+
+// CheckValue refuses what is no attribute value: a number that is not in
+// canonical form, an empty set or one with duplicates, too deep a document.
+func CheckValue(v Value) error {
+	_, err := checkValue(&v, maxDepth)
+	return err
+}
