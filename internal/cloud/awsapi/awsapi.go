@@ -1,5 +1,8 @@
-// Package awsapi is the HTTP front of the AWS services: it finds out which
-// service a request is for, verifies its Signature V4 and hands it to that
-// service's wire package (iot, iotdata, dynamodb, apigateway), which maps it
-// to the engines and answers in the service's own format.
+// Package awsapi is the front of the cloud's HTTP side: one [Front] serves
+// every AWS API, the REST routes and the console on one origin. It finds out
+// which service a request is for, verifies its signature before the service
+// sees it, bounds what a stranger can send, and tells the log precisely why
+// somebody was refused. The services themselves are in the packages below it;
+// they share the REST-JSON wire rules, the router on escaped paths and the
+// caller's identity that live here.
 package awsapi

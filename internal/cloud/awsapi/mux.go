@@ -47,7 +47,7 @@ func (m *Mux) Find(r *http.Request) (h http.HandlerFunc, allowed []string) {
 		slices.Sort(allowed)
 		return nil, slices.Compact(allowed)
 	}
-	if !best.setLabels(r, path) {
+	if !best.setLabels(r) {
 		return nil, nil
 	}
 	return best.handler, nil
@@ -100,20 +100,22 @@ func rank(segment string) int {
 }
 
 // setLabels unescapes the labels into r; false when one is not well escaped.
-func (c *route) setLabels(r *http.Request, path []string) bool {
-	for i, s := range c.segments {
+// A greedy label keeps a trailing slash: it may be part of a topic.
+func (c *route) setLabels(r *http.Request) bool {
+	rest := strings.TrimPrefix(r.URL.EscapedPath(), "/")
+	for _, s := range c.segments {
+		raw := rest
+		if !isGreedy(s) {
+			raw, rest, _ = strings.Cut(rest, "/")
+		}
 		if !isLabel(s) {
 			continue
-		}
-		raw, name := path[i], strings.Trim(s, "{+}")
-		if isGreedy(s) {
-			raw = strings.Join(path[i:], "/")
 		}
 		value, err := url.PathUnescape(raw)
 		if err != nil {
 			return false
 		}
-		r.SetPathValue(name, value)
+		r.SetPathValue(strings.Trim(s, "{+}"), value)
 	}
 	return true
 }

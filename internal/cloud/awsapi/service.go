@@ -37,3 +37,14 @@ func Caller(ctx context.Context) Identity {
 	id, _ := ctx.Value(callerKey{}).(Identity)
 	return id
 }
+
+// RefuseJSON answers a refused signature in the form of the REST-JSON
+// services: 403, the code in x-amzn-ErrorType, the text in message
+// (AWS-REFERENCE sections 2 and 5).
+func RefuseJSON(w http.ResponseWriter, e *sigv4.Error) {
+	message := e.Message
+	if e.Code == sigv4.CodeMissingToken {
+		message = "Missing Authentication Token"
+	}
+	WriteError(w, &Error{Code: e.Code, Status: e.StatusOr(http.StatusForbidden), Message: message})
+}

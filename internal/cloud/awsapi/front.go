@@ -1,0 +1,258 @@
+package awsapi
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"mote/internal/cloud/refusal"
+	"mote/internal/sigv4"
+)
+
+// Routes is the REST engine as the front sees it: it authenticates by itself,
+// since each route says how.
+type Routes interface {
+	http.Handler
+	HasStage(name string) bool // whether a deployed stage has the name; called for every request
+}
+
+// Config is what a front serves. A nil service is answered as not offered.
+type Config struct {
+	IoT, IoTData, DynamoDB, APIGateway Service
+
+	Rest    Routes       // nil: no routes
+	Console http.Handler // nil: no console; gets /console/… and, from browsers, /
+
+	Keys     sigv4.Keys
+	Account  string // 12 digits
+	Region   string // named in answers; clients may sign for any region
+	Refusals *refusal.Log
+	Log      *slog.Logger     // nil: discard
+	Now      func() time.Time // nil: time.Now
+}
+
+// Front is the handler of the whole origin.
+type Front struct {
+	c        Config
+	services map[target]offer
+}
+
+// offer is one service with what the front enforces for it.
+type offer struct {
+	service Service
+	name    string
+	scopes  []string // accepted in the credential scope
+	maxBody int64    // bytes
+}
+
+// bodyTimeout is how long a client may take to send its body.
+const bodyTimeout = 30 * time.Second
+
+// NewFront returns the handler for c.
+func NewFront(c Config) *Front {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	f := &Front{c: c}
+	f.services = map[target]offer{
+		// The control plane's largest member is a rule's SQL of 256 KB.
+		toIoT:     {c.IoT, "IoT", []string{"iot", "execute-api"}, 1 << 20},
+		toIoTData: {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10}, // AWS-REFERENCE 6.3: payload 128 KB
+		// DynamoDB: 16 MB a request (AWS-REFERENCE 15.1).
+		toDynamoDB:   {c.DynamoDB, "DynamoDB", []string{"dynamodb"}, 16 << 20},
+		toAPIGateway: {c.APIGateway, "API Gateway", []string{"apigateway"}, 1 << 20},
+		toSTS:        {sts{c.Account}, "STS", []string{"sts"}, 64 << 10},
+	}
+	return f
+}
+
+// Server returns an HTTP server for h with the limits that a public listener
+// needs: header bytes and time, idle time. The caller serves and shuts it down.
+func Server(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10, // API Gateway allows 10240
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t, scope := dispatch(r, f.hasStage)
+	switch t {
+	case toConsole:
+		if f.c.Console == nil {
+			f.notFound(w, r, "there is no console here")
+			return
+		}
+		f.c.Console.ServeHTTP(w, r) // streams: it gets the writer as it is
+	case toHealth:
+		f.health(w)
+	case toRest:
+		f.rest(w, r)
+	case toJobsData, toUnknown:
+		f.unknown(w, r, t, scope)
+	default:
+		f.call(w, r, f.services[t])
+	}
+}
+
+func (f *Front) hasStage(name string) bool { return f.c.Rest != nil && f.c.Rest.HasStage(name) }
+
+// call authenticates r and hands it to the service.
+func (f *Front) call(w http.ResponseWriter, r *http.Request, o offer) {
+	if o.service == nil {
+		f.notOffered(w, r, o.name)
+		return
+	}
+	w, rescue := f.guard(w, r)
+	defer rescue()
+	id, refused := f.authenticate(w, r, o)
+	if refused != nil {
+		f.refuse(r, o, refused)
+		o.service.Refuse(w, r, refused)
+		return
+	}
+	ctx := WithCaller(r.Context(), Identity{AccessKeyID: id.AccessKeyID, Region: id.Region, Service: id.Service, SourceIP: SourceIP(r)})
+	o.service.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// authenticate checks the signature. The body is read, into r, only for
+// callers with a known key.
+func (f *Front) authenticate(w http.ResponseWriter, r *http.Request, o offer) (sigv4.Identity, *sigv4.Error) {
+	claim, refused := sigv4.Examine(r, f.c.Keys, sigv4.Options{Services: o.scopes, Now: f.c.Now})
+	if refused != nil {
+		return sigv4.Identity{}, refused
+	}
+	body, refused := readBody(w, r, o.maxBody)
+	if refused != nil {
+		return sigv4.Identity{}, refused
+	}
+	id, refused := claim.Verify(r, body)
+	SetBody(r, body)
+	return id, refused
+}
+
+// readBody reads the body with a limit in size and time.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *sigv4.Error) {
+	tooLarge := &sigv4.Error{Code: "RequestEntityTooLargeException", Status: http.StatusRequestEntityTooLarge,
+		Message:   fmt.Sprintf("Request body exceeds %d bytes.", limit),
+		Diagnosis: fmt.Sprintf("the request body is larger than %d bytes, the limit of this service", limit)}
+	if r.ContentLength > limit {
+		return nil, tooLarge
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer has deadlines; then the server's own limits hold
+	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err == nil {
+		return body, nil
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, tooLarge
+	}
+	return nil, &sigv4.Error{Code: "RequestTimeoutException", Status: http.StatusRequestTimeout, Message: "The request body could not be read.",
+		Diagnosis: "the request body did not arrive whole: " + err.Error()}
+}
+
+// refuse records a refusal.
+func (f *Front) refuse(r *http.Request, o offer, e *sigv4.Error) {
+	keyID, _ := sigv4.Claimed(r)
+	f.c.Refusals.Add(refusal.Refusal{Where: "api", Action: r.Method + " " + short(r.URL.EscapedPath()), Resource: o.name,
+		Principal: keyID, SourceIP: SourceIP(r), Reason: e.Code + ": " + e.Diagnosis})
+}
+
+func (f *Front) rest(w http.ResponseWriter, r *http.Request) {
+	if f.c.Rest == nil {
+		f.notFound(w, r, "no REST routes are configured here")
+		return
+	}
+	w, rescue := f.guard(w, r)
+	defer rescue()
+	f.c.Rest.ServeHTTP(w, r)
+}
+
+// health answers as DynamoDB's endpoint does, which tools poll until it is up.
+func (f *Front) health(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain")
+	fmt.Fprintf(w, "healthy: dynamodb.%s.amazonaws.com ", f.c.Region)
+}
+
+func (f *Front) unknown(w http.ResponseWriter, r *http.Request, t target, scope string) {
+	switch {
+	case t == toJobsData:
+		f.notOffered(w, r, "IoT jobs data plane")
+	case scope != "":
+		f.notOffered(w, r, fmt.Sprintf("%.64q", scope))
+	default:
+		f.notFound(w, r, "no operation has this method and path: sign the request, so that its service is known")
+	}
+}
+
+func (f *Front) notOffered(w http.ResponseWriter, r *http.Request, name string) {
+	f.c.Log.Debug("service not offered", "service", name, "method", r.Method, "path", short(r.URL.Path))
+	WriteError(w, Errorf(http.StatusNotImplemented, "NotImplementedException",
+		"the service %s is not offered here; offered are iot, iot-data, dynamodb, apigateway, execute-api and sts", name))
+}
+
+func (f *Front) notFound(w http.ResponseWriter, r *http.Request, why string) {
+	WriteError(w, Errorf(http.StatusNotFound, "UnknownOperationException", "%s %s: %s", r.Method, short(r.URL.EscapedPath()), why))
+}
+
+// tracked remembers whether an answer was begun.
+type tracked struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (t *tracked) WriteHeader(status int) { t.begun = true; t.ResponseWriter.WriteHeader(status) }
+
+func (t *tracked) Write(b []byte) (int, error) { t.begun = true; return t.ResponseWriter.Write(b) }
+
+// Unwrap is for http.ResponseController.
+func (t *tracked) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// guard returns a writer for a handler and a function to defer, which turns a
+// panic of the handler into a logged failure of its own request: status 500,
+// or a cut connection when the answer was begun.
+func (f *Front) guard(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, func()) {
+	t := &tracked{ResponseWriter: w}
+	return t, func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler { // the handler's way to cut its connection
+			panic(p)
+		}
+		f.c.Log.Error("a handler panicked", "method", r.Method, "path", short(r.URL.Path), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		if t.begun {
+			panic(http.ErrAbortHandler)
+		}
+		WriteError(t, Errorf(http.StatusInternalServerError, "InternalFailureException", "internal failure, see the server's log"))
+	}
+}
+
+// SourceIP returns the address of the client without its port.
+func SourceIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// short bounds what of a stranger's text goes into a log line.
+func short(s string) string {
+	if len(s) > 256 {
+		return s[:256] + "…"
+	}
+	return s
+}
