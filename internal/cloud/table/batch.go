@@ -1,0 +1,176 @@
+package table
+
+// Limits of batches (AWS-REFERENCE: DynamoDB, Operations).
+const (
+	maxBatchGet      = 100
+	maxBatchWrite    = 25
+	maxBatchGetBytes = 16 << 20
+)
+
+// BatchWrite is one write of a batch: Item is put, or the item with Key is
+// removed; one of them is nil.
+type BatchWrite struct {
+	Table string
+	Item  Item
+	Key   Item
+}
+
+var errDuplicateKeys = invalid("Provided list of item keys contains duplicates")
+
+// WriteBatch does all writes in one step; they are durable on return, or none
+// is done. It returns the write capacity units by table.
+func (db *DB) WriteBatch(writes []BatchWrite) (units map[string]float64, err error) {
+	if len(writes) == 0 || len(writes) > maxBatchWrite {
+		return nil, invalid("a batch has 1 to %d writes, not %d", maxBatchWrite, len(writes))
+	}
+	sizes := make([]int, len(writes))
+	for i, w := range writes {
+		if w.Item != nil {
+			sizes[i], err = checkItem(w.Item)
+		} else {
+			_, err = checkItem(w.Key)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	units = map[string]float64{}
+	seen := map[string]bool{}
+	b := db.st.NewBatch()
+	for i, w := range writes {
+		key, err := db.batchKey(&w)
+		if err == nil && seen[string(key)] {
+			err = errDuplicateKeys
+		}
+		if err == nil && w.Item != nil {
+			err = db.Put(b, w.Table, w.Item)
+		}
+		if err != nil {
+			b.Discard()
+			return nil, err
+		}
+		if w.Item == nil {
+			b.Delete(key)
+		}
+		seen[string(key)] = true
+		units[w.Table] += writeUnits(sizes[i])
+	}
+	return units, db.st.Commit(b)
+}
+
+func (db *DB) batchKey(w *BatchWrite) ([]byte, error) {
+	t, err := db.table(w.Table)
+	if err != nil {
+		return nil, err
+	}
+	if w.Item != nil {
+		return t.appendKey(nil, w.Item, inItem)
+	}
+	return t.encodeKey(w.Key)
+}
+
+// BatchGet asks for items of one table.
+type BatchGet struct {
+	Table      string
+	Keys       []Item
+	Projection *string
+	Names      map[string]string
+	Consistent bool
+}
+
+// BatchResult is the answer to BatchGets.
+type BatchResult struct {
+	Items map[string][]Item  // by table; missing items are left out
+	Left  map[string][]Item  // keys that did not fit the answer, by table
+	Units map[string]float64 // read capacity units by table
+}
+
+// plannedGet is one BatchGet, checked.
+type plannedGet struct {
+	BatchGet
+	t    *Table
+	want *projection
+	keys [][]byte
+}
+
+// GetBatch reads up to 100 items, and up to 16 MiB of them.
+func (db *DB) GetBatch(gets []BatchGet) (BatchResult, error) {
+	total := 0
+	for _, g := range gets {
+		total += len(g.Keys)
+	}
+	if total > maxBatchGet {
+		return BatchResult{}, invalid("Too many items requested for the BatchGetItem call")
+	}
+	plans := make([]plannedGet, len(gets))
+	for i, g := range gets {
+		if err := plans[i].check(g); err != nil {
+			return BatchResult{}, err
+		}
+	}
+	for i := range plans {
+		if err := plans[i].find(db); err != nil {
+			return BatchResult{}, err
+		}
+	}
+	r := BatchResult{map[string][]Item{}, map[string][]Item{}, map[string]float64{}}
+	room := maxBatchGetBytes
+	for i := range plans {
+		var err error
+		if room, err = plans[i].read(db, &r, room); err != nil {
+			return BatchResult{}, err
+		}
+	}
+	return r, nil
+}
+
+func (g *plannedGet) check(request BatchGet) (err error) {
+	g.BatchGet = request
+	for _, key := range g.Keys {
+		if _, err := checkItem(key); err != nil {
+			return err
+		}
+	}
+	g.want, err = projectionOf(g.Projection, g.Names)
+	return err
+}
+
+func (g *plannedGet) find(db *DB) (err error) {
+	if g.t, err = db.table(g.Table); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, key := range g.Keys {
+		k, err := g.t.encodeKey(key)
+		if err != nil {
+			return err
+		}
+		if seen[string(k)] {
+			return errDuplicateKeys
+		}
+		seen[string(k)] = true
+		g.keys = append(g.keys, k)
+	}
+	return nil
+}
+
+// read reads the items into r while there is room, and returns the room left.
+func (g *plannedGet) read(db *DB, r *BatchResult, room int) (int, error) {
+	r.Items[g.Table] = []Item{}
+	for i, key := range g.keys {
+		if room <= 0 {
+			r.Left[g.Table] = g.Keys[i:]
+			return room, nil
+		}
+		item, size, err := db.read(g.t, key)
+		if err != nil {
+			return room, err
+		}
+		room -= size
+		r.Units[g.Table] += readUnits(size, g.Consistent)
+		if item != nil {
+			r.Items[g.Table] = append(r.Items[g.Table], g.want.item(item))
+		}
+	}
+	return room, nil
+}
