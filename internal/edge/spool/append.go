@@ -1,0 +1,357 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const (
+	groupBytes = 512 << 10 // what one commit gathers, unless one Append is larger
+	keepBytes  = 256 << 10 // a larger encode buffer is given back
+)
+
+// request is one Append that waits.
+type request struct {
+	records [][]byte
+	size    int64 // room in a segment
+
+	done chan struct{} // closed when the fields below are set
+	last uint64
+	err  error
+	room <-chan struct{} // when the spool is full: closed when that may have changed
+}
+
+func (r *request) resolve(last uint64, err error) {
+	r.last, r.err = last, err
+	close(r.done)
+}
+
+// writer is what the leader owns.
+type writer struct {
+	active *segment // nil before the first write and after an error
+	file   File     // of active
+	off    int64    // where the next record goes
+	gen    uint64   // the highest generation used
+	buf    []byte
+
+	pause    time.Duration // after failure, the same error is answered
+	failed   error         // why no segment could be made
+	failedAt time.Time
+}
+
+func (w *writer) closeActive() {
+	if w.file != nil {
+		_ = w.file.Close() // everything that counts was synced
+	}
+	w.active, w.file = nil, nil
+}
+
+// appendOnce queues req and returns its outcome; a room channel means that the
+// spool is full until it closes.
+func (s *Spool) appendOnce(ctx context.Context, req *request) (<-chan struct{}, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.enqueue(req); err != nil {
+		return nil, err
+	}
+	select {
+	case s.lead <- struct{}{}:
+		s.commitPending()
+		<-s.lead
+	case <-req.done:
+	case <-ctx.Done():
+		if s.withdraw(req) {
+			return nil, ctx.Err()
+		}
+	}
+	<-req.done
+	return req.room, req.err
+}
+
+func (s *Spool) enqueue(req *request) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return fmt.Errorf("spool %s: %w", s.dir, ErrClosed)
+	}
+	req.room = nil
+	s.pending = append(s.pending, req)
+	return nil
+}
+
+// withdraw takes req back when no leader has it yet.
+func (s *Spool) withdraw(req *request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, r := range s.pending {
+		if r == req {
+			s.pending = append(s.pending[:i], s.pending[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// commitPending writes every waiting request. The caller leads.
+func (s *Spool) commitPending() {
+	s.mu.Lock()
+	reqs := s.pending
+	s.pending = nil
+	s.mu.Unlock()
+	for len(reqs) > 0 {
+		reqs = reqs[s.commitSome(reqs):]
+	}
+}
+
+// commitSome resolves one or more of reqs and returns how many.
+func (s *Spool) commitSome(reqs []*request) int {
+	t, room, err := s.place(reqs[0].size)
+	if room != nil {
+		reqs[0].room = room
+		reqs[0].resolve(0, nil)
+		return 1
+	}
+	n := len(reqs)
+	if err == nil {
+		n = fitting(reqs, t.room())
+		if err = s.commit(t, reqs[:n]); err == nil {
+			return n
+		}
+		n = len(reqs)
+	}
+	for _, r := range reqs[:n] {
+		r.resolve(0, err)
+	}
+	return n
+}
+
+// fitting returns how many of reqs, at least one, go into one commit.
+func fitting(reqs []*request, room int64) int {
+	n, size := 1, reqs[0].size
+	for n < len(reqs) && size+reqs[n].size <= min(room, groupBytes) {
+		size += reqs[n].size
+		n++
+	}
+	return n
+}
+
+// target is where a commit goes: the active segment, or a fresh one whose
+// header is not written yet.
+type target struct {
+	seg   *segment
+	file  File
+	off   int64
+	fresh bool
+}
+
+func (t target) room() int64 {
+	if t.fresh {
+		return t.seg.head.size - headBytes
+	}
+	return t.seg.head.size - t.off
+}
+
+// place returns a target with room for size bytes, or the channel to wait on
+// when the spool is full.
+func (s *Spool) place(size int64) (target, <-chan struct{}, error) {
+	w := &s.w
+	if a := w.active; a != nil && w.off+size <= a.head.size {
+		return target{seg: a, file: w.file, off: w.off}, nil, nil
+	}
+	if w.failed != nil && time.Since(w.failedAt) < w.pause {
+		return target{}, nil, w.failed
+	}
+	t, room, err := s.freshSegment()
+	w.failed, w.failedAt = err, time.Now()
+	return t, room, err
+}
+
+// commit makes reqs durable at t, with the acks that are not saved yet, and
+// resolves them. On an error it resolves nothing and gives t up.
+func (s *Spool) commit(t target, reqs []*request) error {
+	buf, acks := s.encode(t, reqs)
+	err := writeSync(t.file, buf, t.off)
+	if err != nil {
+		err = s.writeFailed(t, err)
+	} else {
+		s.publish(t, int64(len(buf)), reqs, acks)
+	}
+	if s.w.buf = buf[:0]; cap(buf) > keepBytes {
+		s.w.buf = nil
+	}
+	return err
+}
+
+func writeSync(f File, buf []byte, off int64) error {
+	n, err := f.WriteAt(buf, off)
+	if err == nil && n < len(buf) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return err
+	}
+	return f.Datasync()
+}
+
+// encode returns the bytes of a commit and the ack states in it, nil when it
+// holds none.
+func (s *Spool) encode(t target, reqs []*request) ([]byte, []ackState) {
+	buf, seed := s.w.buf[:0], t.seg.head.seed()
+	s.mu.Lock()
+	acks := s.ackStates(t.fresh)
+	delta := uint32(s.next - t.seg.head.base)
+	s.mu.Unlock()
+	size := int64(0)
+	for _, r := range reqs {
+		size += r.size
+	}
+	switch {
+	case t.fresh:
+		t.seg.head.acks = acks
+		buf = appendHeader(buf, &t.seg.head)
+	case acks == nil || ackRecordBytes(acks)+size > t.room():
+		acks = nil
+	default:
+		buf = appendAckRecord(buf, seed, delta, acks)
+	}
+	for _, r := range reqs {
+		for _, data := range r.records {
+			buf = appendRecord(buf, seed, typeData, delta, data)
+			delta++
+		}
+	}
+	return buf, acks
+}
+
+// ackStates returns the acks of all readers, or nil when all are saved and
+// always is false. The caller holds mu.
+func (s *Spool) ackStates(always bool) (acks []ackState) {
+	for _, r := range s.readers {
+		always = always || r.acked != r.saved
+	}
+	if !always {
+		return nil
+	}
+	for _, r := range s.readers {
+		acks = append(acks, ackState{r.name, r.acked})
+	}
+	return acks
+}
+
+func ackRecordBytes(acks []ackState) int64 {
+	n := 1
+	for _, a := range acks {
+		n += 1 + len(a.name) + 8
+	}
+	return recordBytes(n)
+}
+
+// publish makes a commit of n bytes visible to the readers.
+func (s *Spool) publish(t target, n int64, reqs []*request, acks []ackState) {
+	s.mu.Lock()
+	if t.fresh {
+		s.activate(t)
+	}
+	s.w.off = t.off + n
+	t.seg.end = s.w.off
+	for _, r := range reqs {
+		s.next += uint64(len(r.records))
+		s.stats.appended += uint64(len(r.records))
+		r.last = s.next - 1
+	}
+	t.seg.cap = s.next
+	s.stats.deviceBytes += uint64(blocks(t.off, t.off+n))
+	for i, a := range acks {
+		s.readers[i].saved = a.acked
+	}
+	s.release()
+	s.mu.Unlock()
+	for _, r := range reqs {
+		r.resolve(r.last, nil)
+	}
+	if len(reqs) > 0 {
+		s.wakeReaders()
+	}
+}
+
+// blocks returns the bytes of the whole blocks that touch from to to.
+func blocks(from, to int64) int64 {
+	return (to+blockBytes-1)/blockBytes*blockBytes - from/blockBytes*blockBytes
+}
+
+// activate makes t's segment the one that is written. The caller holds mu.
+func (s *Spool) activate(t target) {
+	s.seal()
+	t.seg.open = true
+	s.segs = append(s.segs, t.seg)
+	s.w.active, s.w.file = t.seg, t.file
+}
+
+// seal ends the active segment at what is durable. The caller holds mu.
+func (s *Spool) seal() {
+	if s.w.active != nil {
+		s.w.active.open = false
+		s.w.closeActive()
+	}
+}
+
+// writeFailed gives up the target after a failed write or sync: what the
+// device holds now is unknown, and a later sync would not tell, so the place
+// is never written again. The durable part of the segment stays.
+func (s *Spool) writeFailed(t target, err error) error {
+	err = s.explain("write "+t.seg.name, err)
+	s.mu.Lock()
+	s.stats.writeErrors++
+	s.stats.lastError = err.Error()
+	if !t.fresh {
+		s.seal()
+		s.release()
+	}
+	s.mu.Unlock()
+	if t.fresh {
+		s.discard(t)
+	}
+	return err
+}
+
+// saveAcks writes the acks that are not saved yet. The caller leads.
+func (s *Spool) saveAcks() error {
+	s.mu.Lock()
+	acks := s.ackStates(false)
+	s.mu.Unlock()
+	if acks == nil {
+		return nil
+	}
+	t, room, err := s.place(ackRecordBytes(acks))
+	if room != nil {
+		return fmt.Errorf("spool %s is full: acks are saved when they free a segment", s.dir)
+	}
+	if err != nil {
+		return err
+	}
+	return s.commit(t, nil)
+}
+
+// explain says what happened to which spool, and what a person can do.
+func (s *Spool) explain(doing string, err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		hint = "; free space on that disk: the spool goes on by itself"
+	case errors.Is(err, syscall.EROFS):
+		hint = "; the disk is read-only, perhaps after an error: see the kernel log and mount it writable"
+	case errors.Is(err, syscall.EIO):
+		hint = "; the disk fails: see the kernel log, check the card or its cable"
+	case errors.Is(err, ErrLocked):
+		hint = "; stop the other gateway or give this one another directory"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		hint = "; make the directory writable for this user"
+	}
+	return fmt.Errorf("spool %s: %s: %w%s", filepath.Clean(s.dir), doing, err, hint)
+}

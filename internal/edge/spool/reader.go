@@ -1,0 +1,364 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+)
+
+// Record is one record and its sequence.
+type Record struct {
+	Seq  uint64
+	Data []byte // the caller's own
+}
+
+const (
+	batchBytes = 256 << 10        // data that one Batch or Poll returns at most, and one record
+	arenaBytes = 16 << 10         // data is copied into pieces of this size
+	readPause  = time.Second      // between tries to read a failing disk
+	badAfter   = 30 * time.Second // a block that fails so long, while its neighbour reads, is given up
+)
+
+// Reader is one consumer's place in the spool. One goroutine at a time calls
+// Next, Batch or Poll (further ones wait); Ack and Rewind may come from any.
+type Reader struct {
+	s       *Spool
+	name    string
+	refused error // set on a reader that is not configured
+	wake    chan struct{}
+
+	acked   uint64 // everything up to it is delivered; guarded by s.mu
+	saved   uint64 // acked as it is on disk; guarded by s.mu
+	cursor  uint64 // the next sequence to hand out; guarded by s.mu
+	seen    uint64 // the highest sequence handed out; guarded by s.mu
+	dropped uint64 // guarded by s.mu
+
+	mu       sync.Mutex // guards the fields below; taken before s.mu
+	walk     *walker
+	seg      *segment // that walk is on
+	file     File     // of seg
+	badAt    int64    // where reading fails
+	badSince time.Time
+	closed   bool
+}
+
+// Name returns the reader's name.
+func (r *Reader) Name() string { return r.name }
+
+// Next returns the next record and its sequence, waiting for one. After a read
+// error of the disk it waits and tries again, so that no record is passed over.
+func (r *Reader) Next(ctx context.Context) (seq uint64, record []byte, err error) {
+	var one [1]Record
+	got, err := r.Batch(ctx, one[:0], 1)
+	if err != nil {
+		return 0, nil, err
+	}
+	return got[0].Seq, got[0].Data, nil
+}
+
+// Batch waits until there is a record, then appends what is ready to dst, at
+// most limit records (at least one).
+func (r *Reader) Batch(ctx context.Context, dst []Record, limit int) ([]Record, error) {
+	limit = max(limit, 1)
+	for {
+		if err := ctx.Err(); err != nil {
+			return dst, err
+		}
+		got, err := r.Poll(dst, limit)
+		if errors.Is(err, ErrClosed) || r.refused != nil || len(got) > len(dst) {
+			return got, err
+		}
+		if err := r.wait(ctx, err); err != nil {
+			return dst, err
+		}
+	}
+}
+
+// wait returns when there may be more, or after a pause when reading failed.
+func (r *Reader) wait(ctx context.Context, failed error) error {
+	var again <-chan time.Time
+	if failed != nil {
+		again = time.After(readPause)
+	}
+	wake := r.wake
+	if failed != nil {
+		wake = nil
+	}
+	select {
+	case <-wake:
+	case <-again:
+	case <-r.s.stop:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// Poll appends what is ready to dst, at most limit records and not more than
+// fits in memory well; it does not wait for more. An error means that the disk
+// could not be read: nothing was passed over, and a later call tries again.
+func (r *Reader) Poll(dst []Record, limit int) ([]Record, error) {
+	if r.refused != nil {
+		return dst, r.refused
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	left, bytes := limit, 0
+	for left > 0 && bytes < batchBytes {
+		p, err := r.plan()
+		if err != nil || p.seg == nil {
+			return dst, err
+		}
+		n := len(dst)
+		dst, err = r.fromSegment(p, dst, left)
+		for _, rec := range dst[n:] {
+			left--
+			bytes += len(rec.Data)
+		}
+		if err != nil && len(dst) == n {
+			return dst, err
+		}
+		if err != nil {
+			return dst, nil // the next call meets the error again
+		}
+	}
+	return dst, nil
+}
+
+// plan is where a reader reads next, as it was at one moment.
+type plan struct {
+	seg    *segment // nil: nothing to read
+	cursor uint64
+	end    int64
+	cap    uint64
+}
+
+func (r *Reader) plan() (plan, error) {
+	s := r.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return plan{}, fmt.Errorf("spool %s: %w", s.dir, ErrClosed)
+	}
+	if r.cursor >= s.next {
+		return plan{}, nil
+	}
+	seg := s.find(r.cursor)
+	if seg == nil { // damage took the records up to next
+		s.stats.lost += s.next - r.cursor
+		r.cursor = s.next
+		return plan{}, nil
+	}
+	return plan{seg: seg, cursor: r.cursor, end: seg.end, cap: seg.cap}, nil
+}
+
+// fromSegment appends up to limit records of p's segment to dst and moves the
+// cursor. It appends nothing when the segment or the cursor was taken away
+// meanwhile.
+func (r *Reader) fromSegment(p plan, dst []Record, limit int) ([]Record, error) {
+	if err := r.position(p); err != nil {
+		return dst, r.lostFile(p, err)
+	}
+	n := len(dst)
+	cursor, lost := p.cursor, uint64(0)
+	var arena []byte
+	var failed error
+	for bytes := 0; len(dst)-n < limit && bytes < batchBytes; {
+		rec, err := r.step(p)
+		if err == io.EOF {
+			lost += p.cap - cursor
+			cursor = p.cap
+			break
+		}
+		if failed = err; err != nil {
+			break
+		}
+		if rec.acks || rec.seq < p.cursor {
+			continue
+		}
+		lost += rec.seq - cursor
+		cursor = rec.seq + 1
+		bytes += len(rec.data)
+		var own []byte
+		arena, own = keep(arena, rec.data, limit == 1)
+		dst = append(dst, Record{rec.seq, own})
+		if cursor == p.cap {
+			break
+		}
+	}
+	if !r.move(p, cursor, lost) {
+		r.drop()
+		return dst[:n], nil
+	}
+	return dst, failed
+}
+
+// keep copies data into the arena, a new one when it is full.
+func keep(arena, data []byte, alone bool) (grown, own []byte) {
+	if len(data) > cap(arena)-len(arena) {
+		size := max(arenaBytes, len(data))
+		if alone {
+			size = len(data)
+		}
+		arena = make([]byte, 0, size)
+	}
+	at := len(arena)
+	arena = append(arena, data...)
+	return arena, arena[at:len(arena):len(arena)]
+}
+
+// move sets the cursor, unless someone else did or the segment is gone.
+func (r *Reader) move(p plan, cursor, lost uint64) bool {
+	s := r.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.seg.gone || r.cursor != p.cursor {
+		return false
+	}
+	r.cursor = cursor
+	r.seen = max(r.seen, cursor-1)
+	if lost > 0 {
+		s.stats.lost += lost
+		s.log.Error("records are damaged on disk and were skipped", "reader", r.name, "file", p.seg.name, "records", lost)
+	}
+	return true
+}
+
+// position puts the walker on p's segment, at or before its cursor.
+func (r *Reader) position(p plan) error {
+	if r.seg != p.seg {
+		r.drop()
+		file, err := r.s.fs.Open(r.s.path(p.seg.name), false)
+		if err != nil {
+			return err
+		}
+		r.seg, r.file = p.seg, file
+	}
+	switch {
+	case r.walk == nil || r.walk.next > p.cursor:
+		var buf []byte
+		if r.walk != nil {
+			buf = r.walk.buf
+		}
+		r.walk = newWalker(r.file, &p.seg.head, p.end, p.cap, buf)
+	default:
+		r.walk.end, r.walk.limit = p.end, p.cap
+	}
+	return nil
+}
+
+// drop leaves the segment.
+func (r *Reader) drop() {
+	if r.file != nil {
+		_ = r.file.Close() // only read
+	}
+	r.file, r.seg, r.walk = nil, nil, nil
+}
+
+// step is the walker's, with patience for a disk that fails: a block is given
+// up only when it failed for badAfter and the disk reads what comes after it.
+func (r *Reader) step(p plan) (record, error) {
+	for {
+		rec, err := r.walk.step()
+		if err == nil || err == io.EOF {
+			return rec, err
+		}
+		now := time.Now()
+		if r.badSince.IsZero() || r.badAt != r.walk.off {
+			r.badAt, r.badSince = r.walk.off, now
+		}
+		err = r.readFailed(p.seg.name, err)
+		if now.Sub(r.badSince) < badAfter || !r.readsBeyond(p) {
+			return rec, err
+		}
+		r.s.log.Error("block of the spool cannot be read and is given up", "file", p.seg.name, "offset", r.walk.off)
+		r.walk.skipBlock()
+	}
+}
+
+// readsBeyond reports whether the block after the failing one, or at the
+// segment's end the header, can be read.
+func (r *Reader) readsBeyond(p plan) bool {
+	next := (r.walk.off/blockBytes + 1) * blockBytes
+	if next >= p.end {
+		next = 0
+	}
+	var b [1]byte
+	n, _ := r.file.ReadAt(b[:], next)
+	return n == 1
+}
+
+func (r *Reader) readFailed(name string, err error) error {
+	s := r.s
+	err = s.explain("read "+name, err)
+	s.mu.Lock()
+	s.stats.readErrors++
+	s.stats.lastError = err.Error()
+	s.mu.Unlock()
+	return err
+}
+
+// lostFile handles a segment that could not be opened: when its file is gone
+// though the spool did not free it, somebody deleted it, and waiting would not
+// bring it back.
+func (r *Reader) lostFile(p plan, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return r.readFailed(p.seg.name, err)
+	}
+	r.move(p, p.cap, p.cap-p.cursor)
+	return nil
+}
+
+// Ack says that everything up to and including seq is delivered. It is saved
+// with the next append or within a second; until then a crash makes the
+// records come again. Sequences that were not handed out yet do not count.
+func (r *Reader) Ack(seq uint64) {
+	if r.refused != nil {
+		return
+	}
+	s := r.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seq = min(seq, r.seen)
+	if seq <= r.acked || s.closed {
+		return
+	}
+	r.acked = seq
+	r.cursor = max(r.cursor, seq+1)
+	s.release()
+	s.wantFlush()
+}
+
+// Rewind makes the next record the one behind the last acknowledged.
+func (r *Reader) Rewind() {
+	if r.refused != nil {
+		return
+	}
+	r.s.mu.Lock()
+	r.cursor = r.acked + 1
+	r.s.mu.Unlock()
+	r.notify()
+}
+
+func (r *Reader) notify() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Reader) close() {
+	r.mu.Lock()
+	r.drop()
+	r.mu.Unlock()
+}
+
+func (s *Spool) wakeReaders() {
+	for _, r := range s.readers {
+		r.notify()
+	}
+}

@@ -1,0 +1,271 @@
+package spool
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"sort"
+	"time"
+)
+
+func segmentName(generation uint64) string {
+	return fmt.Sprintf("%016x%s", generation, segSuffix)
+}
+
+func (s *Spool) path(name string) string { return filepath.Join(s.dir, name) }
+
+// freshSegment takes a free file, or makes one, names it for the next
+// generation and opens it. Its header is written with the first commit. room
+// is set instead when the spool is full and must wait.
+func (s *Spool) freshSegment() (t target, room <-chan struct{}, err error) {
+	s.w.gen++
+	name := segmentName(s.w.gen)
+	sp, room, err := s.takeSpare(name)
+	if room != nil || err != nil {
+		return t, room, err
+	}
+	t.seg = &segment{name: name, head: header{
+		size: sp.size, generation: s.w.gen, salt: newSalt(), created: time.Now().UnixMilli(),
+	}}
+	t.fresh = true
+	s.mu.Lock()
+	t.seg.head.base, t.seg.cap = s.next, s.next
+	s.mu.Unlock()
+	if t.file, err = s.fs.Open(s.path(name), true); err != nil {
+		return t, nil, s.writeFailed(t, err)
+	}
+	return t, nil, nil
+}
+
+// newSalt cannot fail: crypto/rand ends the process when the kernel has no
+// randomness.
+func newSalt() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// takeSpare leaves a file of the configured size under name, durably.
+func (s *Spool) takeSpare(name string) (sp spare, room <-chan struct{}, err error) {
+	for {
+		sp, room, err = s.pickSpare()
+		if err != nil || room != nil {
+			return sp, room, err
+		}
+		if sp.name == "" {
+			sp, err = s.create(name)
+			return sp, nil, err
+		}
+		err = s.fs.Rename(s.path(sp.name), s.path(name))
+		if err == nil {
+			err = s.fs.SyncDir(s.dir)
+			sp.name = name
+		}
+		if err == nil {
+			return sp, nil, nil
+		}
+		s.putBack(sp)
+		return sp, nil, s.countError("reuse "+sp.name, err)
+	}
+}
+
+// putBack returns a spare that could not be used.
+func (s *Spool) putBack(sp spare) {
+	s.mu.Lock()
+	s.spares = append([]spare{sp}, s.spares...)
+	s.mu.Unlock()
+}
+
+// pickSpare takes a free file of the configured size out of the list; an empty
+// name means that a new one may be made. It removes files that are free but
+// too many or of another size, and in a full spool gives up the oldest segment
+// or returns the channel to wait on.
+func (s *Spool) pickSpare() (spare, <-chan struct{}, error) {
+	for {
+		s.mu.Lock()
+		if len(s.spares) == 0 {
+			decided, room, err := s.makeRoom()
+			s.mu.Unlock()
+			if decided {
+				return spare{}, room, err
+			}
+			continue
+		}
+		sp := s.spares[0]
+		s.spares = s.spares[1:]
+		usable := sp.size == s.opts.SegmentBytes && s.total <= s.opts.MaxBytes && len(s.spares) < spareLimit
+		s.mu.Unlock()
+		if usable {
+			return sp, nil, nil
+		}
+		if err := s.remove(sp); err != nil {
+			s.putBack(sp)
+			return spare{}, nil, s.countError("remove "+sp.name, err)
+		}
+	}
+}
+
+// makeRoom decides what to do when there is no spare: make a file, wait on
+// room, or, undecided, look again because it freed one. The caller holds mu.
+func (s *Spool) makeRoom() (decided bool, room <-chan struct{}, err error) {
+	if s.total+s.opts.SegmentBytes <= s.opts.MaxBytes {
+		return true, nil, nil
+	}
+	if len(s.segs) == 0 {
+		return true, nil, fmt.Errorf("spool %s: its %d bytes are taken by files that cannot be read: move them away and start again", s.dir, s.opts.MaxBytes)
+	}
+	if s.segs[0].open { // full, and the only one: it can only go when it is ended
+		s.seal()
+		s.release()
+		return false, nil, nil
+	}
+	if s.opts.Full == Block {
+		return true, s.room, nil
+	}
+	s.dropOldest()
+	return false, nil, nil
+}
+
+// create makes a zeroed file of the configured size under name.
+func (s *Spool) create(name string) (spare, error) {
+	err := s.zeroed(s.path(newName))
+	if err == nil {
+		err = s.fs.Rename(s.path(newName), s.path(name))
+	}
+	if err != nil {
+		_ = s.fs.Remove(s.path(newName)) // the next try begins with that too
+		return spare{}, s.countError("make "+name, err)
+	}
+	sp := spare{name: name, size: s.opts.SegmentBytes}
+	s.mu.Lock()
+	s.total += sp.size
+	s.stats.deviceBytes += uint64(sp.size)
+	s.mu.Unlock()
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		s.putBack(sp)
+		return spare{}, s.countError("make "+name, err)
+	}
+	return sp, nil
+}
+
+var zeros [blockBytes]byte
+
+// zeroed makes a file of zeros in writes of one block, so that later writes of
+// a block do not drag larger pieces of the page cache to the device.
+func (s *Spool) zeroed(path string) error {
+	if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := s.fs.Create(path)
+	if err != nil {
+		return err
+	}
+	for off := int64(0); off < s.opts.SegmentBytes && err == nil; off += blockBytes {
+		_, err = f.WriteAt(zeros[:], off)
+	}
+	if err == nil {
+		err = f.Datasync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// remove deletes a file that was taken out of the spares.
+func (s *Spool) remove(sp spare) error {
+	if err := s.fs.Remove(s.path(sp.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.mu.Lock()
+	s.total -= sp.size
+	s.mu.Unlock()
+	return nil
+}
+
+// discard deletes the file of a segment whose first commit failed: its blocks
+// may be bad, and in a full spool the next try must not cost another segment.
+func (s *Spool) discard(t target) {
+	if t.file != nil {
+		_ = t.file.Close()
+	}
+	sp := spare{name: t.seg.name, size: t.seg.head.size}
+	if s.remove(sp) != nil {
+		s.putBack(sp)
+	}
+}
+
+// countError explains and counts a write error.
+func (s *Spool) countError(doing string, err error) error {
+	err = s.explain(doing, err)
+	s.mu.Lock()
+	s.stats.writeErrors++
+	s.stats.lastError = err.Error()
+	s.mu.Unlock()
+	return err
+}
+
+// dropOldest gives up the first segment for the readers that still need it.
+// The caller holds mu.
+func (s *Spool) dropOldest() {
+	seg := s.segs[0]
+	for _, r := range s.readers {
+		from := max(r.acked+1, seg.head.base)
+		if from >= seg.cap {
+			continue
+		}
+		r.dropped += seg.cap - from
+		s.log.Warn("spool is full: dropped the oldest records", "reader", r.name, "from", from, "to", seg.cap-1, "max_bytes", s.opts.MaxBytes)
+		r.acked = seg.cap - 1
+		r.seen = max(r.seen, r.acked)
+		r.cursor = max(r.cursor, seg.cap)
+	}
+	s.retire()
+}
+
+// release frees the segments that every reader has acknowledged. The caller
+// holds mu.
+func (s *Spool) release() {
+	freed := false
+	for len(s.segs) > 0 && !s.segs[0].open && s.acknowledged(s.segs[0].cap) {
+		s.retire()
+		freed = true
+	}
+	if freed && !s.closed {
+		close(s.room)
+		s.room = make(chan struct{})
+	}
+}
+
+// acknowledged reports whether every reader has everything below seq.
+func (s *Spool) acknowledged(seq uint64) bool {
+	for _, r := range s.readers {
+		if r.acked+1 < seq {
+			return false
+		}
+	}
+	return len(s.readers) > 0
+}
+
+// retire makes the first segment a spare. The caller holds mu.
+func (s *Spool) retire() {
+	seg := s.segs[0]
+	seg.gone = true
+	s.segs[0] = nil
+	s.segs = s.segs[1:]
+	s.spares = append(s.spares, spare{name: seg.name, size: seg.head.size})
+}
+
+// find returns the first segment that can hold seq or a later record, nil when
+// there is none. The caller holds mu.
+func (s *Spool) find(seq uint64) *segment {
+	i := sort.Search(len(s.segs), func(i int) bool { return s.segs[i].cap > seq })
+	if i == len(s.segs) {
+		return nil
+	}
+	return s.segs[i]
+}
+
+// noCap is the cap of a segment without successor.
+const noCap = math.MaxUint64
