@@ -1,0 +1,122 @@
+// Package iotdata speaks the wire of the AWS IoT data plane (service iotdata,
+// 2015-05-28; AWS-REFERENCE section 5): publishing over HTTP and reading
+// retained messages. The broker does the work, behind the interfaces that are
+// declared here.
+package iotdata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"mote/internal/cloud/awsapi"
+	"mote/internal/cloud/message"
+	"mote/internal/sigv4"
+)
+
+// Publisher publishes one message. It returns when every effect of the message
+// is durable, or could not be made so (Outcome.Unavailable).
+type Publisher interface {
+	Publish(ctx context.Context, m *message.Message) (message.Outcome, error)
+}
+
+// Retained reads the retained messages.
+type Retained interface {
+	// Retained returns the retained message of topic, and whether there is one.
+	Retained(topic string) (*message.Message, bool, error)
+	// RetainedAfter returns up to limit retained messages whose topics come
+	// after the given one in byte order.
+	RetainedAfter(topic string, limit int) ([]*message.Message, error)
+}
+
+// Config is what the service works on.
+type Config struct {
+	Publisher Publisher
+	Retained  Retained         // nil: those operations are answered as not offered
+	Log       *slog.Logger     // nil: discard
+	Now       func() time.Time // nil: time.Now
+}
+
+// Service is the data plane; it implements [awsapi.Service].
+type Service struct {
+	c   Config
+	mux awsapi.Mux
+}
+
+// New returns the service over c.
+func New(c Config) *Service {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Service{c: c}
+	s.mux.Handle(http.MethodPost, "/topics/{topic+}", s.handler(s.publish))
+	if c.Retained != nil {
+		s.mux.Handle(http.MethodGet, "/retainedMessage", s.handler(s.listRetained))
+		s.mux.Handle(http.MethodGet, "/retainedMessage/{topic+}", s.handler(s.getRetained))
+	}
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h, allowed := s.mux.Find(r)
+	switch {
+	case h != nil:
+		h(w, r)
+	case len(allowed) > 0:
+		s.fail(w, r, awsapi.NewRequestID(), awsapi.Errorf(http.StatusMethodNotAllowed, "MethodNotAllowedException", "%s is not possible on this path, only %v", r.Method, allowed))
+	default:
+		s.fail(w, r, awsapi.NewRequestID(), awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
+			"the data plane does not offer %s %.128q here", r.Method, r.URL.EscapedPath()))
+	}
+}
+
+// operation answers with a body, or an error.
+type operation func(r *http.Request, requestID string) (any, error)
+
+func (s *Service) handler(op operation) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id := awsapi.NewRequestID()
+		body, err := op(r, id)
+		if err != nil {
+			s.fail(w, r, id, err)
+			return
+		}
+		w.Header().Set("x-amzn-RequestId", id)
+		awsapi.WriteJSON(w, body)
+	}
+}
+
+// fail answers with the error form of the data plane, which has a traceId.
+func (s *Service) fail(w http.ResponseWriter, r *http.Request, id string, err error) {
+	e, known := errors.AsType[*awsapi.Error](err)
+	if !known {
+		s.c.Log.Error("data plane call failed", "method", r.Method, "path", fmt.Sprintf("%.256s", r.URL.EscapedPath()), "request_id", id, "err", err)
+		e = awsapi.Errorf(http.StatusInternalServerError, "InternalFailureException", "internal failure, see the server's log")
+	}
+	w.Header().Set("x-amzn-RequestId", id)
+	awsapi.WriteError(w, &awsapi.Error{Code: e.Code, Status: e.Status, Message: e.Message, Extra: map[string]any{"traceId": id}})
+}
+
+// Refuse implements awsapi.Service: the data plane answers every refused
+// signature as ForbiddenException.
+func (s *Service) Refuse(w http.ResponseWriter, r *http.Request, e *sigv4.Error) {
+	refused := &awsapi.Error{Code: e.Code, Status: e.StatusOr(http.StatusForbidden), Message: e.Message}
+	if refused.Status == http.StatusForbidden {
+		refused.Code = "ForbiddenException"
+	}
+	if e.Code == sigv4.CodeMissingToken {
+		refused.Message = "Missing Authentication Token"
+	}
+	s.fail(w, r, awsapi.NewRequestID(), refused)
+}
+
+func invalid(format string, args ...any) *awsapi.Error {
+	return awsapi.Errorf(http.StatusBadRequest, "InvalidRequestException", format, args...)
+}
