@@ -18,7 +18,9 @@ import (
 )
 
 // Publisher publishes one message. It returns when every effect of the message
-// is durable, or could not be made so (Outcome.Unavailable).
+// is durable, or could not be made so: then Outcome.Unavailable or the error is
+// set and the message may be sent again, unless the error has a method
+// Invalid() that returns true.
 type Publisher interface {
 	Publish(ctx context.Context, m *message.Message) (message.Outcome, error)
 }

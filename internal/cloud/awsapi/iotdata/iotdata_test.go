@@ -90,6 +90,10 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+type refusedTopic struct{ error }
+
+func (refusedTopic) Invalid() bool { return true }
+
 func TestPublishOutcomes(t *testing.T) {
 	b := &broker{outcome: message.Outcome{Failed: []*message.Failure{{Rule: "r", Action: "DynamoDBv2Action", Target: "air", Err: errors.New("no key")}}}}
 	if w, m := do(t, b, "POST", "/topics/a", ""); w.Code != 200 || m["failures"].([]any)[0] != "rule r: DynamoDBv2Action on air: no key" {
@@ -99,9 +103,13 @@ func TestPublishOutcomes(t *testing.T) {
 	if w, m := do(t, b, "POST", "/topics/a", ""); w.Code != 503 || w.Header().Get("x-amzn-ErrorType") != "ServiceUnavailableException" || !strings.Contains(m["message"].(string), "disk full") {
 		t.Errorf("unavailable: %d %v", w.Code, m)
 	}
-	b.outcome, b.err = message.Outcome{}, errors.New("secret detail")
-	if w, m := do(t, b, "POST", "/topics/a", ""); w.Code != 500 || strings.Contains(m["message"].(string), "secret") {
+	b.outcome, b.err = message.Outcome{}, errors.New("closing")
+	if w, m := do(t, b, "POST", "/topics/a", ""); w.Code != 503 || !strings.Contains(m["message"].(string), "closing") {
 		t.Errorf("broken: %d %v", w.Code, m)
+	}
+	b.err = refusedTopic{errors.New("reserved topic")}
+	if w, m := do(t, b, "POST", "/topics/a", ""); w.Code != 400 || m["message"] != "reserved topic" {
+		t.Errorf("refused: %d %v", w.Code, m)
 	}
 }
 

@@ -3,6 +3,7 @@ package iotdata
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -31,17 +32,27 @@ type published struct {
 	Failures []string `json:"failures,omitempty"`
 }
 
+// invalidMessage is an error of a [Publisher] that sending again does not help.
+type invalidMessage interface {
+	error
+	Invalid() bool
+}
+
 func (s *Service) publish(r *http.Request, id string) (any, error) {
 	m, err := s.message(r)
 	if err != nil {
 		return nil, err
 	}
 	outcome, err := s.c.Publisher.Publish(r.Context(), m)
-	if err != nil {
-		return nil, err
+	if refused, ok := errors.AsType[invalidMessage](err); ok && refused.Invalid() {
+		return nil, invalid("%v", refused)
 	}
 	if outcome.Unavailable != nil {
-		return nil, awsapi.Errorf(http.StatusServiceUnavailable, "ServiceUnavailableException", "the message was not stored, send it again later: %v", outcome.Unavailable)
+		err = outcome.Unavailable
+	}
+	if err != nil {
+		s.c.Log.Warn("a message was not stored, its sender is asked to send it again", "topic", m.Topic, "request_id", id, "err", err)
+		return nil, awsapi.Errorf(http.StatusServiceUnavailable, "ServiceUnavailableException", "the message was not stored, send it again later: %v", err)
 	}
 	out := published{Message: "OK", TraceID: id}
 	for _, f := range outcome.Failed {
