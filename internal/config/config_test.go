@@ -91,7 +91,7 @@ func TestBad(t *testing.T) {
 		{"bad choice", `full = "block"`, `full = "blok"`, ":4:", `did you mean "block"?`},
 		{"bad silence", "90s", "90", ":8:", "want a duration"},
 		{"no such policy", `policy = "gateway"`, `policy = "gatway"`, ":26:", `no [[policy]] named "gatway"`},
-		{"policy not JSON", `"Statement":[]}`, `"Statement":[}`, ":21:", "is not JSON"},
+		{"policy not JSON", `"Statement":[]}`, `"Statement":[}`, ":22:", "is not JSON"},
 		{"bad rule name", "store_air", "store-air", ":34:", "letters, digits and _"},
 		{"rule does nothing", `table = "air"`, ``, ":33:", "exactly one of table, republish and actions"},
 		{"bad route", "/prod/dust", "/prod", ":39:", "want /STAGE/PATH"},
