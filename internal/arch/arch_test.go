@@ -18,15 +18,16 @@ var mayImport = map[string][]string{
 	"cmd/mote": {"..."},
 
 	// shared by both halves: only downwards
-	"internal/reading":     {},
-	"internal/sigv4":       {},
-	"internal/config":      {},
-	"internal/iotsql":      {},
-	"internal/iotsql/eval": {"internal/iotsql"},
-	"internal/mqtt":        {},
-	"internal/mqtt/client": {"internal/mqtt"},
-	"internal/provision":   {"internal/config"},
-	"internal/arch":        {},
+	"internal/reading":       {},
+	"internal/sigv4":         {},
+	"internal/config":        {},
+	"internal/iotsql":        {},
+	"internal/iotsql/eval":   {"internal/iotsql"},
+	"internal/mqtt":          {},
+	"internal/mqtt/client":   {"internal/mqtt"},
+	"internal/mqtt/mqtttest": {},
+	"internal/provision":     {"internal/config"},
+	"internal/arch":          {},
 
 	// the edge: never the cloud
 	"internal/edge":                {"internal/reading", "internal/edge/frame", "internal/edge/spool"},

@@ -123,6 +123,7 @@ var malformedCases = []struct {
 	{"UNSUBSCRIBE without filter", V311, 0, "a2 02 00 01", ProtocolError},
 	{"UNSUBACK 3.1.1 with codes", V311, 0, "b0 03 00 01 00", MalformedPacket},
 
+	{"DISCONNECT 3.1.1 from a server", V311, FromServer, "e0 00", ProtocolError},
 	{"DISCONNECT 3.1.1 with a body", V311, 0, "e0 01 00", MalformedPacket},
 	{"DISCONNECT with a code of CONNACK", V5, 0, "e0 01 85", ProtocolError},
 	{"DISCONNECT with will from a server", V5, FromServer, "e0 01 04", ProtocolError},

@@ -74,7 +74,7 @@ func (d *Decoder) Check(f Frame) error {
 	if t == 0 || t == AUTH && d.Version != V5 {
 		return malformed("%s (section 2.1.2)", t)
 	}
-	if d.From != 0 && sentBy[t]&d.From == 0 {
+	if d.From != 0 && sentBy[t]&d.From == 0 || t == DISCONNECT && d.Version == V311 && d.From == FromServer {
 		return protocolError("%s from the wrong side (section 2.1.2)", t)
 	}
 	if t != PUBLISH && f.First&0x0F != flagsOf[t] {

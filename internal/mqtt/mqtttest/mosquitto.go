@@ -1,0 +1,152 @@
+// Package mqtttest gives tests a real MQTT server, Eclipse Mosquitto, and the
+// certificates for mutual TLS. Only tests import it.
+package mqtttest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Mosquitto is a running server on a free loopback port.
+type Mosquitto struct {
+	Addr string
+
+	t      testing.TB
+	config string
+	binary string
+	log    *logBuffer
+
+	mu  sync.Mutex
+	cmd *exec.Cmd // guarded by mu
+}
+
+// Start starts the server with more lines for its configuration file; with
+// certs it asks for TLS with a client certificate. It keeps its state over
+// Stop and Start. The test is skipped when Mosquitto is not installed, and
+// fails instead when CI=true is set.
+func Start(t testing.TB, certs *Certs, lines ...string) *Mosquitto {
+	t.Helper()
+	binary, err := exec.LookPath("mosquitto")
+	if err != nil {
+		binary = "/usr/sbin/mosquitto"
+		_, err = os.Stat(binary)
+	}
+	if err != nil {
+		const text = "mosquitto is not installed: apt-get install mosquitto"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(text)
+		}
+		t.Skip(text)
+	}
+	m := &Mosquitto{t: t, binary: binary, log: &logBuffer{}}
+	t.Cleanup(m.Kill)
+	for range 5 { // another program may take the port first
+		m.configure(certs, lines)
+		if m.start() == nil {
+			return m
+		}
+	}
+	t.Fatalf("mosquitto does not start:\n%s", m.log)
+	return nil
+}
+
+func (m *Mosquitto) configure(certs *Certs, lines []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.Addr = l.Addr().String()
+	l.Close()
+	dir := m.t.TempDir()
+	_, port, _ := net.SplitHostPort(m.Addr)
+	all := []string{
+		"user root", "log_dest stderr", "log_type all", "max_queued_messages 0",
+		"persistence true", "persistence_location " + dir + "/", "autosave_interval 0",
+		"listener " + port + " 127.0.0.1", "allow_anonymous true",
+	}
+	if certs != nil {
+		all = append(all, "cafile "+certs.CAFile, "certfile "+certs.ServerCertFile, "keyfile "+certs.ServerKeyFile, "require_certificate true")
+	}
+	m.config = filepath.Join(dir, "mosquitto.conf")
+	text := strings.Join(append(all, lines...), "\n") + "\n"
+	if err := os.WriteFile(m.config, []byte(text), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// start starts the process and waits until it takes connections.
+func (m *Mosquitto) start() error {
+	cmd := exec.Command(m.binary, "-c", m.config)
+	cmd.Stderr = m.log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.cmd = cmd
+	m.mu.Unlock()
+	for range 200 {
+		conn, err := net.Dial("tcp", m.Addr)
+		if err == nil {
+			conn.Close()
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	m.Kill()
+	return fmt.Errorf("no answer on %s", m.Addr)
+}
+
+// Start starts it again on the same port after Stop or Kill.
+func (m *Mosquitto) Start() {
+	m.t.Helper()
+	if err := m.start(); err != nil {
+		m.t.Fatalf("mosquitto: %v\n%s", err, m.log)
+	}
+}
+
+// Stop ends it in order, so that it keeps its sessions and queued messages.
+func (m *Mosquitto) Stop() { m.signal(syscall.SIGTERM) }
+
+// Kill ends it at once.
+func (m *Mosquitto) Kill() { m.signal(syscall.SIGKILL) }
+
+func (m *Mosquitto) signal(s os.Signal) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cmd == nil {
+		return
+	}
+	m.cmd.Process.Signal(s)
+	m.cmd.Wait()
+	m.cmd = nil
+}
+
+// Log returns what the server has logged.
+func (m *Mosquitto) Log() string { return m.log.String() }
+
+// logBuffer is a buffer that may be read while it is written.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
