@@ -1,0 +1,34 @@
+package registry
+
+import "fmt"
+
+// Code is the exception of the AWS IoT API that a failure is on the wire
+// (AWS-REFERENCE: IoT control plane, Exceptions and statuses).
+type Code string
+
+// The codes of the registry's failures.
+const (
+	InvalidRequest   Code = "InvalidRequestException"
+	NotFound         Code = "ResourceNotFoundException"
+	Exists           Code = "ResourceAlreadyExistsException"
+	MalformedPolicy  Code = "MalformedPolicyException"
+	DeleteConflict   Code = "DeleteConflictException"
+	CertificateState Code = "CertificateStateException"
+	VersionsLimit    Code = "VersionsLimitExceededException"
+	VersionConflict  Code = "VersionConflictException"
+	LimitExceeded    Code = "LimitExceededException"
+)
+
+// Error is a failure that the caller of an operation is told about.
+type Error struct {
+	Code        Code
+	Msg         string
+	ResourceID  string // of Exists
+	ResourceARN string // of Exists
+}
+
+func (e *Error) Error() string { return e.Msg }
+
+func errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Msg: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,330 @@
+package registry
+
+import (
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"mote/internal/cloud/policy"
+)
+
+// Policy is a named policy with its versions.
+type Policy struct {
+	Name         string          `json:"name"`
+	Created      time.Time       `json:"created"`
+	Modified     time.Time       `json:"modified"`
+	GenerationID string          `json:"generation_id"`
+	Default      int             `json:"default"` // id of the version that counts
+	Last         int             `json:"last"`    // id of the newest version that ever was
+	Versions     []PolicyVersion `json:"versions"`
+
+	compiled *policy.Document // the default version
+}
+
+// PolicyVersion is one version of a policy.
+type PolicyVersion struct {
+	ID       int       `json:"id"` // from 1
+	Document string    `json:"document"`
+	Created  time.Time `json:"created"`
+}
+
+// maxVersions is how many versions a policy may have (AWS-REFERENCE: IoT
+// control plane, Policies).
+const maxVersions = 5
+
+var policyNameForm = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,128}$`)
+
+func (r *Registry) loadPolicy(name string, data []byte) error {
+	p := new(Policy)
+	if err := json.Unmarshal(data, p); err != nil {
+		return err
+	}
+	if err := p.compile(); err != nil {
+		return err
+	}
+	r.policies.put(name, p)
+	r.policyOrder = append(r.policyOrder, orderKey(p.Created, name))
+	return nil
+}
+
+// compile compiles the default version.
+func (p *Policy) compile() (err error) {
+	v, err := p.Version(p.Default)
+	if err != nil {
+		return err
+	}
+	p.compiled, err = compile(p.Name, v.Document)
+	return err
+}
+
+func compile(name, document string) (*policy.Document, error) {
+	d, err := policy.Compile(name, document)
+	if err != nil {
+		return nil, errorf(MalformedPolicy, "Policy document is Malformed: %v", err)
+	}
+	return d, nil
+}
+
+// Version returns a version of the policy.
+func (p *Policy) Version(id int) (PolicyVersion, error) {
+	for _, v := range p.Versions {
+		if v.ID == id {
+			return v, nil
+		}
+	}
+	return PolicyVersion{}, errorf(NotFound, "Policy version %d of policy %s does not exist", id, p.Name)
+}
+
+// clone returns a copy whose versions can be changed.
+func (p *Policy) clone() *Policy {
+	c := *p
+	c.Versions = slices.Clone(p.Versions)
+	return &c
+}
+
+// CreatePolicy makes a policy with a first version.
+func (r *Registry) CreatePolicy(name, document string, tags map[string]string) (Policy, error) {
+	if !policyNameForm.MatchString(name) {
+		return Policy{}, errorf(InvalidRequest, "the policy name %q is not valid: it must have 1 to 128 characters of a-z, A-Z, 0-9 and _+=,.@-", short(name))
+	}
+	doc, err := compile(name, document)
+	if err != nil {
+		return Policy{}, err
+	}
+	at := now()
+	p := &Policy{
+		Name: name, Created: at, Modified: at, GenerationID: newUUID(), Default: 1, Last: 1,
+		Versions: []PolicyVersion{{1, document, at}}, compiled: doc,
+	}
+	err = r.change(func(t *tx) error {
+		if _, ok := r.policies.get(name); ok {
+			e := errorf(Exists, "Policy cannot be created - name already exists (name=%s)", name)
+			e.ResourceID, e.ResourceARN = name, r.ARN("policy/"+name)
+			return e
+		}
+		if len(tags) > 0 {
+			if err := r.putTags(t, "policy/"+name, tags); err != nil {
+				return err
+			}
+		}
+		t.then(func() { r.policyOrder = insert(r.policyOrder, orderKey(at, name)) })
+		return r.putPolicy(t, p)
+	})
+	return *p, err
+}
+
+// putPolicy writes a policy.
+func (r *Registry) putPolicy(t *tx, p *Policy) error {
+	if old, ok := r.policies.get(p.Name); ok && old.compiled != p.compiled {
+		t.judges = len(r.attached.right(p.Name)) > 0
+	}
+	t.then(func() { r.policies.put(p.Name, p) })
+	return t.set(kindPolicy, p.Name, p)
+}
+
+// Policy returns a policy; its versions are not to be changed.
+func (r *Registry) Policy(name string) (Policy, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	p, err := r.policy(name)
+	if err != nil {
+		return Policy{}, err
+	}
+	return *p, nil
+}
+
+// policy finds a policy; mu or writeMu is held.
+func (r *Registry) policy(name string) (*Policy, error) {
+	p, ok := r.policies.get(name)
+	if !ok {
+		return nil, errorf(NotFound, "Policy %s does not exist", short(name))
+	}
+	return p, nil
+}
+
+// Policies lists policies by creation, and the token of the next page.
+func (r *Registry) Policies(p Page) ([]Policy, string, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	keys, next, err := cut(r.policyOrder, p, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]Policy, len(keys))
+	for i, k := range keys {
+		out[i] = *r.policies.items[orderID(k)]
+	}
+	return out, next, nil
+}
+
+// DeletePolicy removes a policy that is attached to nothing and has one
+// version.
+func (r *Registry) DeletePolicy(name string) error {
+	return r.change(func(t *tx) error {
+		p, err := r.policy(name)
+		switch {
+		case err != nil:
+			return err
+		case len(r.attached.right(name)) > 0:
+			return errorf(DeleteConflict, "The policy cannot be deleted as the policy is attached to one or more principals (name=%s)", name)
+		case len(p.Versions) > 1:
+			return errorf(DeleteConflict, "Cannot delete the policy because it has one or more policy versions attached to it (name=%s)", name)
+		}
+		t.delete(kindPolicy, name)
+		t.delete(kindTags, "policy/"+name)
+		t.then(func() {
+			r.policies.drop(name)
+			r.policyOrder = remove(r.policyOrder, orderKey(p.Created, name))
+			delete(r.tags, "policy/"+name)
+		})
+		return nil
+	})
+}
+
+// CreatePolicyVersion adds a version, as the default one when asDefault is set.
+func (r *Registry) CreatePolicyVersion(name, document string, asDefault bool) (PolicyVersion, error) {
+	doc, err := compile(name, document)
+	if err != nil {
+		return PolicyVersion{}, err
+	}
+	var v PolicyVersion
+	err = r.change(func(t *tx) error {
+		old, err := r.policy(name)
+		if err != nil {
+			return err
+		}
+		if len(old.Versions) >= maxVersions {
+			return errorf(VersionsLimit, "The policy %s already has the maximum number of versions (%d)", name, maxVersions)
+		}
+		p := old.clone()
+		p.Last++
+		p.Modified = now()
+		v = PolicyVersion{p.Last, document, p.Modified}
+		p.Versions = append(p.Versions, v)
+		if asDefault {
+			p.Default, p.compiled = v.ID, doc
+		}
+		return r.putPolicy(t, p)
+	})
+	return v, err
+}
+
+// changePolicy changes a copy of a policy and puts it in place.
+func (r *Registry) changePolicy(name string, f func(p *Policy) error) error {
+	return r.change(func(t *tx) error {
+		old, err := r.policy(name)
+		if err != nil {
+			return err
+		}
+		p := old.clone()
+		if err := f(p); err != nil {
+			return err
+		}
+		p.Modified = now()
+		return r.putPolicy(t, p)
+	})
+}
+
+// SetDefaultPolicyVersion says which version counts.
+func (r *Registry) SetDefaultPolicyVersion(name string, id int) error {
+	return r.changePolicy(name, func(p *Policy) error {
+		p.Default = id
+		return p.compile()
+	})
+}
+
+// DeletePolicyVersion removes a version that is not the default one.
+func (r *Registry) DeletePolicyVersion(name string, id int) error {
+	return r.changePolicy(name, func(p *Policy) error {
+		if _, err := p.Version(id); err != nil {
+			return err
+		}
+		if id == p.Default {
+			return errorf(InvalidRequest, "Cannot delete the default version of a policy")
+		}
+		p.Versions = slices.DeleteFunc(p.Versions, func(v PolicyVersion) bool { return v.ID == id })
+		return nil
+	})
+}
+
+// ParseVersion reads a version id of the API.
+func ParseVersion(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil || n == 0 || s != strconv.FormatUint(n, 10) {
+		return 0, errorf(InvalidRequest, "the policy version id %q is not valid: it must be a number from 1", short(s))
+	}
+	return int(n), nil
+}
+
+// Limits of tags (AWS IoT API, "Tag").
+const (
+	maxTags     = 50
+	maxTagKey   = 128
+	maxTagValue = 256
+)
+
+// Tags returns the tags of a resource, for example "policy/a".
+func (r *Registry) Tags(resource string) map[string]string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return maps.Clone(r.tags[resource])
+}
+
+// SetTags adds tags to a resource and takes others from it, by key. That the
+// resource exists is for the caller to know.
+func (r *Registry) SetTags(resource string, add map[string]string, drop []string) error {
+	return r.change(func(t *tx) error {
+		all := maps.Clone(r.tags[resource])
+		if all == nil {
+			all = map[string]string{}
+		}
+		for _, k := range drop {
+			delete(all, k)
+		}
+		maps.Copy(all, add)
+		return r.putTags(t, resource, all)
+	})
+}
+
+// DropTags forgets all tags of a resource.
+func (r *Registry) DropTags(resource string) error {
+	return r.change(func(t *tx) error {
+		if len(r.tags[resource]) == 0 {
+			return nil
+		}
+		return r.putTags(t, resource, nil)
+	})
+}
+
+func (r *Registry) putTags(t *tx, resource string, tags map[string]string) error {
+	if len(tags) > maxTags {
+		return errorf(InvalidRequest, "a resource can have %d tags, not %d", maxTags, len(tags))
+	}
+	for k, v := range tags {
+		if err := checkTag(k, v); err != nil {
+			return err
+		}
+	}
+	if len(tags) == 0 {
+		t.delete(kindTags, resource)
+		t.then(func() { delete(r.tags, resource) })
+		return nil
+	}
+	t.then(func() { r.tags[resource] = tags })
+	return t.set(kindTags, resource, tags)
+}
+
+func checkTag(k, v string) error {
+	switch {
+	case k == "" || len([]rune(k)) > maxTagKey:
+		return errorf(InvalidRequest, "the tag key %q is not valid: it must have 1 to %d characters", short(k), maxTagKey)
+	case len(k) >= 4 && k[:4] == "aws:":
+		return errorf(InvalidRequest, "the tag key %q is not valid: keys that begin with aws: are reserved", short(k))
+	case len([]rune(v)) > maxTagValue:
+		return errorf(InvalidRequest, "the value of tag %q has more than %d characters", short(k), maxTagValue)
+	}
+	return nil
+}
