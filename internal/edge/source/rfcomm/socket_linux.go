@@ -105,11 +105,14 @@ func awaitConnected(ctx context.Context, f *os.File) error {
 func connected(fd int) (bool, error) {
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	n, err := unix.Poll(ready, 0)
-	if n == 0 || errors.Is(err, unix.EINTR) {
-		return false, nil
+	for errors.Is(err, unix.EINTR) { // waiting instead could miss the poller's one event
+		n, err = unix.Poll(ready, 0)
 	}
 	if err != nil {
 		return true, os.NewSyscallError("poll", err)
+	}
+	if n == 0 {
+		return false, nil
 	}
 	number, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
