@@ -1,0 +1,421 @@
+package eval
+
+import (
+	"errors"
+	"sync"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// MaxDepth is how deep a payload may nest; a deeper one counts as not JSON.
+const MaxDepth = 128
+
+var errNotJSON = errors.New("not JSON")
+
+// reader reads one JSON text (RFC 8259) into values that share the text.
+// Numbers keep their text; of two members with one name the last one counts,
+// in the place of the first.
+type reader struct {
+	src     string
+	at      int
+	depth   int
+	elems   []Value  // stacks of the arrays and
+	members []Member // objects that are being read
+	most    int      // how long either stack was
+}
+
+// readers keeps the stacks; they hold no values between uses.
+var readers = sync.Pool{New: func() any { return new(reader) }}
+
+// readJSON reads a whole JSON text.
+func readJSON(src string) (Value, error) {
+	if !utf8.ValidString(src) {
+		return undef, errNotJSON
+	}
+	r := readers.Get().(*reader)
+	r.src, r.at, r.depth = src, 0, 0
+	v, ok := r.value()
+	if ok {
+		r.space()
+		ok = r.at == len(src)
+	}
+	r.release()
+	if !ok {
+		return undef, errNotJSON
+	}
+	return v, nil
+}
+
+// release returns the stacks to the pool, unless a huge message made them huge.
+func (r *reader) release() {
+	const keep = 1 << 10
+	if cap(r.elems) > keep || cap(r.members) > keep {
+		return
+	}
+	r.pop(0, 0)
+	clear(r.elems[:min(r.most, cap(r.elems))])
+	clear(r.members[:min(r.most, cap(r.members))])
+	r.src, r.most = "", 0
+	readers.Put(r)
+}
+
+// pop cuts the stacks back.
+func (r *reader) pop(elems, members int) {
+	r.most = max(r.most, len(r.elems), len(r.members))
+	r.elems, r.members = r.elems[:elems], r.members[:members]
+}
+
+func (r *reader) space() {
+	for r.at < len(r.src) {
+		switch r.src[r.at] {
+		case ' ', '\t', '\n', '\r':
+			r.at++
+		default:
+			return
+		}
+	}
+}
+
+// next skips white space and returns the byte there, 0 at the end.
+func (r *reader) next() byte {
+	r.space()
+	if r.at < len(r.src) {
+		return r.src[r.at]
+	}
+	return 0
+}
+
+// take skips white space and moves past c when it is there.
+func (r *reader) take(c byte) bool {
+	if r.next() != c {
+		return false
+	}
+	r.at++
+	return true
+}
+
+func (r *reader) word(w string, v Value) (Value, bool) {
+	if len(r.src)-r.at < len(w) || r.src[r.at:r.at+len(w)] != w {
+		return undef, false
+	}
+	r.at += len(w)
+	return v, true
+}
+
+func (r *reader) value() (Value, bool) {
+	switch c := r.next(); c {
+	case '{':
+		return r.object()
+	case '[':
+		return r.array()
+	case '"':
+		s, ok := r.str()
+		return text(s), ok
+	case 't':
+		return r.word("true", yes)
+	case 'f':
+		return r.word("false", no)
+	case 'n':
+		return r.word("null", null)
+	default:
+		return r.number()
+	}
+}
+
+func (r *reader) enter() bool {
+	r.at++
+	r.depth++
+	return r.depth <= MaxDepth
+}
+
+func (r *reader) array() (Value, bool) {
+	if !r.enter() {
+		return undef, false
+	}
+	start := len(r.elems)
+	if !r.take(']') {
+		for {
+			v, ok := r.value()
+			if !ok {
+				return undef, false
+			}
+			r.elems = append(r.elems, v)
+			if r.take(']') {
+				break
+			}
+			if !r.take(',') {
+				return undef, false
+			}
+		}
+	}
+	n := &node{elems: append([]Value(nil), r.elems[start:]...)}
+	r.pop(start, len(r.members))
+	r.depth--
+	return Value{kind: Array, ref: n}, true
+}
+
+func (r *reader) object() (Value, bool) {
+	if !r.enter() {
+		return undef, false
+	}
+	start := len(r.members)
+	if !r.take('}') {
+		for {
+			if r.next() != '"' {
+				return undef, false
+			}
+			name, ok := r.str()
+			if !ok || !r.take(':') {
+				return undef, false
+			}
+			v, ok := r.value()
+			if !ok {
+				return undef, false
+			}
+			r.members = append(r.members, Member{name, v})
+			if r.take('}') {
+				break
+			}
+			if !r.take(',') {
+				return undef, false
+			}
+		}
+	}
+	n := newObject(r.members[start:])
+	r.pop(len(r.elems), start)
+	r.depth--
+	return Value{kind: Object, ref: n}, true
+}
+
+// newObject copies the members; the last of several with one name counts.
+func newObject(members []Member) *node {
+	n := &node{members: make([]Member, 0, len(members))}
+	if len(members) > manyMembers {
+		for _, m := range members {
+			n.set(m.Name, m.Value)
+		}
+		return n
+	}
+	for i := range members {
+		if j := n.find(members[i].Name); j >= 0 {
+			n.members[j].Value = members[i].Value
+		} else {
+			n.members = append(n.members, members[i])
+		}
+	}
+	return n
+}
+
+func (r *reader) number() (Value, bool) {
+	start := r.at
+	s, i := r.src, r.at
+	if i < len(s) && s[i] == '-' {
+		i++
+	}
+	first := i
+	i = skipDigits(s, i)
+	if i == first || s[first] == '0' && i > first+1 {
+		return undef, false
+	}
+	if i < len(s) && s[i] == '.' {
+		frac := i + 1
+		if i = skipDigits(s, frac); i == frac {
+			return undef, false
+		}
+	}
+	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
+		i++
+		if i < len(s) && (s[i] == '+' || s[i] == '-') {
+			i++
+		}
+		exp := i
+		if i = skipDigits(s, i); i == exp {
+			return undef, false
+		}
+	}
+	r.at = i
+	return number(s[start:i]), true
+}
+
+func skipDigits(s string, i int) int {
+	for i < len(s) && s[i] >= '0' && s[i] <= '9' {
+		i++
+	}
+	return i
+}
+
+// str reads a string whose opening quote is at r.at.
+func (r *reader) str() (string, bool) {
+	start := r.at + 1
+	for i := start; i < len(r.src); i++ {
+		switch c := r.src[i]; {
+		case c == '"':
+			r.at = i + 1
+			return r.src[start:i], true
+		case c == '\\':
+			return r.escaped(start, i)
+		case c < ' ':
+			return "", false
+		}
+	}
+	return "", false
+}
+
+// escaped goes on with a string from its first backslash.
+func (r *reader) escaped(start, i int) (string, bool) {
+	buf := append(make([]byte, 0, i-start+16), r.src[start:i]...)
+	for i < len(r.src) {
+		switch c := r.src[i]; {
+		case c == '"':
+			r.at = i + 1
+			return string(buf), true
+		case c < ' ':
+			return "", false
+		case c == '\\':
+			var n int
+			if buf, n = unescape(buf, r.src[i:]); n == 0 {
+				return "", false
+			}
+			i += n
+		default:
+			buf = append(buf, c)
+			i++
+		}
+	}
+	return "", false
+}
+
+// unescape appends what the escape at the start of s stands for and returns
+// its length, 0 when it is none. A lone surrogate becomes U+FFFD.
+func unescape(dst []byte, s string) ([]byte, int) {
+	if len(s) < 2 {
+		return dst, 0
+	}
+	switch s[1] {
+	case '"', '\\', '/':
+		return append(dst, s[1]), 2
+	case 'b':
+		return append(dst, '\b'), 2
+	case 'f':
+		return append(dst, '\f'), 2
+	case 'n':
+		return append(dst, '\n'), 2
+	case 'r':
+		return append(dst, '\r'), 2
+	case 't':
+		return append(dst, '\t'), 2
+	case 'u':
+		u, ok := hex4(s[2:])
+		if !ok {
+			return dst, 0
+		}
+		if utf16.IsSurrogate(u) && len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
+			if low, ok := hex4(s[8:]); ok {
+				if pair := utf16.DecodeRune(u, low); pair != utf8.RuneError {
+					return utf8.AppendRune(dst, pair), 12
+				}
+			}
+		}
+		return utf8.AppendRune(dst, u), 6
+	}
+	return dst, 0
+}
+
+func hex4(s string) (rune, bool) {
+	if len(s) < 4 {
+		return 0, false
+	}
+	var u rune
+	for i := range 4 {
+		c := rune(s[i])
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		case c >= 'A' && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return 0, false
+		}
+		u = u<<4 | c
+	}
+	return u, true
+}
+
+// appendJSON appends v as JSON, without white space. With reduce, whole
+// Decimals are written as Ints (see [Value.reduce]). It stops growing dst soon
+// after limit bytes; the caller checks.
+func (v Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
+	if len(dst) > limit {
+		return dst
+	}
+	switch v.kind {
+	case Null, Undefined:
+		return append(dst, "null"...)
+	case Bool:
+		if v.coef != 0 {
+			return append(dst, "true"...)
+		}
+		return append(dst, "false"...)
+	case Int, Decimal:
+		if reduce {
+			v = v.reduce()
+		}
+		return v.appendNumber(dst)
+	case String:
+		return appendString(dst, v.text)
+	case Array:
+		dst = append(dst, '[')
+		for i, e := range v.ref.elems {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			if dst = e.appendJSON(dst, reduce, limit); len(dst) > limit {
+				return dst
+			}
+		}
+		return append(dst, ']')
+	}
+	dst = append(dst, '{')
+	for i := range v.ref.members {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, v.ref.members[i].Name)
+		dst = append(dst, ':')
+		if dst = v.ref.members[i].Value.appendJSON(dst, reduce, limit); len(dst) > limit {
+			return dst
+		}
+	}
+	return append(dst, '}')
+}
+
+const hexDigits = "0123456789abcdef"
+
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := range len(s) {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}

@@ -1,0 +1,95 @@
+package eval
+
+import (
+	"crypto/rand"
+	"fmt"
+	"time"
+)
+
+// Message is what a statement runs over. It is used by one goroutine at a
+// time; several statements that run over the same Message share its parsing.
+type Message struct {
+	Topic     string // without the prefix of Basic Ingest
+	Payload   []byte
+	ClientID  string // "" when the message did not come over MQTT
+	Principal string // certificate id or access key id; "" when unknown
+	SourceIP  string // "" when unknown
+	Account   string // 12 digits
+	Time      time.Time
+
+	state  parseState
+	root   Value   // Undefined when the payload is not JSON
+	scopes []scope // of the nested SELECTs that are running, the innermost last
+	trace  string
+	spent  int // of budget, by the statement that runs
+}
+
+type parseState uint8
+
+const (
+	notParsed parseState = iota
+	isJSON
+	isNotJSON
+)
+
+// Root returns the payload as a value, and whether it is JSON.
+func (m *Message) Root() (Value, bool) {
+	if m.state == notParsed {
+		m.state = isNotJSON
+		if v, err := readJSON(string(m.Payload)); err == nil {
+			m.root, m.state = v, isJSON
+		}
+	}
+	return m.root, m.state == isJSON
+}
+
+// budget bounds the work and the memory that one statement may take for one
+// message, in bytes looked at or made, so that a nested SELECT over a large
+// array cannot hold up the rest. Beyond it everything is Undefined.
+const budget = 64 << 20
+
+// rowCost and callCost are what a row of a nested SELECT and a call of a
+// function take at least.
+const (
+	rowCost  = 256
+	callCost = 16
+)
+
+// spend takes n bytes from the budget and says whether it was enough.
+func (m *Message) spend(n int) bool {
+	m.spent += n
+	return m.spent <= budget
+}
+
+// weight is about how many bytes it takes to look at v once.
+func (m *Message) weight(v Value) int {
+	switch v.kind {
+	case Array, Object:
+		return len(m.Payload) + callCost
+	}
+	return len(v.text)
+}
+
+// equal is the operator = of defined values, within the budget.
+func (m *Message) equal(a, b Value) Value {
+	if !m.spend(min(m.weight(a), m.weight(b))) {
+		return undef
+	}
+	return boolean(equal(a, b))
+}
+
+// TraceID is the id of the message, a UUID that stays the same.
+func (m *Message) TraceID() string {
+	if m.trace == "" {
+		m.trace = newUUID()
+	}
+	return m.trace
+}
+
+// newUUID returns a random UUID (RFC 9562, version 4).
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
