@@ -156,7 +156,9 @@ func (g *plannedGet) find(db *DB) (err error) {
 
 // read reads the items into r while there is room, and returns the room left.
 func (g *plannedGet) read(db *DB, r *BatchResult, room int) (int, error) {
-	r.Items[g.Table] = []Item{}
+	if r.Items[g.Table] == nil {
+		r.Items[g.Table] = []Item{} // a table without any of the items is in the answer too
+	}
 	for i, key := range g.keys {
 		if room <= 0 {
 			r.Left[g.Table] = g.Keys[i:]

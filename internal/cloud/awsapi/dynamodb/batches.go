@@ -1,0 +1,294 @@
+package dynamodb
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"mote/internal/cloud/table"
+)
+
+const (
+	notRequestMap = "Unrecognized collection type java.util.Map<java.lang.String, java.util.List<com.amazonaws.dynamodb.v20120810.WriteRequest>>"
+	notKeysMap    = "Unrecognized collection type java.util.Map<java.lang.String, com.amazonaws.dynamodb.v20120810.KeysAndAttributes>"
+)
+
+// writeRequest is one element of BatchWriteItem's lists.
+type writeRequest struct {
+	table     string
+	put, drop *item // PutRequest's Item, DeleteRequest's Key
+	count     int   // of the two that are given
+}
+
+func (s *scanner) writeRequests() (list []writeRequest, lengths map[string]int) {
+	lengths = map[string]int{}
+	s.object(unexpectedField, notRequestMap, func(name string) {
+		before := len(list)
+		s.list(func() { list = append(list, s.writeRequest(name)) })
+		lengths[name] = len(list) - before
+	})
+	return list, lengths
+}
+
+func (s *scanner) writeRequest(name string) writeRequest {
+	w := writeRequest{table: bareName(name)}
+	s.object(unexpectedValue, structureOf("WriteRequest"), func(member string) {
+		switch {
+		case s.null():
+		case member == "PutRequest":
+			w.count++
+			w.put = s.itemIn("Item", "PutRequest")
+		case member == "DeleteRequest":
+			w.count++
+			w.drop = s.itemIn("Key", "DeleteRequest")
+		default:
+			s.skip()
+		}
+	})
+	return w
+}
+
+// itemIn takes the item that is the only member of a structure.
+func (s *scanner) itemIn(member, structure string) (it *item) {
+	s.object(unexpectedValue, structureOf(structure), func(name string) {
+		if name == member {
+			it = s.item(maxNesting)
+			return
+		}
+		s.skip()
+	})
+	return it
+}
+
+func (h *Handler) batchWriteItem(in *input) ([]byte, error) {
+	var c constraints
+	c.required(in.requestItems != nil, "requestItems")
+	c.returns(in)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	s := &scanner{data: in.requestItems}
+	list, lengths := s.writeRequests()
+	if s.err != nil {
+		return nil, s.err
+	}
+	if err := checkWrites(list, lengths); err != nil {
+		return nil, err
+	}
+	writes := make([]table.BatchWrite, len(list))
+	for i, w := range list {
+		writes[i].Table = w.table
+		if w.put != nil {
+			writes[i].Item = w.put.Item
+		} else {
+			writes[i].Key = w.drop.Item
+		}
+	}
+	units, err := h.db.WriteBatch(writes)
+	if err != nil {
+		return nil, err
+	}
+	var a answer
+	a.member("UnprocessedItems")
+	a.out = append(a.out, "{}"...)
+	a.capacities(in, units)
+	return a.done(), nil
+}
+
+// maxWrites is BatchWriteItem's limit, for all tables together.
+const maxWrites = 25
+
+func checkWrites(list []writeRequest, lengths map[string]int) error {
+	var c constraints
+	if len(lengths) == 0 {
+		c.add("'{}'", "requestItems", "have length greater than or equal to 1")
+	}
+	for _, name := range slices.Sorted(maps.Keys(lengths)) {
+		c.tableName(&name, "requestItems.key")
+		if n := lengths[name]; n < 1 || n > maxWrites {
+			c.faults = append(c.faults, "Value '{"+name+"=["+strconv.Itoa(n)+" requests]}' at 'requestItems' failed to satisfy constraint: "+
+				"Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
+		}
+	}
+	if err := c.err(); err != nil {
+		return err
+	}
+	if len(list) > maxWrites {
+		return refused("Too many items requested for the BatchWriteItem call")
+	}
+	for _, w := range list {
+		it := w.put
+		if it == nil {
+			it = w.drop
+		}
+		switch {
+		case w.count != 1 || it == nil:
+			return refused("Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes")
+		case it.fault != nil:
+			return it.fault
+		}
+	}
+	return nil
+}
+
+func (a *answer) capacities(in *input, units map[string]float64) {
+	if !in.wantsCapacity() {
+		return
+	}
+	a.member("ConsumedCapacity")
+	a.out = appendList(a.out, slices.Sorted(maps.Keys(units)), func(out []byte, name string) []byte {
+		return in.appendCapacity(out, name, units[name])
+	})
+}
+
+// keysRequest is the KeysAndAttributes of one table.
+type keysRequest struct {
+	name       string // as written
+	keys       []*item
+	projection *string
+	names      map[string]string
+	consistent *bool
+	legacy     bool
+	raw        map[string][]byte // members that an answer repeats
+}
+
+func (s *scanner) keysRequests() (list []keysRequest) {
+	s.object(unexpectedField, notKeysMap, func(name string) {
+		g := keysRequest{name: name, raw: map[string][]byte{}}
+		s.object(unexpectedValue, structureOf("KeysAndAttributes"), func(member string) { s.keysMember(&g, member) })
+		list = append(list, g)
+	})
+	return list
+}
+
+func (s *scanner) keysMember(g *keysRequest, member string) {
+	if s.null() {
+		return
+	}
+	s.peek()
+	start := s.pos
+	switch member {
+	case "Keys":
+		s.list(func() { g.keys = append(g.keys, s.item(maxNesting)) })
+		return
+	case "ProjectionExpression":
+		g.projection = s.text()
+	case "ConsistentRead":
+		g.consistent = s.boolean()
+	case "ExpressionAttributeNames":
+		g.names = s.stringMap()
+	case "AttributesToGet":
+		g.legacy = true
+		s.skip()
+	default:
+		s.skip()
+		return
+	}
+	g.raw[member] = s.data[start:min(s.pos, len(s.data))]
+}
+
+// maxKeys is BatchGetItem's limit.
+const maxKeys = 100
+
+func (h *Handler) batchGetItem(in *input) ([]byte, error) {
+	var c constraints
+	c.required(in.requestItems != nil, "requestItems")
+	c.returns(in)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	s := &scanner{data: in.requestItems}
+	list := s.keysRequests()
+	if s.err != nil {
+		return nil, s.err
+	}
+	gets, err := checkGets(list)
+	if err != nil {
+		return nil, err
+	}
+	r, err := h.db.GetBatch(gets)
+	if err != nil {
+		return nil, err
+	}
+	var a answer
+	a.member("Responses")
+	a.out = appendObject(a.out, r.Items, func(out []byte, _ string, items []table.Item) []byte { return appendList(out, items, appendItem) })
+	a.member("UnprocessedKeys")
+	a.out = appendObject(a.out, r.Left, func(out []byte, name string, keys []table.Item) []byte { return appendLeft(out, list, name, keys) })
+	a.capacities(in, r.Units)
+	return a.done(), nil
+}
+
+func checkGets(list []keysRequest) ([]table.BatchGet, error) {
+	var c constraints
+	if len(list) == 0 {
+		c.add("'{}'", "requestItems", "have length greater than or equal to 1")
+	}
+	for _, g := range list {
+		c.tableName(&g.name, "requestItems.key")
+		if len(g.keys) == 0 {
+			c.add("'[]'", "requestItems."+g.name+".member.keys", "have length greater than or equal to 1")
+		} else if len(g.keys) > maxKeys {
+			c.add("'["+strconv.Itoa(len(g.keys))+" keys]'", "requestItems."+g.name+".member.keys", "have length less than or equal to "+strconv.Itoa(maxKeys))
+		}
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	gets := make([]table.BatchGet, 0, len(list))
+	for _, g := range list {
+		get, err := g.get()
+		if err != nil {
+			return nil, err
+		}
+		gets = append(gets, get)
+	}
+	return gets, nil
+}
+
+func (g *keysRequest) get() (table.BatchGet, error) {
+	in := input{projection: g.projection, names: g.names}
+	if g.legacy {
+		in.legacy = []string{"AttributesToGet"}
+	}
+	get := table.BatchGet{Table: bareName(g.name), Projection: g.projection, Names: g.names, Consistent: isTrue(g.consistent)}
+	if err := in.checkParameters(expression{"ProjectionExpression", g.projection}); err != nil {
+		return get, err
+	}
+	for _, key := range g.keys {
+		if key == nil {
+			return get, errNoType
+		}
+		if key.fault != nil {
+			return get, key.fault
+		}
+		get.Keys = append(get.Keys, key.Item)
+	}
+	return get, nil
+}
+
+// appendLeft appends the KeysAndAttributes that a client sends again.
+func appendLeft(out []byte, list []keysRequest, name string, keys []table.Item) []byte {
+	out = appendList(append(out, `{"Keys":`...), keys, appendItem)
+	for _, g := range list {
+		if bareName(g.name) != name {
+			continue
+		}
+		for _, member := range slices.Sorted(maps.Keys(g.raw)) {
+			out = append(appendString(append(out, ','), member), ':')
+			out = append(out, g.raw[member]...)
+		}
+	}
+	return append(out, '}')
+}
+
+func appendObject[V any](out []byte, m map[string]V, one func([]byte, string, V) []byte) []byte {
+	out = append(out, '{')
+	for i, name := range slices.Sorted(maps.Keys(m)) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = one(append(appendString(out, name), ':'), name, m[name])
+	}
+	return append(out, '}')
+}

@@ -1,0 +1,286 @@
+// Package dynamodb speaks DynamoDB's wire, JSON 1.0 over HTTP (api version
+// 2012-08-10): it checks requests in the order and with the texts of AWS, and
+// hands them to package table.
+package dynamodb
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"mote/internal/cloud/awsapi"
+	"mote/internal/cloud/store"
+	"mote/internal/cloud/table"
+	"mote/internal/sigv4"
+)
+
+const (
+	targetPrefix = "DynamoDB_20120810."
+	maxBody      = 16 << 20 // bytes
+)
+
+// Options configure a Handler.
+type Options struct {
+	Region string       // shown to health checks; default us-east-1
+	Log    *slog.Logger // default: discard
+}
+
+// Handler serves the DynamoDB API. It is an [awsapi.Service]: signatures are
+// verified before it.
+type Handler struct {
+	db     *table.DB
+	region string
+	log    *slog.Logger
+}
+
+var _ awsapi.Service = (*Handler)(nil)
+
+// New returns a Handler over db.
+func New(db *table.DB, o Options) *Handler {
+	if o.Region == "" {
+		o.Region = "us-east-1"
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Handler{db, o.Region, o.Log}
+}
+
+// operations are what the handler offers.
+var operations = map[string]func(*Handler, *input) ([]byte, error){
+	"BatchGetItem":       (*Handler).batchGetItem,
+	"BatchWriteItem":     (*Handler).batchWriteItem,
+	"CreateTable":        (*Handler).createTable,
+	"DeleteItem":         (*Handler).deleteItem,
+	"DeleteTable":        (*Handler).deleteTable,
+	"DescribeTable":      (*Handler).describeTable,
+	"GetItem":            (*Handler).getItem,
+	"ListTables":         (*Handler).listTables,
+	"ListTagsOfResource": (*Handler).listTags,
+	"PutItem":            (*Handler).putItem,
+	"Query":              (*Handler).query,
+	"Scan":               (*Handler).scan,
+}
+
+// ServeHTTP answers one call, with its checks in AWS's order (AWS-REFERENCE:
+// DynamoDB, Envelope).
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.answerPlain(w, r) {
+		return
+	}
+	body, ok := h.body(w, r)
+	if !ok {
+		return
+	}
+	if !json.Valid(body) || len(body) == 0 {
+		h.refuse(w, r, &wireError{status: http.StatusBadRequest, space: coral, code: "SerializationException"})
+		return
+	}
+	name := target(r)
+	operation, ok := operations[name]
+	if !ok {
+		h.refuse(w, r, unknownOperation(name))
+		return
+	}
+	in, err := decode(name, body)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	answer, err := operation(h, in)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	respond(w, r, http.StatusOK, answer)
+}
+
+// Refuse answers a request whose signature was refused. The target is looked
+// at first, as AWS does; the body is not, since it is a stranger's.
+func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, e *sigv4.Error) {
+	if h.answerPlain(w, r) {
+		return
+	}
+	if _, ok := operations[target(r)]; !ok {
+		h.refuse(w, r, unknownOperation(target(r)))
+		return
+	}
+	h.refuse(w, r, &wireError{status: e.StatusOr(http.StatusBadRequest), space: coral, code: e.Code, message: e.Message})
+}
+
+func target(r *http.Request) string {
+	name, _ := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
+	return name
+}
+
+// answerPlain answers what is no API call: health checks and wrong methods or types.
+func (h *Handler) answerPlain(w http.ResponseWriter, r *http.Request) bool {
+	switch {
+	case r.Method == http.MethodGet && r.Header.Get("X-Amz-Target") == "":
+		plain(w, http.StatusOK, "text/plain", "healthy: dynamodb."+h.region+".amazonaws.com ")
+	case r.Method != http.MethodPost || mediaType(r) == "":
+		plain(w, http.StatusNotFound, "application/xml", "<UnknownOperationException/>\n")
+	default:
+		return false
+	}
+	return true
+}
+
+func plain(w http.ResponseWriter, status int, contentType, text string) {
+	setHeaders(w, contentType, []byte(text))
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text)
+}
+
+// mediaType returns the request's content type when it is one of the two that
+// DynamoDB takes, else "".
+func mediaType(r *http.Request) string {
+	name, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || name != "application/x-amz-json-1.0" && name != "application/json" {
+		return ""
+	}
+	return name
+}
+
+// body returns the request's body; false when it has answered instead.
+func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	tooLarge := r.ContentLength > maxBody
+	var body []byte
+	var err error
+	if !tooLarge {
+		if r.ContentLength < 0 {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		}
+		body, err = awsapi.Body(r)
+	}
+	var over *http.MaxBytesError
+	if tooLarge || errors.As(err, &over) {
+		h.refuse(w, r, &wireError{status: http.StatusRequestEntityTooLarge, space: coral, code: "RequestEntityTooLargeException",
+			message: fmt.Sprintf("the request is larger than %d bytes: send it in parts", maxBody)})
+		return nil, false
+	}
+	if err != nil {
+		h.log.Debug("cannot read a request", "err", err)
+		return nil, false // the client has gone
+	}
+	return body, true
+}
+
+// Namespaces of error names.
+const (
+	service    = "com.amazonaws.dynamodb.v20120810#"
+	validation = "com.amazon.coral.validate#"
+	coral      = "com.amazon.coral.service#"
+)
+
+// wireError is an error in its wire form.
+type wireError struct {
+	status  int
+	space   string
+	code    string
+	message string
+	item    table.Item
+}
+
+func (e *wireError) Error() string { return e.code + ": " + e.message }
+
+func serialization(message string) error {
+	return &wireError{status: http.StatusBadRequest, space: coral, code: "SerializationException", message: message}
+}
+
+// unknownOperation tells apart what DynamoDB does not have, where AWS says
+// nothing more, and what only mote does not have.
+func unknownOperation(name string) error {
+	e := &wireError{status: http.StatusBadRequest, space: coral, code: "UnknownOperationException"}
+	if notOffered[name] {
+		e.message = "mote does not offer " + name + " yet"
+	}
+	return e
+}
+
+// notOffered are operations of DynamoDB that are not here.
+var notOffered = func() map[string]bool {
+	names := map[string]bool{}
+	for name := range strings.FieldsSeq(`UpdateItem UpdateTable TransactWriteItems TransactGetItems ExecuteStatement
+		BatchExecuteStatement ExecuteTransaction UpdateTimeToLive DescribeTimeToLive TagResource UntagResource DescribeLimits
+		DescribeEndpoints DescribeContinuousBackups UpdateContinuousBackups CreateBackup DeleteBackup DescribeBackup ListBackups
+		RestoreTableFromBackup RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
+		ListGlobalTables UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
+		DescribeContributorInsights ListContributorInsights UpdateContributorInsights DescribeKinesisStreamingDestination
+		EnableKinesisStreamingDestination DisableKinesisStreamingDestination UpdateKinesisStreamingDestination
+		ExportTableToPointInTime DescribeExport ListExports ImportTable DescribeImport ListImports
+		GetResourcePolicy PutResourcePolicy DeleteResourcePolicy`) {
+		names[name] = true
+	}
+	return names
+}()
+
+// wire maps an error of the engine or the store to its wire form.
+func (h *Handler) wire(err error) *wireError {
+	var own *wireError
+	var refused *table.Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.As(err, &refused):
+		space := service
+		if refused.Code == table.CodeValidation {
+			space = validation
+		}
+		return &wireError{http.StatusBadRequest, space, refused.Code, refused.Message, refused.Item}
+	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed):
+		return &wireError{status: http.StatusServiceUnavailable, space: service, code: "ServiceUnavailable", message: err.Error()}
+	}
+	h.log.Error("a call failed", "api", "dynamodb", "err", err)
+	return &wireError{status: http.StatusInternalServerError, space: service, code: "InternalServerError", message: "internal failure, see the server's log"}
+}
+
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e := h.wire(err)
+	out := appendString([]byte(`{"__type":`), e.space+e.code)
+	if e.message != "" {
+		key := `,"message":`
+		if e.code == "SerializationException" {
+			key = `,"Message":`
+		}
+		out = appendString(append(out, key...), e.message)
+	}
+	if e.item != nil {
+		out = appendItem(append(out, `,"Item":`...), e.item)
+	}
+	respond(w, r, e.status, append(out, '}'))
+}
+
+func respond(w http.ResponseWriter, r *http.Request, status int, body []byte) {
+	setHeaders(w, mediaType(r), body)
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// setHeaders sets what every answer has; clients compare the checksum.
+func setHeaders(w http.ResponseWriter, contentType string, body []byte) {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("x-amzn-RequestId", newRequestID())
+	header.Set("x-amz-crc32", strconv.FormatUint(uint64(crc32.ChecksumIEEE(body)), 10))
+}
+
+// newRequestID returns 52 random characters A–Z and 0–9.
+func newRequestID() string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	id := make([]byte, 52)
+	rand.Read(id)
+	for i, c := range id {
+		id[i] = alphabet[int(c)%len(alphabet)]
+	}
+	return string(id)
+}

@@ -1,0 +1,285 @@
+package dynamodb
+
+import (
+	"net/http"
+	"slices"
+
+	"mote/internal/cloud/table"
+)
+
+// input is the members of all requests that the handler knows; one that is
+// absent or null is nil. Unknown members are passed over, as AWS does.
+type input struct {
+	op string
+
+	tableName, indexName, resourceArn, startTable         *string
+	keyCondition, filter, condition, projection           *string
+	returnValues, returnCapacity, returnMetrics, onFailed *string
+	selects, billing, class                               *string
+	limit, segment, segments                              *int64
+	consistent, forward, protection                       *bool
+
+	item, key, startKey *item
+	names               map[string]string // nil: absent
+	values              *placeholders
+	requestItems        []byte   // decoded by the operation
+	legacy              []string // members from before expressions that are given
+	notOffered          []string // members of CreateTable that mote can not do
+
+	attributes []table.KeyAttr
+	typeNames  []string // of attributes, as written
+	schema     []table.KeyElement
+	throughput *throughput
+	tags       []table.Tag
+}
+
+type throughput struct{ read, write *int64 }
+
+// placeholders are ExpressionAttributeValues in the order of the request.
+type placeholders struct {
+	table.Item
+	order  []string
+	faults map[string]error
+}
+
+// members says how the members with a structure of their own are taken.
+var members = map[string]func(*scanner, *input){
+	"ExpressionAttributeNames":  func(s *scanner, in *input) { in.names = s.stringMap() },
+	"ExpressionAttributeValues": (*scanner).takeValues,
+	"AttributeDefinitions":      (*scanner).takeAttributes,
+	"KeySchema":                 (*scanner).takeSchema,
+	"ProvisionedThroughput":     (*scanner).takeThroughput,
+	"Tags":                      (*scanner).takeTags,
+	"RequestItems":              func(s *scanner, in *input) { in.requestItems = s.raw() },
+}
+
+// decode takes a request apart. Wrong JSON types are a SerializationException.
+func decode(op string, body []byte) (*input, error) {
+	in := &input{op: op}
+	s := &scanner{data: body}
+	s.object(unexpectedValue, unexpectedValue, func(name string) { s.member(in, name) })
+	return in, s.err
+}
+
+func (s *scanner) member(in *input, name string) {
+	if p := in.text(name); p != nil {
+		*p = s.text()
+	} else if p := in.integer(name); p != nil {
+		*p = s.integer("Integer")
+	} else if p := in.boolean(name); p != nil {
+		*p = s.boolean()
+	} else if p := in.itemMember(name); p != nil {
+		*p = s.item(maxNesting)
+	} else if take := members[name]; take != nil {
+		if !s.null() {
+			take(s, in)
+		}
+	} else {
+		s.other(in, name)
+	}
+}
+
+func (in *input) text(name string) **string {
+	switch name {
+	case "TableName":
+		return &in.tableName
+	case "IndexName":
+		return &in.indexName
+	case "ResourceArn":
+		return &in.resourceArn
+	case "ExclusiveStartTableName":
+		return &in.startTable
+	case "KeyConditionExpression":
+		return &in.keyCondition
+	case "FilterExpression":
+		return &in.filter
+	case "ConditionExpression":
+		return &in.condition
+	case "ProjectionExpression":
+		return &in.projection
+	case "ReturnValues":
+		return &in.returnValues
+	case "ReturnConsumedCapacity":
+		return &in.returnCapacity
+	case "ReturnItemCollectionMetrics":
+		return &in.returnMetrics
+	case "ReturnValuesOnConditionCheckFailure":
+		return &in.onFailed
+	case "Select":
+		return &in.selects
+	case "BillingMode":
+		return &in.billing
+	case "TableClass":
+		return &in.class
+	}
+	return nil
+}
+
+func (in *input) integer(name string) **int64 {
+	switch name {
+	case "Limit":
+		return &in.limit
+	case "Segment":
+		return &in.segment
+	case "TotalSegments":
+		return &in.segments
+	}
+	return nil
+}
+
+func (in *input) boolean(name string) **bool {
+	switch name {
+	case "ConsistentRead":
+		return &in.consistent
+	case "ScanIndexForward":
+		return &in.forward
+	case "DeletionProtectionEnabled":
+		return &in.protection
+	}
+	return nil
+}
+
+func (in *input) itemMember(name string) **item {
+	switch name {
+	case "Item":
+		return &in.item
+	case "Key":
+		return &in.key
+	case "ExclusiveStartKey":
+		return &in.startKey
+	}
+	return nil
+}
+
+// legacyMembers are from before expressions.
+var legacyMembers = []string{"AttributesToGet", "ConditionalOperator", "Expected", "KeyConditions", "QueryFilter", "ScanFilter"}
+
+// other passes over a member that is not taken, and notes those that must not
+// be ignored.
+func (s *scanner) other(in *input, name string) {
+	switch raw := string(s.raw()); {
+	case raw == "null":
+	case slices.Contains(legacyMembers, name):
+		in.legacy = append(in.legacy, name)
+	case in.op != "CreateTable":
+	case name == "LocalSecondaryIndexes" || name == "GlobalSecondaryIndexes":
+		if raw != "[]" {
+			in.notOffered = append(in.notOffered, name)
+		}
+	case name == "StreamSpecification" || name == "SSESpecification":
+		if switchedOn([]byte(raw)) {
+			in.notOffered = append(in.notOffered, name)
+		}
+	case name == "ResourcePolicy" || name == "OnDemandThroughput" || name == "WarmThroughput":
+		in.notOffered = append(in.notOffered, name)
+	}
+}
+
+// switchedOn says whether {"StreamEnabled":…} or {"Enabled":…} is true.
+func switchedOn(raw []byte) (on bool) {
+	s := &scanner{data: raw}
+	s.object(unexpectedValue, unexpectedValue, func(name string) {
+		if name == "StreamEnabled" || name == "Enabled" {
+			on = s.truth()
+			return
+		}
+		s.skip()
+	})
+	return on || s.err != nil
+}
+
+func (s *scanner) stringMap() map[string]string {
+	m := map[string]string{}
+	s.object(unexpectedField, "Unrecognized collection type java.util.Map<java.lang.String, java.lang.String>", func(key string) {
+		m[key] = s.str()
+	})
+	return m
+}
+
+func (s *scanner) takeValues(in *input) {
+	in.values = &placeholders{Item: table.Item{}, faults: map[string]error{}}
+	s.object(unexpectedField, notAnItem, func(key string) {
+		a := s.attribute(maxNesting)
+		in.values.Item[key] = a.Value
+		in.values.order = append(in.values.order, key)
+		if a.fault != nil {
+			in.values.faults[key] = a.fault
+		}
+	})
+}
+
+func structureOf(name string) string {
+	return "Unrecognized collection type class com.amazonaws.dynamodb.v20120810." + name
+}
+
+func (s *scanner) takeAttributes(in *input) {
+	s.list(func() {
+		var name, kind string
+		s.object(unexpectedValue, structureOf("AttributeDefinition"), func(member string) {
+			switch member {
+			case "AttributeName":
+				name = s.str()
+			case "AttributeType":
+				kind = s.str()
+			default:
+				s.skip()
+			}
+		})
+		k, _ := table.KindOf(kind)
+		in.attributes = append(in.attributes, table.KeyAttr{Name: name, Kind: k})
+		in.typeNames = append(in.typeNames, kind)
+	})
+}
+
+func (s *scanner) takeSchema(in *input) {
+	s.list(func() {
+		var k table.KeyElement
+		s.object(unexpectedValue, structureOf("KeySchemaElement"), func(member string) {
+			switch member {
+			case "AttributeName":
+				k.Name = s.str()
+			case "KeyType":
+				k.Type = s.str()
+			default:
+				s.skip()
+			}
+		})
+		in.schema = append(in.schema, k)
+	})
+}
+
+func (s *scanner) takeThroughput(in *input) {
+	in.throughput = &throughput{}
+	s.object(unexpectedValue, structureOf("ProvisionedThroughput"), func(member string) {
+		switch member {
+		case "ReadCapacityUnits":
+			in.throughput.read = s.integer("Long")
+		case "WriteCapacityUnits":
+			in.throughput.write = s.integer("Long")
+		default:
+			s.skip()
+		}
+	})
+}
+
+func (s *scanner) takeTags(in *input) {
+	s.list(func() {
+		var t table.Tag
+		s.object(unexpectedValue, structureOf("Tag"), func(member string) {
+			switch member {
+			case "Key":
+				t.Key = s.str()
+			case "Value":
+				t.Value = s.str()
+			default:
+				s.skip()
+			}
+		})
+		in.tags = append(in.tags, t)
+	})
+}
+
+// refused returns a ValidationException.
+func refused(message string) error {
+	return &wireError{status: http.StatusBadRequest, space: validation, code: table.CodeValidation, message: message}
+}

@@ -1,0 +1,180 @@
+package dynamodb
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"mote/internal/cloud/table"
+)
+
+func (h *Handler) createTable(in *input) ([]byte, error) {
+	if err := in.checkCreate(); err != nil {
+		return nil, err
+	}
+	r := table.CreateRequest{Name: *in.tableName, Attributes: in.attributes, Schema: in.schema, Tags: in.tags}
+	if in.billing != nil {
+		r.Billing = *in.billing
+	}
+	if in.class != nil {
+		r.Class = *in.class
+	}
+	if in.throughput != nil {
+		r.Read, r.Write = *in.throughput.read, *in.throughput.write
+	}
+	t, err := h.db.Create(r)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{"TableDescription": describe(t, "CREATING", table.Count{})})
+}
+
+// checkCreate checks the members by themselves, then what mote can not do.
+func (in *input) checkCreate() error {
+	var c constraints
+	c.tableName(in.tableName, "tableName")
+	c.required(in.attributes != nil, "attributeDefinitions")
+	c.required(in.schema != nil, "keySchema")
+	c.enum(in.billing, "billingMode", table.Provisioned, table.PayPerRequest)
+	c.enum(in.class, "tableClass", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
+	for i := range in.attributes {
+		at := "attributeDefinitions." + strconv.Itoa(i+1) + ".member."
+		c.length(in.attributes[i].Name, at+"attributeName", 1, 255)
+		c.enum(&in.typeNames[i], at+"attributeType", "B", "N", "S")
+	}
+	for i := range in.schema {
+		at := "keySchema." + strconv.Itoa(i+1) + ".member."
+		c.length(in.schema[i].Name, at+"attributeName", 1, 255)
+		c.enum(&in.schema[i].Type, at+"keyType", "HASH", "RANGE")
+	}
+	if in.schema != nil && (len(in.schema) == 0 || len(in.schema) > 2) {
+		c.add("'["+strconv.Itoa(len(in.schema))+" elements]'", "keySchema", "have length between 1 and 2")
+	}
+	if t := in.throughput; t != nil {
+		c.required(t.read != nil, "provisionedThroughput.readCapacityUnits")
+		c.required(t.write != nil, "provisionedThroughput.writeCapacityUnits")
+		c.atLeast(t.read, "provisionedThroughput.readCapacityUnits", 1)
+		c.atLeast(t.write, "provisionedThroughput.writeCapacityUnits", 1)
+	}
+	if err := c.err(); err != nil {
+		return err
+	}
+	if isTrue(in.protection) {
+		in.notOffered = append(in.notOffered, "DeletionProtectionEnabled")
+	}
+	if len(in.notOffered) > 0 {
+		return refused("mote does not offer " + strings.Join(in.notOffered, ", ") + " yet: leave it out of the request")
+	}
+	return nil
+}
+
+// checkTableName is what the operations on one table check.
+func (in *input) checkTableName() (name string, err error) {
+	var c constraints
+	c.tableName(in.tableName, "tableName")
+	if err := c.err(); err != nil {
+		return "", err
+	}
+	return bareName(*in.tableName), nil
+}
+
+func (h *Handler) describeTable(in *input) ([]byte, error) {
+	name, err := in.checkTableName()
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.db.Describe(name)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{"Table": describe(t, "ACTIVE", h.db.Count(t))})
+}
+
+func (h *Handler) deleteTable(in *input) ([]byte, error) {
+	name, err := in.checkTableName()
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.db.Delete(name)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{"TableDescription": describe(t, "DELETING", table.Count{})})
+}
+
+func (h *Handler) listTables(in *input) ([]byte, error) {
+	var c constraints
+	limit, after := 0, ""
+	if in.startTable != nil {
+		c.tableName(in.startTable, "exclusiveStartTableName")
+		after = *in.startTable
+	}
+	c.atLeast(in.limit, "limit", 1)
+	c.atMost(in.limit, "limit", 100)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if in.limit != nil {
+		limit = int(*in.limit)
+	}
+	names, last := h.db.List(after, limit)
+	var a answer
+	a.member("TableNames")
+	a.out = appendList(a.out, names, appendString)
+	if last != "" {
+		a.member("LastEvaluatedTableName")
+		a.out = appendString(a.out, last)
+	}
+	return a.done(), nil
+}
+
+func (h *Handler) listTags(in *input) ([]byte, error) {
+	if in.resourceArn == nil {
+		var c constraints
+		c.required(false, "resourceArn")
+		return nil, c.err()
+	}
+	t, err := h.db.Describe(bareName(*in.resourceArn))
+	if err != nil || t.ARN != *in.resourceArn {
+		return nil, &table.Error{Code: table.CodeNotFound, Message: "Requested resource not found: ResourcArn: " + *in.resourceArn + " not found"}
+	}
+	tags := t.Tags
+	if tags == nil {
+		tags = []table.Tag{}
+	}
+	return json.Marshal(map[string]any{"Tags": tags})
+}
+
+// describe returns the TableDescription of a table.
+func describe(t *table.Table, status string, n table.Count) map[string]any {
+	definitions := []map[string]string{definition(&t.Hash)}
+	schema := []map[string]string{{"AttributeName": t.Hash.Name, "KeyType": "HASH"}}
+	if t.Range != nil {
+		definitions = append(definitions, definition(t.Range))
+		schema = append(schema, map[string]string{"AttributeName": t.Range.Name, "KeyType": "RANGE"})
+	}
+	d := map[string]any{
+		"TableName": t.Name, "TableArn": t.ARN, "TableId": t.UUID, "TableStatus": status,
+		"AttributeDefinitions": definitions, "KeySchema": schema,
+		"CreationDateTime": epoch(t.Created), "ItemCount": n.Items, "TableSizeBytes": n.Bytes,
+		"ProvisionedThroughput":     map[string]any{"NumberOfDecreasesToday": 0, "ReadCapacityUnits": t.Read, "WriteCapacityUnits": t.Write},
+		"DeletionProtectionEnabled": false,
+	}
+	if t.Billing == table.PayPerRequest {
+		d["BillingModeSummary"] = map[string]any{"BillingMode": t.Billing, "LastUpdateToPayPerRequestDateTime": epoch(t.Created)}
+	}
+	if t.Class != "" {
+		d["TableClassSummary"] = map[string]any{"TableClass": t.Class}
+	}
+	return d
+}
+
+func definition(k *table.KeyAttr) map[string]string {
+	return map[string]string{"AttributeName": k.Name, "AttributeType": k.Kind.String()}
+}
+
+// epoch is a time as the wire has it: seconds with a fraction.
+func epoch(t time.Time) json.Number {
+	return json.Number(strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64))
+}

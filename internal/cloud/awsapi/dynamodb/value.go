@@ -1,0 +1,230 @@
+package dynamodb
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"mote/internal/cloud/table"
+)
+
+const (
+	notAnAttribute = "Unrecognized collection type class com.amazonaws.dynamodb.v20120810.AttributeValue"
+	notAnItem      = "Unrecognized collection type java.util.Map<java.lang.String, com.amazonaws.dynamodb.v20120810.AttributeValue>"
+)
+
+// maxNesting is how deep documents may be; the engine holds it too, here it
+// bounds the recursion.
+const maxNesting = 32
+
+// attribute is a value as it came in. A value that has the right JSON types
+// but is no attribute value has a fault, which is told only after all types
+// of the request were looked at.
+type attribute struct {
+	table.Value
+	fault error
+}
+
+// item is a map of attributes with the first fault among them.
+type item struct {
+	table.Item
+	fault error
+}
+
+// item takes a map of attribute values; nil for null.
+func (s *scanner) item(depth int) *item {
+	if s.null() {
+		return nil
+	}
+	it := &item{Item: table.Item{}}
+	s.object(unexpectedField, notAnItem, func(name string) {
+		a := s.attribute(depth)
+		it.Item[name] = a.Value
+		it.note(a.fault)
+	})
+	return it
+}
+
+func (it *item) note(fault error) {
+	if it.fault == nil {
+		it.fault = fault
+	}
+}
+
+// attribute takes one attribute value.
+func (s *scanner) attribute(depth int) attribute {
+	var a attribute
+	if s.null() {
+		a.fault = errNoType
+		return a
+	}
+	types := 0
+	s.object(unexpectedValue, notAnAttribute, func(name string) {
+		kind, known := table.KindOf(name)
+		if !known {
+			s.skip()
+			return
+		}
+		if s.null() {
+			return
+		}
+		types++
+		if depth == 0 && (kind == table.L || kind == table.M) {
+			s.skip()
+			a.fault = errNesting
+			return
+		}
+		fault := a.fault
+		if a = s.typed(kind, depth); fault != nil {
+			a.fault = fault
+		}
+	})
+	switch {
+	case a.fault != nil:
+	case types == 0:
+		a.fault = errNoType
+	case types > 1:
+		a.fault = errManyTypes
+	}
+	return a
+}
+
+var (
+	errNoType    = &table.Error{Code: table.CodeValidation, Message: "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"}
+	errManyTypes = &table.Error{Code: table.CodeValidation, Message: "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes"}
+	errNesting   = &table.Error{Code: table.CodeValidation, Message: "Nesting Levels have exceeded supported limits"}
+	errNull      = &table.Error{Code: table.CodeValidation, Message: "One or more parameter values were invalid: Null attribute value types must have the value of true"}
+)
+
+// typed takes the value of one type descriptor.
+func (s *scanner) typed(kind table.Kind, depth int) (a attribute) {
+	a.Kind = kind
+	switch kind {
+	case table.S:
+		a.Str = s.str()
+	case table.N:
+		a.Value, a.fault = table.Number(s.str())
+	case table.B:
+		a.Bin = s.blob()
+	case table.BOOL:
+		a.Bool = s.truth()
+	case table.NULL:
+		if !s.truth() {
+			a.fault = errNull
+		}
+	case table.L:
+		a.List = []table.Value{}
+		s.list(func() {
+			e := s.attribute(depth - 1)
+			a.List = append(a.List, e.Value)
+			if a.fault == nil {
+				a.fault = e.fault
+			}
+		})
+	case table.M:
+		if m := s.item(depth - 1); m != nil {
+			a.Map, a.fault = m.Item, m.fault
+		}
+	default:
+		s.set(&a)
+	}
+	return a
+}
+
+func (s *scanner) truth() bool {
+	b := s.boolean()
+	return b != nil && *b
+}
+
+// set takes the elements of a set of a.Kind.
+func (s *scanner) set(a *attribute) {
+	s.list(func() {
+		var text string
+		switch a.Kind {
+		case table.BS:
+			text = string(s.blob())
+		case table.NS:
+			n, err := table.Number(s.str())
+			if text = n.Str; a.fault == nil {
+				a.fault = err
+			}
+		default:
+			text = s.str()
+		}
+		a.Set = append(a.Set, text)
+	})
+	if a.fault == nil {
+		a.fault = table.CheckValue(a.Value)
+	}
+}
+
+// appendItem appends an item as JSON, its names in order.
+func appendItem(out []byte, it table.Item) []byte {
+	out = append(out, '{')
+	for i, name := range slices.Sorted(maps.Keys(it)) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		v := it[name]
+		out = appendValue(append(appendString(out, name), ':'), &v)
+	}
+	return append(out, '}')
+}
+
+// appendValue appends {"S":"…"} and the like.
+func appendValue(out []byte, v *table.Value) []byte {
+	out = append(out, `{"`...)
+	out = append(out, v.Kind.String()...)
+	out = append(out, `":`...)
+	switch v.Kind {
+	case table.S, table.N:
+		out = appendString(out, v.Str)
+	case table.B:
+		out = appendBlob(out, v.Bin)
+	case table.BOOL:
+		out = strconv.AppendBool(out, v.Bool)
+	case table.NULL:
+		out = append(out, "true"...)
+	case table.L:
+		out = appendList(out, v.List, func(out []byte, e table.Value) []byte { return appendValue(out, &e) })
+	case table.M:
+		out = appendItem(out, v.Map)
+	case table.BS:
+		out = appendList(out, v.Set, func(out []byte, e string) []byte { return appendBlob(out, []byte(e)) })
+	default:
+		out = appendList(out, v.Set, appendString)
+	}
+	return append(out, '}')
+}
+
+func appendList[T any](out []byte, list []T, one func([]byte, T) []byte) []byte {
+	out = append(out, '[')
+	for i, e := range list {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = one(out, e)
+	}
+	return append(out, ']')
+}
+
+func appendBlob(out, data []byte) []byte {
+	out = append(out, '"')
+	return append(base64.StdEncoding.AppendEncode(out, data), '"')
+}
+
+// appendString appends a JSON string; what is no UTF-8 becomes U+FFFD.
+func appendString(out []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			quoted, _ := json.Marshal(text) // a string can not fail
+			return append(out, quoted...)
+		}
+	}
+	out = append(out, '"')
+	out = append(out, text...)
+	return append(out, '"')
+}
