@@ -34,11 +34,14 @@ func NewRequestID() string {
 
 // WriteJSON answers a REST-JSON call (AWS-REFERENCE: REST-JSON rules) with
 // status 200; a nil body becomes "{}".
-func WriteJSON(w http.ResponseWriter, body any) {
+func WriteJSON(w http.ResponseWriter, body any) { WriteJSONStatus(w, http.StatusOK, body) }
+
+// WriteJSONStatus is WriteJSON with another status.
+func WriteJSONStatus(w http.ResponseWriter, status int, body any) {
 	if body == nil {
 		body = struct{}{}
 	}
-	writeJSON(w, http.StatusOK, body)
+	writeJSON(w, status, body)
 }
 
 // WriteError answers a REST-JSON call with err: an *Error as it is, anything
