@@ -1,0 +1,360 @@
+package broker
+
+import (
+	"slices"
+	"time"
+
+	"mote/internal/cloud/message"
+	"mote/internal/mqtt"
+)
+
+// delivery is the way of messages from a session to one connection. All its
+// fields are guarded by the session's mu.
+type delivery struct {
+	s        *session
+	c        *conn
+	window   int    // most unacknowledged publishes
+	lastID   uint16 // of the last publish
+	inFlight []sent // in the order of sending
+
+	// Messages that could not be sent at once wait here, and new ones go behind
+	// them: those with a queue entry on disk, after sentSeq; others in memory.
+	// pump takes them out.
+	onDisk      bool
+	sentSeq     uint64              // the last queue entry that was sent or given up
+	skip        map[uint64]struct{} // entries that are acknowledged but still on disk
+	memory      []waiting
+	memoryBytes int
+	pumping     bool // a goroutine is in pump
+	kicked      bool // a goroutine is on its way to pump
+}
+
+// sent is one publish that the client has not acknowledged.
+type sent struct {
+	packetID uint16
+	size     int    // of the queue entry
+	seq      uint64 // of the queue entry; 0 in a clean session
+}
+
+// waiting is one message for one session.
+type waiting struct {
+	m      *message.Message
+	qos    byte
+	retain bool
+	seq    uint64 // of its queue entry, 0 when it has none
+	size   int    // of its queue entry, or of its topic and payload
+}
+
+// room is how many QoS 1 publishes may still be sent.
+func (d *delivery) room() int {
+	if d.c.out.waiting() >= d.c.b.limits.Output {
+		return 0
+	}
+	return d.window - len(d.inFlight)
+}
+
+// nextID returns a packet id that is not in flight towards the client. The
+// ids of the client's own publishes are another space ([MQTT-2.2.1-4]).
+func (d *delivery) nextID() uint16 {
+	for {
+		if d.lastID++; d.lastID != 0 && d.find(d.lastID) < 0 {
+			return d.lastID
+		}
+	}
+}
+
+func (d *delivery) find(id uint16) int {
+	return slices.IndexFunc(d.inFlight, func(f sent) bool { return f.packetID == id })
+}
+
+// deliver hands w to the session's client. It runs in the store's commit path:
+// it never waits for the disk, the network or the gate.
+func (s *session) deliver(w waiting) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable = max(s.durable, w.seq)
+	d := s.out
+	if d == nil {
+		if w.seq == 0 && w.qos > 0 && !s.persistent { // its connection just ended
+			s.dropped++
+		}
+		return
+	}
+	allowed, known := d.c.receive.peek(w.m.Topic)
+	switch {
+	case d.behind(w) || !known || allowed && w.qos > 0 && d.room() <= 0:
+		d.hold(w)
+		if !known {
+			d.kick()
+		}
+	case allowed:
+		d.send(w)
+	default:
+		d.giveUp(w)
+	}
+}
+
+// behind says whether other messages wait that w must not overtake.
+func (d *delivery) behind(w waiting) bool {
+	if w.seq > 0 {
+		return d.onDisk
+	}
+	return len(d.memory) > 0
+}
+
+// hold lets w wait for pump.
+func (d *delivery) hold(w waiting) {
+	if w.seq > 0 {
+		d.onDisk = true // it is there already
+		return
+	}
+	b := d.c.b
+	if len(d.memory) >= max(b.limits.QueueMessages/10, 1) || d.memoryBytes+w.size > b.limits.QueueBytes/10 {
+		d.drop()
+		return
+	}
+	d.memory = append(d.memory, w)
+	d.memoryBytes += w.size
+}
+
+func (d *delivery) drop() {
+	d.s.dropped++
+	d.c.b.counters.dropped.Add(1)
+}
+
+// send writes w to the client's output, unless it is too old or too large for
+// the client.
+func (d *delivery) send(w waiting) {
+	c := d.c
+	if w.qos == 0 && c.out.waiting() >= c.b.limits.Output {
+		d.drop()
+		return
+	}
+	if !w.m.Expiry.IsZero() && !time.Now().Before(w.m.Expiry) {
+		c.b.counters.expired.Add(1)
+		d.giveUp(w)
+		return
+	}
+	p := mqtt.Publish{Topic: w.m.Topic, Payload: w.m.Payload, QoS: w.qos, Retain: w.retain}
+	if w.qos > 0 {
+		p.PacketID = d.nextID()
+	}
+	if c.version == mqtt.V5 {
+		p.Props = properties(w.m)
+	}
+	fits := true
+	ok := c.out.add(func(buf []byte) []byte {
+		out, err := mqtt.AppendPublish(buf, c.version, &p)
+		if fits = err == nil && len(out)-len(buf) <= c.maxPacket; !fits {
+			return buf
+		}
+		return out
+	})
+	switch {
+	case !ok: // the connection is closing: what has an entry stays on disk
+	case !fits: // [MQTT-3.1.2-24]: as if it had been sent
+		d.drop()
+		d.giveUp(w)
+	default:
+		c.b.counters.sent.Add(1)
+		d.sentSeq = max(d.sentSeq, w.seq)
+		if w.qos > 0 {
+			d.inFlight = append(d.inFlight, sent{p.PacketID, w.size, w.seq})
+		}
+	}
+}
+
+// giveUp lets go of w, and of its queue entry.
+func (d *delivery) giveUp(w waiting) {
+	if w.seq > 0 {
+		d.sentSeq = max(d.sentSeq, w.seq)
+		d.finish(w.seq, w.size)
+	}
+}
+
+// finish takes a queue entry off the books; the store forgets it a little later.
+func (d *delivery) finish(seq uint64, size int) {
+	d.s.unqueue(size)
+	if len(d.s.acked) == 0 {
+		d.c.b.markDirty(d.s)
+	}
+	d.s.acked = append(d.s.acked, seq)
+}
+
+// acknowledge takes the client's PUBACK for a packet id; an id that is not in
+// flight is ignored, as a client may acknowledge after a takeover.
+func (s *session) acknowledge(d *delivery, id uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := d.find(id)
+	if s.out != d || i < 0 {
+		return
+	}
+	f := d.inFlight[i]
+	d.inFlight = slices.Delete(d.inFlight, i, i+1)
+	if f.seq > 0 {
+		d.finish(f.seq, f.size)
+	}
+}
+
+// kick sees that a goroutine comes to pump.
+func (d *delivery) kick() {
+	if !d.kicked && !d.pumping {
+		d.kicked = true
+		d.c.workers.Go(func() { d.s.pump(d) })
+	}
+}
+
+// pump sends what waits for d, as far as the client's window and the network
+// go. It may read the disk and ask the gate; of concurrent calls one works,
+// and it sees what the others came for.
+func (s *session) pump(d *delivery) {
+	s.mu.Lock()
+	d.kicked = false
+	if d.pumping || !d.onDisk && len(d.memory) == 0 {
+		s.mu.Unlock()
+		return
+	}
+	d.pumping = true
+	s.mu.Unlock()
+	for {
+		job := s.nextJob(d)
+		switch {
+		case job.topic != "":
+			d.c.receive.decide(job.topic)
+		case job.entries > 0:
+			if !s.pumpDisk(d, job) {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// job is what pump has to do without the lock: get a verdict on a topic, or
+// read so many entries of the queue. The zero job is the end of pumping.
+type job struct {
+	topic    string
+	entries  int
+	from, to uint64 // sequence numbers, both included
+}
+
+func (s *session) nextJob(d *delivery) job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out == d {
+		if topic := d.pumpMemory(); topic != "" {
+			return job{topic: topic}
+		}
+		if room := d.room(); d.onDisk && room > 0 {
+			return job{entries: room, from: d.sentSeq + 1, to: s.durable}
+		}
+	}
+	d.pumping = false
+	return job{}
+}
+
+// pumpMemory sends what waits in memory. It returns the topic that needs a
+// verdict first, or "".
+func (d *delivery) pumpMemory() string {
+	for len(d.memory) > 0 {
+		w := d.memory[0]
+		allowed, known := d.c.receive.peek(w.m.Topic)
+		if !known {
+			return w.m.Topic
+		}
+		if allowed && w.qos > 0 && d.room() <= 0 {
+			return ""
+		}
+		d.memory[0] = waiting{}
+		d.memory = d.memory[1:]
+		d.memoryBytes -= w.size
+		if allowed {
+			d.send(w)
+		}
+	}
+	d.memory = nil
+	return ""
+}
+
+// pumpDisk reads queue entries and sends them. It returns false when the
+// queue cannot be read; the connection is then closed.
+func (s *session) pumpDisk(d *delivery, j job) bool {
+	entries, more, err := d.c.b.readQueue(s.id, j)
+	if err != nil {
+		d.c.b.log.Error("cannot read the queue of a session, closing its connection", "client_id", s.clientID, "err", err)
+		d.c.stop(refuse(mqtt.UnspecifiedError, "the session's queue cannot be read"))
+		s.mu.Lock()
+		d.pumping = false
+		s.mu.Unlock()
+		return false
+	}
+	for _, w := range entries {
+		if w.m != nil {
+			d.c.receive.decide(w.m.Topic)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out == d && d.sendEntries(entries) && !more && s.durable == j.to {
+		d.onDisk = false
+	}
+	return true
+}
+
+// sendEntries sends entries of the queue in order and says whether all of
+// them are done with.
+func (d *delivery) sendEntries(entries []waiting) bool {
+	for _, w := range entries {
+		if _, done := d.skip[w.seq]; done {
+			delete(d.skip, w.seq)
+			d.sentSeq = w.seq
+			continue
+		}
+		if w.m == nil { // damaged
+			d.drop()
+			d.giveUp(w)
+			continue
+		}
+		allowed, known := d.c.receive.peek(w.m.Topic)
+		if !known || d.room() <= 0 {
+			return false
+		}
+		if allowed {
+			d.send(w)
+		} else {
+			d.giveUp(w)
+		}
+		if d.sentSeq < w.seq { // the connection is closing
+			return true
+		}
+	}
+	return true
+}
+
+// properties are the v5 properties that a message takes to its subscribers;
+// nil when it has none. The expiry is what is left of it, in seconds.
+func properties(m *message.Message) *mqtt.Properties {
+	if !m.UTF8Payload && m.Expiry.IsZero() && m.ContentType == "" && m.ResponseTopic == "" && m.CorrelationData == nil && len(m.UserProperties) == 0 {
+		return nil
+	}
+	p := &mqtt.Properties{CorrelationData: m.CorrelationData}
+	if m.UTF8Payload {
+		p.PayloadFormat = mqtt.Some[byte](1)
+	}
+	if !m.Expiry.IsZero() {
+		left := max(time.Until(m.Expiry), 0)
+		p.MessageExpiry = mqtt.Some(uint32(left / time.Second))
+	}
+	if m.ContentType != "" {
+		p.ContentType = mqtt.Some(m.ContentType)
+	}
+	if m.ResponseTopic != "" {
+		p.ResponseTopic = mqtt.Some(m.ResponseTopic)
+	}
+	for _, u := range m.UserProperties {
+		p.UserProperties = append(p.UserProperties, mqtt.UserProperty(u))
+	}
+	return p
+}

@@ -1,0 +1,163 @@
+package broker
+
+import (
+	"strings"
+	"time"
+
+	"mote/internal/mqtt"
+)
+
+// Limits are what one client can ask of the broker. The zero value of a field
+// means its default, which is AWS IoT Core's where AWS has one (AWS IoT Core
+// endpoints and quotas, "message broker and protocol limits").
+type Limits struct {
+	Payload       int // bytes of a PUBLISH payload; default 131072
+	Packet        int // bytes of a whole packet; default Payload + 18 KiB, the Maximum Packet Size of CONNACK
+	Connect       int // bytes of a CONNECT, before anything is known of the client but its certificate; default 64 KiB
+	Topic         int // bytes of a topic or filter, its reserved prefix not counted; default 256
+	Slashes       int // in a topic or filter, those of its reserved prefix not counted; default 7
+	ClientID      int // bytes; default 128
+	Filters       int // in one SUBSCRIBE; default 8
+	Subscriptions int // of one session; default 50
+	Inbound       int // unacknowledged QoS 1 publishes from a client, Receive Maximum of CONNACK; default 100
+	Outbound      int // unacknowledged QoS 1 publishes to a client; default 100
+	TopicAliases  int // of a client's publishes; default 8
+
+	KeepAliveMin, KeepAliveMax time.Duration // default 30 s and 1200 s; absent counts as the most
+	ConnectWithin              time.Duration // for the TLS handshake, and again for CONNECT; default 10 s
+	WriteWithin                time.Duration // for one write to a client that reads slowly; default 30 s
+	SessionExpiry              time.Duration // of 3.1.1 sessions with CleanSession=0; default 1 h
+	SessionExpiryMax           time.Duration // what a v5 client gets at most; default 7 days
+
+	Connections int // at a time; default 20000
+	// QueueMessages and QueueBytes bound what is kept for one session. A
+	// message that does not fit is dropped for this session and counted: the
+	// newest goes, so that what was promised first stays. Defaults 10000 and
+	// 64 MiB on disk for persistent sessions; clean sessions get a tenth of
+	// both, in memory.
+	QueueMessages int
+	QueueBytes    int
+	// Output is how many bytes may wait for the network of one client before
+	// QoS 0 messages to it are dropped (and counted) and QoS 1 messages stay
+	// queued; default 1 MiB.
+	Output int
+}
+
+func orDefault[T int | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+func (l *Limits) setDefaults() {
+	orDefault(&l.Payload, 128<<10)
+	orDefault(&l.Packet, l.Payload+18<<10)
+	orDefault(&l.Connect, min(l.Packet, 64<<10))
+	orDefault(&l.Topic, 256)
+	orDefault(&l.Slashes, 7)
+	orDefault(&l.ClientID, 128)
+	orDefault(&l.Filters, 8)
+	orDefault(&l.Subscriptions, 50)
+	orDefault(&l.Inbound, 100)
+	orDefault(&l.Outbound, 100)
+	orDefault(&l.TopicAliases, 8)
+	orDefault(&l.KeepAliveMin, 30*time.Second)
+	orDefault(&l.KeepAliveMax, 1200*time.Second)
+	orDefault(&l.ConnectWithin, 10*time.Second)
+	orDefault(&l.WriteWithin, 30*time.Second)
+	orDefault(&l.SessionExpiry, time.Hour)
+	orDefault(&l.SessionExpiryMax, 7*24*time.Hour)
+	orDefault(&l.Connections, 20000)
+	orDefault(&l.QueueMessages, 10000)
+	orDefault(&l.QueueBytes, 64<<20)
+	orDefault(&l.Output, 1<<20)
+}
+
+// ingestPrefix begins the topics of Basic Ingest: $aws/rules/<rule>/<topic>.
+const ingestPrefix = "$aws/rules/"
+
+// counted returns the part of a topic or filter that its limits are about:
+// what comes after $aws/rules/<rule>/ or $share/<name>/ (AWS IoT Core quotas).
+func counted(topic string) string {
+	rest, ok := strings.CutPrefix(topic, ingestPrefix)
+	if !ok {
+		if rest, ok = strings.CutPrefix(topic, "$share/"); !ok {
+			return topic
+		}
+	}
+	_, rest, _ = strings.Cut(rest, "/")
+	return rest
+}
+
+// checkShape refuses a topic or filter (what says which) that is too long or
+// too deep for AWS.
+func (l *Limits) checkShape(what, topic string, code mqtt.ReasonCode) *refused {
+	part := counted(topic)
+	if len(part) > l.Topic {
+		return refuse(code, "the %s has %d bytes, the most are %d: shorten it", what, len(part), l.Topic)
+	}
+	if n := strings.Count(part, "/"); n > l.Slashes {
+		return refuse(code, "the %s has %d slashes, the most are %d: use fewer levels", what, n, l.Slashes)
+	}
+	return nil
+}
+
+// checkTopic refuses what nobody may publish on: a bad topic name, one beyond
+// the limits, and the reserved ones (AWS IoT developer guide, "Reserved topics").
+func (b *Broker) checkTopic(topic string) *refused {
+	if err := mqtt.ValidTopic(topic); err != nil {
+		return refuse(mqtt.TopicNameInvalid, "%v", err)
+	}
+	if r := b.limits.checkShape("topic", topic, mqtt.TopicNameInvalid); r != nil {
+		return r
+	}
+	if topic[0] != '$' {
+		return nil
+	}
+	if !strings.HasPrefix(topic, ingestPrefix) {
+		return refuse(mqtt.TopicNameInvalid, "topics that begin with $ are reserved, and nothing is served on %q: publish on a topic without $", topic)
+	}
+	if !b.cfg.BasicIngest {
+		return refuse(mqtt.TopicNameInvalid, "basic ingest ($aws/rules/…) is not served: publish on a topic that the rule selects from")
+	}
+	if rule, rest, _ := strings.Cut(topic[len(ingestPrefix):], "/"); rule == "" || rest == "" {
+		return refuse(mqtt.TopicNameInvalid, "basic ingest wants $aws/rules/<rule>/<topic>, got %q", topic)
+	}
+	return nil
+}
+
+// isIngest says whether a topic is for one rule only (AWS IoT developer guide,
+// "Basic Ingest").
+func isIngest(topic string) bool { return strings.HasPrefix(topic, ingestPrefix) }
+
+// checkRetain refuses retained messages on reserved topics.
+func checkRetain(topic string) *refused {
+	if topic != "" && topic[0] == '$' {
+		return refuse(mqtt.TopicNameInvalid, "retained messages are not kept on reserved topics: publish on %q without RETAIN", topic)
+	}
+	return nil
+}
+
+func (b *Broker) checkPayload(n int) *refused {
+	if n > b.limits.Payload {
+		return refuse(mqtt.PacketTooLarge, "the payload has %d bytes, the most are %d", n, b.limits.Payload)
+	}
+	return nil
+}
+
+// checkFilter refuses what nobody may subscribe to.
+func (b *Broker) checkFilter(filter string) *refused {
+	if err := mqtt.ValidFilter(filter); err != nil {
+		return refuse(mqtt.TopicFilterInvalid, "%v", err)
+	}
+	if strings.HasPrefix(filter, "$share/") {
+		return refuse(mqtt.SharedSubscriptionsNotSupported, "shared subscriptions are not served: subscribe to the filter behind $share/<name>/")
+	}
+	if r := b.limits.checkShape("topic filter", filter, mqtt.TopicFilterInvalid); r != nil {
+		return r
+	}
+	if filter[0] == '$' {
+		return refuse(mqtt.TopicFilterInvalid, "topics that begin with $ are reserved, and nothing is served on %q: subscribe to a topic without $", filter)
+	}
+	return nil
+}

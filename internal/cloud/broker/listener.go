@@ -1,0 +1,197 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"mote/internal/cloud/policy"
+	"mote/internal/cloud/refusal"
+)
+
+// serverTLS returns a copy of t that asks clients for a certificate and has the
+// gate judge it inside the handshake, so that a client that may not connect
+// gets a TLS alert, as on AWS.
+func (b *Broker) serverTLS(t *tls.Config) *tls.Config {
+	t = t.Clone()
+	t.MinVersion = max(t.MinVersion, tls.VersionTLS12)
+	t.ClientAuth = tls.RequireAnyClientCert
+	t.DynamicRecordSizingDisabled = true // acknowledgements of a burst go in one record
+	t.VerifyConnection = func(cs tls.ConnectionState) error {
+		_, _, err := b.verify(cs)
+		return err
+	}
+	return t
+}
+
+// verify has the gate judge a client's certificate. It is asked again for a
+// resumed TLS session, whose certificate may have been deactivated since.
+func (b *Broker) verify(cs tls.ConnectionState) (*x509.Certificate, string, error) {
+	if len(cs.PeerCertificates) == 0 {
+		return nil, "", &certificateError{err: errors.New("the client sent no certificate: connect with the thing's certificate and key")}
+	}
+	cert := cs.PeerCertificates[0]
+	id, err := b.gate.VerifyCertificate(cert)
+	if err != nil {
+		return nil, "", &certificateError{cert, err}
+	}
+	return cert, id, nil
+}
+
+// certificateError is the gate's no.
+type certificateError struct {
+	cert *x509.Certificate // nil when there is none
+	err  error
+}
+
+func (e *certificateError) Error() string { return "client certificate: " + e.err.Error() }
+func (e *certificateError) Unwrap() error { return e.err }
+
+// ServeTLS accepts connections from l, a plain TCP listener, until ctx ends,
+// l is closed or the broker is closed, and closes l. The connections live on
+// until Close.
+func (b *Broker) ServeTLS(ctx context.Context, l net.Listener) error {
+	if b.tls == nil {
+		return errors.New("broker: Config.TLS is not set")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	quit := make(chan struct{})
+	defer close(quit)
+	go func() { // ends with this function
+		select {
+		case <-b.quit:
+			cancel()
+		case <-quit:
+		}
+	}()
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			b.accept(ctx, nc)
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return nil
+		default: // out of file descriptors, most likely: it passes
+			b.log.Error("cannot accept a connection", "err", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// accept serves one TCP connection on a goroutine of its own, unless there are
+// too many.
+func (b *Broker) accept(ctx context.Context, nc net.Conn) {
+	b.mu.Lock()
+	busy := b.closing || b.handshaking+len(b.conns) >= b.limits.Connections
+	if !busy {
+		b.handshaking++
+		b.running.Add(1)
+	}
+	b.mu.Unlock()
+	if busy {
+		b.log.Warn("too many connections, one is turned away", "most", b.limits.Connections, "source_ip", ipOf(nc))
+		_ = nc.Close()
+		return
+	}
+	go func() { // Close waits for it through running
+		defer b.running.Done()
+		tc := tls.Server(nc, b.tls)
+		ok := b.handshake(ctx, tc)
+		b.mu.Lock()
+		b.handshaking--
+		b.mu.Unlock()
+		if ok {
+			b.serveTLS(tc)
+		} else {
+			_ = nc.Close()
+		}
+	}()
+}
+
+// handshake runs the TLS handshake within its deadline; a refusal is recorded.
+func (b *Broker) handshake(ctx context.Context, tc *tls.Conn) bool {
+	ctx, cancel := context.WithTimeout(ctx, b.limits.ConnectWithin)
+	defer cancel()
+	err := tc.HandshakeContext(ctx)
+	if err == nil {
+		return true
+	}
+	b.counters.handshakes.Add(1)
+	r := refusal.Refusal{Where: "tls", Action: "TLS handshake", SourceIP: ipOf(tc), Reason: handshakeReason(err)}
+	if refused, ok := errors.AsType[*certificateError](err); ok {
+		r.Action, r.Reason = "iot:Connect", refused.Error()
+		if refused.cert != nil {
+			r.Resource = "certificate of " + refused.cert.Subject.String() + ", serial " + refused.cert.SerialNumber.Text(16)
+		}
+	} else if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) {
+		b.log.Debug("a TLS handshake ended early", "source_ip", r.SourceIP, "err", err)
+		return false
+	}
+	b.refusals.Add(r)
+	return false
+}
+
+// handshakeReason says for people why a handshake failed.
+func handshakeReason(err error) string {
+	if alert, ok := errors.AsType[tls.AlertError](err); ok {
+		return fmt.Sprintf("the client gave up: %v: it needs the root CA (ca.pem) of this server, and a name that its certificate has", alert)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return "the client did not finish the handshake in time"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the client does not speak TLS: connect with TLS"
+	}
+	return err.Error()
+}
+
+// ServeConn serves a connection whose TLS handshake is done, from a listener
+// that others share, and returns when it has ended. The client's certificate
+// is judged as on the broker's own listener.
+func (b *Broker) ServeConn(ctx context.Context, tc *tls.Conn) {
+	stop := context.AfterFunc(ctx, func() { _ = tc.NetConn().Close() })
+	defer stop()
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
+		_ = tc.Close()
+		return
+	}
+	b.running.Add(1)
+	b.mu.Unlock()
+	defer b.running.Done()
+	b.serveTLS(tc)
+}
+
+// serveTLS judges the certificate and serves MQTT.
+func (b *Broker) serveTLS(tc *tls.Conn) {
+	cs := tc.ConnectionState()
+	cert, id, err := b.verify(cs)
+	if err != nil {
+		b.refusals.Add(refusal.Refusal{Where: "tls", Action: "iot:Connect", SourceIP: ipOf(tc), Reason: err.Error()})
+		_ = tc.Close()
+		return
+	}
+	b.newConn(tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: ipOf(tc), DomainName: cs.ServerName}).serve()
+}
+
+// ipOf is the address of the peer, without port.
+func ipOf(c net.Conn) string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
+	if err != nil {
+		return c.RemoteAddr().String()
+	}
+	return host
+}

@@ -1,0 +1,146 @@
+package broker
+
+import (
+	"math"
+	"net"
+	"sync"
+	"time"
+)
+
+// output is the way of packets to one client. Whoever has a packet appends it
+// to a buffer and goes on; a goroutine writes the buffer to the network and
+// lives only while there is something in it, so that an idle connection costs
+// no goroutine and a busy one makes few, large writes.
+type output struct {
+	conn    net.Conn
+	within  time.Duration // for one write
+	drained func()        // called by the writer after each write that left the buffer empty, without locks
+	workers *sync.WaitGroup
+
+	mu      sync.Mutex
+	buf     []byte // waiting; guarded by mu
+	writing bool   // the writer lives; guarded by mu
+	closing bool   // close the connection when buf is empty; guarded by mu
+	closed  bool   // nothing can be written any more; guarded by mu
+}
+
+// keepBuffer is the largest buffer that goes back to the pool.
+const keepBuffer = 64 << 10
+
+// closeWithin is how long a client has to take what was written before its
+// connection is closed.
+const closeWithin = time.Second
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
+
+// add calls f to append to the buffer and sees that it is written. It never
+// waits for the network. It returns false when the connection is closed.
+// f must not call o.
+func (o *output) add(f func(buf []byte) []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing || o.closed {
+		return false
+	}
+	o.buf = f(o.take())
+	o.start()
+	return true
+}
+
+// take returns the buffer to append to; mu is held.
+func (o *output) take() []byte {
+	if o.buf == nil {
+		return (*buffers.Get().(*[]byte))[:0]
+	}
+	return o.buf
+}
+
+// start sees that a writer lives; mu is held.
+func (o *output) start() {
+	if !o.writing {
+		o.writing = true
+		o.workers.Go(o.write)
+	}
+}
+
+// waiting is how many bytes wait to be written, besides the write under way;
+// endless when nothing can be written any more.
+func (o *output) waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing || o.closed {
+		return math.MaxInt
+	}
+	return len(o.buf)
+}
+
+// close closes the connection after f's last bytes and what waits before them
+// were written, or a second has passed. f may be nil.
+func (o *output) close(f func(buf []byte) []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing || o.closed {
+		return
+	}
+	o.closing = true
+	if f != nil {
+		o.buf = f(o.take())
+	}
+	_ = o.conn.SetWriteDeadline(time.Now().Add(closeWithin)) // also of the write under way
+	o.start()
+}
+
+// write is the writer: it runs until the buffer is empty.
+func (o *output) write() {
+	for {
+		p, closing := o.next()
+		if p == nil {
+			if closing {
+				_ = o.conn.Close()
+			}
+			return
+		}
+		if !closing {
+			_ = o.conn.SetWriteDeadline(time.Now().Add(o.within))
+		}
+		_, err := o.conn.Write(p)
+		if cap(p) <= keepBuffer {
+			buffers.Put(&p)
+		}
+		if err != nil {
+			o.fail()
+			return
+		}
+		if o.waiting() == 0 {
+			o.drained()
+		}
+	}
+}
+
+// next takes the buffer to be written, nil when the writer is to end.
+func (o *output) next() (p []byte, closing bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p, o.buf = o.buf, nil
+	if p == nil {
+		o.writing = false
+		o.closed = o.closing
+	}
+	return p, o.closing
+}
+
+func (o *output) fail() {
+	o.mu.Lock()
+	o.closed, o.writing, o.buf = true, false, nil
+	o.mu.Unlock()
+	_ = closeAtOnce(o.conn)
+}
+
+// closeAtOnce closes without the TLS goodbye, which could wait for a client
+// that does not read.
+func closeAtOnce(c net.Conn) error {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return t.NetConn().Close()
+	}
+	return c.Close()
+}

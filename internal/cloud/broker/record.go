@@ -1,0 +1,225 @@
+package broker
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"mote/internal/cloud/message"
+	"mote/internal/cloud/store"
+)
+
+// What the broker keeps in the store is described in FORMAT.md; this file is
+// the only one that knows the bytes.
+
+const recordVersion = 1
+
+var errRecord = errors.New("the record is damaged or of a newer mote")
+
+// Flags of a message record.
+const (
+	flagQoS1 = 1 << iota
+	flagRetain
+	flagUTF8
+	flagExpiry
+	flagProperties
+)
+
+func retainedKey(topic string) []byte { return append([]byte{byte(store.SpaceRetained)}, topic...) }
+
+func sessionKey(clientID string) []byte {
+	return append([]byte{byte(store.SpaceSession), 'c'}, clientID...)
+}
+
+func filtersKey(id uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{byte(store.SpaceSession), 'f'}, id)
+}
+
+func filterKey(id uint64, filter string) []byte { return append(filtersKey(id), filter...) }
+
+// splitFilterKey is the inverse of filterKey.
+func splitFilterKey(key []byte) (id uint64, filter string, ok bool) {
+	if len(key) < 11 {
+		return 0, "", false
+	}
+	return binary.BigEndian.Uint64(key[2:]), string(key[10:]), true
+}
+
+func queuePrefix(id uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{byte(store.SpaceQueue)}, id)
+}
+
+func queueKey(id, seq uint64) []byte { return binary.BigEndian.AppendUint64(queuePrefix(id), seq) }
+
+// splitQueueKey is the inverse of queueKey.
+func splitQueueKey(key []byte) (id, seq uint64, ok bool) {
+	if len(key) != 17 || key[0] != byte(store.SpaceQueue) {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:]), true
+}
+
+// appendMessage appends the record of m, delivered with qos and the retain flag.
+func appendMessage(dst []byte, m *message.Message, qos byte, retain bool) []byte {
+	flags := byte(0)
+	set := func(on bool, flag byte) {
+		if on {
+			flags |= flag
+		}
+	}
+	props := m.ContentType != "" || m.ResponseTopic != "" || m.CorrelationData != nil || len(m.UserProperties) > 0
+	set(qos > 0, flagQoS1)
+	set(retain, flagRetain)
+	set(m.UTF8Payload, flagUTF8)
+	set(!m.Expiry.IsZero(), flagExpiry)
+	set(props, flagProperties)
+	dst = append(dst, recordVersion, flags)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Time.UnixMilli()))
+	if flags&flagExpiry != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(m.Expiry.UnixMilli()))
+	}
+	dst = appendText(dst, m.Topic)
+	if props {
+		dst = appendText(dst, m.ContentType)
+		dst = appendText(dst, m.ResponseTopic)
+		dst = binary.AppendUvarint(dst, uint64(len(m.UserProperties)))
+		for _, p := range m.UserProperties {
+			dst = appendText(appendText(dst, p.Name), p.Value)
+		}
+		if m.CorrelationData == nil {
+			dst = append(dst, 0)
+		} else {
+			dst = appendText(append(dst, 1), string(m.CorrelationData))
+		}
+	}
+	return append(dst, m.Payload...)
+}
+
+func appendText(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// parseMessage reads the record of a message; the result shares no memory with b.
+func parseMessage(b []byte) (*message.Message, error) {
+	c := fields{b: b}
+	version, flags := c.byte(), c.byte()
+	if version != recordVersion {
+		return nil, errRecord
+	}
+	m := &message.Message{QoS: flags & flagQoS1, Retain: flags&flagRetain != 0, UTF8Payload: flags&flagUTF8 != 0}
+	m.Time = time.UnixMilli(int64(c.uint64()))
+	if flags&flagExpiry != 0 {
+		m.Expiry = time.UnixMilli(int64(c.uint64()))
+	}
+	m.Topic = c.text()
+	if flags&flagProperties != 0 {
+		m.ContentType, m.ResponseTopic = c.text(), c.text()
+		for n := c.uvarint(); n > 0 && !c.bad; n-- {
+			m.UserProperties = append(m.UserProperties, message.UserProperty{Name: c.text(), Value: c.text()})
+		}
+		if c.byte() != 0 {
+			m.CorrelationData = []byte(c.text())
+		}
+	}
+	if c.bad || m.Topic == "" {
+		return nil, errRecord
+	}
+	m.Payload = append([]byte{}, c.b...)
+	return m, nil
+}
+
+// fields takes a record apart; once it is bad it stays bad and gives zeros.
+type fields struct {
+	b   []byte
+	bad bool
+}
+
+func (c *fields) take(n uint64) []byte {
+	if n > uint64(len(c.b)) {
+		c.b, c.bad = nil, true
+		return nil
+	}
+	out := c.b[:n]
+	c.b = c.b[n:]
+	return out
+}
+
+func (c *fields) byte() byte {
+	if b := c.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (c *fields) uint64() uint64 {
+	if b := c.take(8); b != nil {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (c *fields) uvarint() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		c.b, c.bad = nil, true
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *fields) text() string { return string(c.take(c.uvarint())) }
+
+// sessionRecord is what is kept of a persistent session besides its
+// subscriptions and its queue.
+type sessionRecord struct {
+	id           uint64
+	version      byte          // 4 or 5
+	expiry       time.Duration // after the connection ended
+	disconnected time.Time     // zero while connected
+}
+
+func (r *sessionRecord) append(dst []byte) []byte {
+	dst = append(dst, recordVersion, r.version)
+	dst = binary.BigEndian.AppendUint64(dst, r.id)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.expiry/time.Second))
+	at := int64(0)
+	if !r.disconnected.IsZero() {
+		at = r.disconnected.UnixMilli()
+	}
+	return binary.BigEndian.AppendUint64(dst, uint64(at))
+}
+
+func parseSession(b []byte) (r sessionRecord, err error) {
+	c := fields{b: b}
+	version := c.byte()
+	r.version, r.id = c.byte(), c.uint64()
+	r.expiry = time.Duration(c.uint64()) * time.Second
+	if at := int64(c.uint64()); at != 0 {
+		r.disconnected = time.UnixMilli(at)
+	}
+	if c.bad || version != recordVersion || r.id == 0 {
+		return r, errRecord
+	}
+	return r, nil
+}
+
+// Options byte of a subscription record: bits 0-1 QoS, 2 no local, 3 retain as
+// published, as in SUBSCRIBE (MQTT 5, 3.8.3.1).
+func (s subscription) record() []byte {
+	o := s.qos
+	if s.noLocal {
+		o |= 1 << 2
+	}
+	if s.asSent {
+		o |= 1 << 3
+	}
+	return []byte{recordVersion, o}
+}
+
+func parseSubscription(b []byte) (subscription, error) {
+	if len(b) != 2 || b[0] != recordVersion {
+		return subscription{}, errRecord
+	}
+	return subscription{qos: b[1] & 1, noLocal: b[1]&(1<<2) != 0, asSent: b[1]&(1<<3) != 0}, nil
+}

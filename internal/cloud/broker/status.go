@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"mote/internal/cloud/message"
+)
+
+// counters count since the start of the broker.
+type counters struct {
+	received, sent, dropped, expired, denied, handshakes, lost atomic.Uint64
+}
+
+// Status is a snapshot of what the broker holds and has done since its start.
+type Status struct {
+	Connections   int // live now
+	Sessions      int // live ones, and persistent ones that are away
+	Subscriptions int
+	Queued        int // messages on disk that their sessions have not acknowledged
+
+	Received       uint64 // messages published by clients, by HTTP callers and by rules, after their commit
+	Sent           uint64 // messages written to subscribers
+	Dropped        uint64 // messages that did not fit into a session's queue, its client's output or packet size
+	Expired        uint64 // messages whose expiry passed before they could be sent
+	Denied         uint64 // publishes and deliveries that were refused
+	HandshakeFails uint64 // TLS handshakes that failed
+	StoreFails     uint64 // changes of sessions that the store refused, so that a restart does not know them
+}
+
+// Status returns a snapshot.
+func (b *Broker) Status() Status {
+	st := Status{
+		Subscriptions: b.trie.count(),
+		Received:      b.counters.received.Load(), Sent: b.counters.sent.Load(), Dropped: b.counters.dropped.Load(),
+		Expired: b.counters.expired.Load(), Denied: b.counters.denied.Load(), HandshakeFails: b.counters.handshakes.Load(), StoreFails: b.counters.lost.Load(),
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	st.Connections, st.Sessions = len(b.conns), len(b.sessions)
+	for _, s := range b.sessions {
+		s.mu.Lock()
+		st.Queued += s.queued
+		s.mu.Unlock()
+	}
+	return st
+}
+
+// Client is one session, for lists.
+type Client struct {
+	ClientID      string
+	Connected     bool
+	Principal     string    // certificate id; "" while away
+	SourceIP      string    // "" while away
+	Version       byte      // 4 for MQTT 3.1.1, 5
+	Since         time.Time // when it connected, or when it left
+	Persistent    bool
+	Subscriptions int
+	InFlight      int    // publishes to it that it has not acknowledged
+	Queued        int    // messages for it on disk, those in flight included
+	Dropped       uint64 // messages for it that did not fit
+}
+
+// Clients lists the sessions by client id.
+func (b *Broker) Clients() []Client {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]Client, 0, len(b.sessions))
+	for _, s := range b.sessions {
+		out = append(out, s.client())
+	}
+	slices.SortFunc(out, func(a, b Client) int { return cmp.Compare(a.ClientID, b.ClientID) })
+	return out
+}
+
+func (s *session) client() Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := Client{
+		ClientID: s.clientID, Version: s.version, Persistent: s.persistent, Since: s.disconnected,
+		Subscriptions: len(s.subs), Queued: s.queued, Dropped: s.dropped,
+	}
+	if d := s.out; d != nil {
+		c.Connected, c.Principal, c.SourceIP = true, d.c.subject.CertificateID, d.c.subject.SourceIP
+		c.Since, c.InFlight = d.c.since, len(d.inFlight)
+	}
+	return c
+}
+
+// Watch sends every published message to ch after its commit, until the
+// returned function is called. A watcher that does not keep up misses some.
+// Messages are shared: they must not be changed.
+func (b *Broker) Watch(ch chan<- *message.Message) (stop func()) {
+	b.setWatchers(func(l []chan<- *message.Message) []chan<- *message.Message { return append(l, ch) })
+	return func() {
+		b.setWatchers(func(l []chan<- *message.Message) []chan<- *message.Message {
+			return slices.DeleteFunc(l, func(c chan<- *message.Message) bool { return c == ch })
+		})
+	}
+}
+
+func (b *Broker) setWatchers(change func([]chan<- *message.Message) []chan<- *message.Message) {
+	b.watchMu.Lock()
+	defer b.watchMu.Unlock()
+	l := change(slices.Clone(*b.watchers.Load()))
+	b.watchers.Store(&l)
+}
+
+func (b *Broker) tellWatchers(m *message.Message) {
+	for _, ch := range *b.watchers.Load() {
+		select {
+		case ch <- m:
+		default:
+		}
+	}
+}

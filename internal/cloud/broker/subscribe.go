@@ -1,0 +1,263 @@
+package broker
+
+import (
+	"strings"
+	"time"
+
+	"mote/internal/cloud/message"
+	"mote/internal/cloud/store"
+	"mote/internal/mqtt"
+)
+
+// handleSubscribe subscribes the session to what it may, stores that for a
+// persistent session, answers SUBACK and then sends the retained messages.
+func (c *conn) handleSubscribe(p *mqtt.Subscribe) *refused {
+	c.commit() // what was published before comes before
+	if r := c.checkSubscribe(p); r != nil {
+		return r
+	}
+	codes, why, r := c.judgeFilters(p)
+	if r != nil {
+		return r
+	}
+	before, err := c.subscribe(p, codes)
+	if err != nil {
+		r := refuseStore(err)
+		for i := range codes {
+			if !codes[i].Failed() {
+				codes[i], why = r.code, r.reason
+			}
+		}
+	}
+	c.suback(p.PacketID, codes, why)
+	for i, f := range p.Filters {
+		if !codes[i].Failed() && (f.RetainHandling == 0 || f.RetainHandling == 1 && !before[f.Filter]) {
+			c.sendRetained(f.Filter, subscriptionOf(f))
+		}
+	}
+	return nil
+}
+
+func subscriptionOf(f mqtt.Subscription) subscription {
+	return subscription{qos: min(f.QoS, 1), noLocal: f.NoLocal, asSent: f.RetainAsPublished}
+}
+
+// checkSubscribe refuses what ends the connection on AWS.
+func (c *conn) checkSubscribe(p *mqtt.Subscribe) *refused {
+	if p.Props != nil && len(p.Props.SubscriptionIDs) > 0 {
+		return refuse(mqtt.SubscriptionIdentifiersNotSupported, "subscription identifiers are not served").on("iot:Subscribe", "")
+	}
+	if n := len(p.Filters); n > c.b.limits.Filters {
+		return refuse(mqtt.QuotaExceeded, "%d filters in one SUBSCRIBE, the most are %d: send several", n, c.b.limits.Filters).on("iot:Subscribe", "")
+	}
+	for _, f := range p.Filters {
+		if f.QoS > 1 && !c.b.cfg.GrantQoS1 {
+			return refuse(mqtt.QoSNotSupported, "QoS 2 is not served: subscribe with QoS 0 or 1").on("iot:Subscribe", c.b.gate.ARN("topicfilter/"+f.Filter))
+		}
+	}
+	return nil
+}
+
+// judgeFilters gives the answer to each filter, and the reason of the last
+// refusal. The third result ends the connection: 3.1.1 clients lose it over a
+// filter that AWS's limits or reserved topics forbid.
+func (c *conn) judgeFilters(p *mqtt.Subscribe) (codes []mqtt.ReasonCode, why string, end *refused) {
+	codes = make([]mqtt.ReasonCode, len(p.Filters))
+	fresh := map[string]bool{}
+	for i, f := range p.Filters {
+		arn := c.b.gate.ARN("topicfilter/" + f.Filter)
+		r := c.b.checkFilter(f.Filter)
+		if r != nil {
+			if r.on("iot:Subscribe", arn); c.version != mqtt.V5 {
+				return nil, "", r
+			}
+		} else if r = c.decide("iot:Subscribe", "topicfilter/"+f.Filter); r == nil {
+			r = c.countFilter(f.Filter, arn, fresh)
+		}
+		if r == nil {
+			codes[i] = mqtt.ReasonCode(min(f.QoS, 1))
+			continue
+		}
+		c.b.counters.denied.Add(1)
+		c.record(r)
+		codes[i], why = r.code, r.reason
+	}
+	return codes, why, nil
+}
+
+// countFilter refuses more subscriptions than a session may have; fresh
+// collects those of this packet.
+func (c *conn) countFilter(filter, arn string, fresh map[string]bool) *refused {
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, had := s.subs[filter]; had || fresh[filter] {
+		return nil
+	}
+	if len(s.subs)+len(fresh) >= c.b.limits.Subscriptions {
+		return refuse(mqtt.QuotaExceeded, "the session has %d subscriptions, which is the most: unsubscribe from some, or use wildcards", c.b.limits.Subscriptions).on("iot:Subscribe", arn)
+	}
+	fresh[filter] = true
+	return nil
+}
+
+// subscribe stores the granted subscriptions and lets them take effect. It
+// returns which filters the session had before.
+func (c *conn) subscribe(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (before map[string]bool, err error) {
+	s := c.session
+	if s.persistent {
+		batch := c.b.store.NewBatch()
+		for i, f := range p.Filters {
+			if !codes[i].Failed() {
+				batch.Set(filterKey(s.id, f.Filter), subscriptionOf(f).record())
+			}
+		}
+		if err := c.b.store.Commit(batch); err != nil {
+			return nil, err
+		}
+	}
+	before = map[string]bool{}
+	for i, f := range p.Filters {
+		if codes[i].Failed() {
+			continue
+		}
+		sub := subscriptionOf(f)
+		s.mu.Lock()
+		if _, had := s.subs[f.Filter]; had {
+			before[f.Filter] = true
+		}
+		s.subs[f.Filter] = sub
+		s.mu.Unlock()
+		c.b.trie.add(s, f.Filter, sub)
+	}
+	return before, nil
+}
+
+func (c *conn) suback(id uint16, codes []mqtt.ReasonCode, why string) {
+	if c.version != mqtt.V5 {
+		for i := range codes {
+			if codes[i].Failed() {
+				codes[i] = mqtt.UnspecifiedError // 0x80, the only failure of 3.1.1
+			}
+		}
+	}
+	c.out.add(func(buf []byte) []byte {
+		return c.appendReason(buf, why, func(p *mqtt.Properties) mqtt.Packet { return &mqtt.Suback{PacketID: id, Codes: codes, Props: p} })
+	})
+}
+
+// handleUnsubscribe ends subscriptions, also in the store, and answers
+// UNSUBACK.
+func (c *conn) handleUnsubscribe(p *mqtt.Unsubscribe) *refused {
+	c.commit()
+	s := c.session
+	codes := make([]mqtt.ReasonCode, len(p.Filters))
+	batch := c.b.store.NewBatch()
+	for i, f := range p.Filters {
+		s.mu.Lock()
+		_, had := s.subs[f]
+		delete(s.subs, f)
+		s.mu.Unlock()
+		if !had {
+			codes[i] = mqtt.NoSubscriptionExisted
+			continue
+		}
+		c.b.trie.remove(s, f)
+		if s.persistent {
+			batch.Delete(filterKey(s.id, f))
+		}
+	}
+	if err := c.b.commitOrDiscard(batch); err != nil {
+		return refuseStore(err)
+	}
+	c.out.add(func(buf []byte) []byte {
+		if out, err := (&mqtt.Unsuback{PacketID: p.PacketID, Codes: codes}).Append(buf, c.version); err == nil {
+			return out
+		}
+		return buf
+	})
+	return nil
+}
+
+func (b *Broker) commitOrDiscard(batch *store.Batch) error {
+	if batch.Empty() {
+		batch.Discard()
+		return nil
+	}
+	return b.store.Commit(batch)
+}
+
+// retain stores or removes the retained copy of m in the burst's batch. An
+// empty payload removes ([MQTT-3.3.1-6], [MQTT-3.3.1-7]).
+func (u *burst) retain(m *message.Message) {
+	key := retainedKey(m.Topic)
+	if len(m.Payload) == 0 {
+		u.batch.Delete(key)
+		return
+	}
+	u.record = appendMessage(u.record[:0], m, m.QoS, true)
+	u.batch.Set(key, u.record)
+}
+
+// Retained returns the retained message of a topic, nil when there is none.
+func (b *Broker) Retained(topic string) (*message.Message, error) {
+	value, found, err := b.store.Get(retainedKey(topic))
+	if err != nil || !found {
+		return nil, err
+	}
+	m, err := parseMessage(value)
+	if err != nil {
+		return nil, err
+	}
+	if !m.Expiry.IsZero() && !time.Now().Before(m.Expiry) {
+		return nil, nil
+	}
+	return m, nil
+}
+
+// RetainedMessages returns up to n retained messages whose topics come after
+// after, by topic; more says that there are others.
+func (b *Broker) RetainedMessages(after string, n int) (list []*message.Message, more bool, err error) {
+	start := append(retainedKey(after), 0)
+	if after == "" {
+		start = retainedKey("")
+	}
+	it, err := b.store.Iterator(start, store.PrefixEnd(retainedKey("")))
+	if err != nil {
+		return nil, false, err
+	}
+	for it.First(); it.Valid() && err == nil; it.Next() {
+		if len(list) == n {
+			more = true
+			break
+		}
+		var m *message.Message
+		if m, err = parseMessage(it.Value()); err == nil && (m.Expiry.IsZero() || time.Now().Before(m.Expiry)) {
+			list = append(list, m)
+		}
+	}
+	return list, more, closeIterator(it, err)
+}
+
+// sendRetained sends the retained message of a new subscription: only for a
+// filter without wildcards (AWS IoT developer guide, "MQTT retained messages").
+// For a persistent session it goes through the queue, so that it is delivered
+// even when the connection ends first.
+func (c *conn) sendRetained(filter string, sub subscription) {
+	if strings.ContainsAny(filter, "+#") {
+		return
+	}
+	m, err := c.b.Retained(filter)
+	if err != nil {
+		c.b.log.Error("a retained message cannot be read", "topic", filter, "err", err)
+	}
+	if m == nil {
+		return
+	}
+	sub.noLocal = false
+	targets := []target{{c.session, sub}}
+	u := c.b.newBurst(c)
+	u.items = append(u.items, item{m: m, targets: targets, stored: m.QoS > 0 && anyStored(targets), retained: true})
+	u.queues = u.items[0].stored
+	u.commit()
+}

@@ -1,0 +1,183 @@
+package broker
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// subscription is what a session wants of the messages that match one filter.
+type subscription struct {
+	qos     byte
+	noLocal bool // not those it published itself (MQTT 5, 3.8.3.1)
+	asSent  bool // Retain As Published
+}
+
+// target is one session that gets a message: the union of its subscriptions
+// that match the topic.
+type target struct {
+	s *session
+	subscription
+}
+
+// trie finds the subscriptions that match a topic, level by level.
+type trie struct {
+	// version grows with every change: a list of targets found at one version
+	// holds until the next.
+	version atomic.Uint64
+
+	mu   sync.RWMutex
+	root node // guarded by mu
+	size int  // subscriptions; guarded by mu
+}
+
+type node struct {
+	children map[string]*node          // by level; "+" and "#" among them
+	subs     map[*session]subscription // of filters that end here
+}
+
+func (n *node) empty() bool { return len(n.children) == 0 && len(n.subs) == 0 }
+
+// add subscribes s to filter, or replaces its subscription.
+func (t *trie) add(s *session, filter string, sub subscription) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := &t.root
+	for more := true; more; {
+		var level string
+		level, filter, more = strings.Cut(filter, "/")
+		child := n.children[level]
+		if child == nil {
+			if n.children == nil {
+				n.children = map[string]*node{}
+			}
+			child = &node{}
+			n.children[strings.Clone(level)] = child
+		}
+		n = child
+	}
+	if n.subs == nil {
+		n.subs = map[*session]subscription{}
+	}
+	if _, had := n.subs[s]; !had {
+		t.size++
+	}
+	n.subs[s] = sub
+	t.version.Add(1)
+}
+
+// remove unsubscribes s from filter.
+func (t *trie) remove(s *session, filter string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.root.remove(s, filter) {
+		t.size--
+		t.version.Add(1)
+	}
+}
+
+// remove takes s out below n, prunes what is empty, and says whether s was there.
+func (n *node) remove(s *session, filter string) bool {
+	level, rest, more := strings.Cut(filter, "/")
+	child := n.children[level]
+	if child == nil {
+		return false
+	}
+	var had bool
+	if more {
+		had = child.remove(s, rest)
+	} else {
+		_, had = child.subs[s]
+		delete(child.subs, s)
+	}
+	if child.empty() {
+		delete(n.children, level)
+	}
+	return had
+}
+
+// match returns the sessions subscribed to topic, each once, with the highest
+// QoS of its matching subscriptions, and the version of this answer. a/# does
+// not match a (AWS IoT developer guide, "Topic filters").
+func (t *trie) match(topic string) ([]target, uint64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var m matches
+	t.root.match(topic, &m, topic[0] == '$')
+	return m.list, t.version.Load()
+}
+
+func (t *trie) count() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.size
+}
+
+func (n *node) match(topic string, m *matches, reserved bool) {
+	level, rest, more := strings.Cut(topic, "/")
+	if child := n.children[level]; child != nil && level != "+" && level != "#" {
+		child.step(rest, more, m)
+	}
+	if reserved { // [MQTT-4.7.2-1]: no leading wildcard matches $…
+		return
+	}
+	if child := n.children["+"]; child != nil {
+		child.step(rest, more, m)
+	}
+	if child := n.children["#"]; child != nil {
+		m.add(child.subs)
+	}
+}
+
+func (n *node) step(rest string, more bool, m *matches) {
+	if more {
+		n.match(rest, m, false)
+	} else {
+		m.add(n.subs)
+	}
+}
+
+// matches collects targets, one for each session. Short lists are searched,
+// long ones indexed.
+type matches struct {
+	list  []target
+	index map[*session]int
+}
+
+func (m *matches) add(subs map[*session]subscription) {
+	for s, sub := range subs {
+		i := m.find(s)
+		if i < 0 {
+			m.list = append(m.list, target{s, sub})
+			if m.index != nil {
+				m.index[s] = len(m.list) - 1
+			}
+			continue
+		}
+		have := &m.list[i].subscription
+		have.qos = max(have.qos, sub.qos)
+		have.noLocal = have.noLocal && sub.noLocal
+		have.asSent = have.asSent || sub.asSent
+	}
+}
+
+func (m *matches) find(s *session) int {
+	if m.index == nil {
+		for i := range m.list {
+			if m.list[i].s == s {
+				return i
+			}
+		}
+		if len(m.list) < 16 {
+			return -1
+		}
+		m.index = make(map[*session]int, 2*len(m.list))
+		for i := range m.list {
+			m.index[m.list[i].s] = i
+		}
+	}
+	if i, ok := m.index[s]; ok {
+		return i
+	}
+	return -1
+}
