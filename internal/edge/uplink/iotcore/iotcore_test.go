@@ -1,0 +1,426 @@
+package iotcore
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mote/internal/edge/spool"
+	"mote/internal/edge/uplink"
+	"mote/internal/edge/uplink/uplinktest"
+	"mote/internal/mqtt"
+	"mote/internal/mqtt/client"
+	"mote/internal/mqtt/mqtttest"
+)
+
+var _ uplink.Queue = (*spool.Reader)(nil)
+
+func testContext(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// logText is a log that may be read while it is written.
+type logText struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logText) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), what)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newUplink(t *testing.T, certs *mqtttest.Certs, addr string, change func(*Options)) (*Uplink, *logText) {
+	t.Helper()
+	log := &logText{}
+	o := Options{
+		Endpoint: addr, ClientID: "pi", Files: Files{certs.ClientCertFile, certs.ClientKeyFile, certs.CAFile},
+		MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil)),
+	}
+	if change != nil {
+		change(&o)
+	}
+	u, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u, log
+}
+
+// run runs the uplink until the test ends, or stop is called.
+func run(t *testing.T, u *Uplink, q uplink.Queue) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- u.Run(ctx, q) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 1000 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("never happened: %s", what)
+}
+
+// collect subscribes with a lasting session, reconnecting for ever, and hands
+// every message on.
+func collect(t *testing.T, certs *mqtttest.Certs, addr string, each func(*mqtt.Publish)) {
+	t.Helper()
+	cfg := &tls.Config{RootCAs: certs.CA, Certificates: []tls.Certificate{certs.Client}}
+	o := client.Options{Addr: addr, TLS: cfg, ClientID: "collect", SessionExpiry: 3600, OnMessage: each}
+	connect := func() (*client.Conn, error) { return client.Dial(t.Context(), o) }
+	c, err := connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Subscribe(t.Context(), mqtt.Subscription{Filter: "sensors/+/air", QoS: 1}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for t.Context().Err() == nil {
+			if err != nil {
+				time.Sleep(10 * time.Millisecond)
+			} else {
+				select {
+				case <-c.Done():
+				case <-t.Context().Done():
+					c.Close()
+					return
+				}
+			}
+			c, err = connect()
+		}
+	}()
+	t.Cleanup(func() { <-done })
+}
+
+// arrivals checks that every reading of each board comes, in order as far as it
+// is new.
+type arrivals struct {
+	mu     sync.Mutex
+	next   map[string]int // guarded by mu; by topic
+	again  int            // guarded by mu
+	broken string         // guarded by mu; what came too early
+}
+
+func (a *arrivals) add(topic string, payload []byte) {
+	var r struct{ N int }
+	if err := json.Unmarshal(payload, &r); err != nil {
+		r.N = -1
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.next == nil {
+		a.next = map[string]int{}
+	}
+	switch {
+	case r.N == a.next[topic]:
+		a.next[topic]++
+	case r.N < a.next[topic]:
+		a.again++
+	case a.broken == "":
+		a.broken = fmt.Sprintf("%s: %s came when %d was next", topic, payload, a.next[topic])
+	}
+}
+
+func (a *arrivals) check(t *testing.T, want int, topics ...string) {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.broken != "" {
+		t.Error(a.broken)
+	}
+	for _, topic := range topics {
+		if a.next[topic] != want {
+			t.Errorf("%s: %d of %d arrived", topic, a.next[topic], want)
+		}
+	}
+	t.Logf("%d came again", a.again)
+}
+
+func (a *arrivals) all(want int, topics ...string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, topic := range topics {
+		if a.next[topic] != want {
+			return false
+		}
+	}
+	return true
+}
+
+func TestEveryRecordArrivesThroughRestarts(t *testing.T) {
+	const each = 1000
+	certs := mqtttest.NewCerts(t)
+	m := mqtttest.Start(t, certs)
+	ctx := testContext(t)
+	s, err := spool.Open(t.TempDir(), spool.Options{Readers: []string{"iot"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var got arrivals
+	collect(t, certs, m.Addr, func(p *mqtt.Publish) { got.add(p.Topic, p.Payload) })
+	u, _ := newUplink(t, certs, m.Addr, nil)
+	stop := run(t, u, s.Reader("iot"))
+	for i := range each {
+		records := [][]byte{}
+		for _, id := range []string{"1", "2"} {
+			records = append(records, fmt.Appendf(nil, `{"time":"2026-11-22T10:15:30.123Z","id":"%s","n":%d}`, id, i))
+		}
+		if _, err := s.Append(ctx, records...); err != nil {
+			t.Fatal(err)
+		}
+		if i%250 == 200 {
+			m.Stop()
+			m.Start()
+		}
+	}
+	topics := []string{"sensors/1/air", "sensors/2/air"}
+	eventually(t, "all arrived", func() bool { return got.all(each, topics...) })
+	got.check(t, each, topics...)
+	eventually(t, "the spool is empty", func() bool { return s.Stats().Readers[0].Waiting == 0 })
+	stop()
+	st := u.Status()
+	if st.Delivered < 2*each || st.Connected || st.InFlight != 0 || st.Refused != 0 || st.LastError == "" {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func TestVersion311(t *testing.T) {
+	certs := mqtttest.NewCerts(t)
+	m := mqtttest.Start(t, certs)
+	var got arrivals
+	collect(t, certs, m.Addr, func(p *mqtt.Publish) { got.add(p.Topic, p.Payload) })
+	u, _ := newUplink(t, certs, m.Addr, func(o *Options) { o.Version = mqtt.V311 })
+	q := &uplinktest.Queue{}
+	q.AppendReadings(300, "1")
+	run(t, u, q)
+	if err := q.Empty(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all arrived", func() bool { return got.all(300, "sensors/1/air") })
+	if st := u.Status(); !st.Connected || st.Since.IsZero() || st.Delivered != 300 {
+		t.Errorf("status %+v", st)
+	}
+}
+
+func TestDeniedRecordsAreKeptUntilAllowed(t *testing.T) {
+	certs := mqtttest.NewCerts(t)
+	acl := filepath.Join(t.TempDir(), "acl")
+	allow := func(text string) {
+		if err := os.WriteFile(acl, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, version := range []byte{mqtt.V311, mqtt.V5} {
+		t.Run(fmt.Sprint("level ", version), func(t *testing.T) {
+			allow("topic readwrite other/#\ntopic readwrite sensors/1/air\n")
+			m := mqtttest.Start(t, certs, "acl_file "+acl)
+			u, log := newUplink(t, certs, m.Addr, func(o *Options) { o.Version = version })
+			q := &uplinktest.Queue{}
+			q.AppendReadings(5, "1")
+			q.AppendReadings(1, "2")
+			q.AppendReadings(5, "1")
+			run(t, u, q)
+			if version == mqtt.V311 { // mosquitto acknowledges a denied publish of 3.1.1: nothing can be noticed
+				if err := q.Empty(testContext(t)); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			eventually(t, "a few tries", func() bool { return strings.Count(m.Log(), "Denied PUBLISH") > 3 })
+			if n := q.Acked(); n != 5 {
+				t.Errorf("%d records acknowledged, the sixth is denied", n)
+			}
+			st := u.Status()
+			if !strings.Contains(st.LastError, "allow iot:Publish on topic/sensors/2/air") || st.Refused != 0 {
+				t.Errorf("status %+v", st)
+			}
+			if log.count("cannot deliver") != 1 || log.count("again") != 0 {
+				t.Errorf("the log does not tell the change of state once:\n%s", log)
+			}
+			allow("topic readwrite #\n")
+			m.Stop()
+			m.Start()
+			if err := q.Empty(testContext(t)); err != nil {
+				t.Error(err)
+			}
+			eventually(t, "the log tells", func() bool { return log.count("delivering again") == 1 })
+		})
+	}
+}
+
+func TestWhatCanNeverBeDeliveredIsKeptAside(t *testing.T) {
+	certs := mqtttest.NewCerts(t)
+	m := mqtttest.Start(t, certs, "max_packet_size 5000")
+	file := filepath.Join(t.TempDir(), "refused.jsonl")
+	u, _ := newUplink(t, certs, m.Addr, func(o *Options) { o.RefusedFile = file })
+	q := &uplinktest.Queue{}
+	q.AppendReadings(3, "1")
+	q.Append(`{"time":"2026-11-22T10:15:30.123Z","id":"a/b","dust":1}`)
+	q.AppendReadings(3, "1")
+	q.Append(`{"time":"2026-11-22T10:15:30.123Z","id":"1","text":"` + strings.Repeat("x", 5000) + `"}`)
+	q.Append(`what is this`)
+	q.AppendReadings(3, "1")
+	run(t, u, q)
+	if err := q.Empty(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if st := u.Status(); st.Delivered != 9 || st.Refused != 3 || !st.Connected {
+		t.Errorf("status %+v", st)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for i, want := range []string{"slash", "packet too large", "not a reading"} {
+		if len(lines) != 3 || !strings.Contains(lines[i], want) {
+			t.Fatalf("line %d: want %q in\n%.2000s", i, want, text)
+		}
+	}
+}
+
+func TestUnreachableIsToldOnceAndKept(t *testing.T) {
+	certs, other := mqtttest.NewCerts(t), mqtttest.NewCerts(t)
+	m := mqtttest.Start(t, certs)
+	u, log := newUplink(t, certs, m.Addr, func(o *Options) { o.Files.CA = other.CAFile })
+	q := &uplinktest.Queue{}
+	q.AppendReadings(1, "1")
+	stop := run(t, u, q)
+	eventually(t, "an error", func() bool { return u.Status().LastError != "" })
+	time.Sleep(200 * time.Millisecond)
+	stop()
+	if log.count("cannot deliver") != 1 || !strings.Contains(u.Status().LastError, "check the ca file") || q.Acked() != 0 {
+		t.Errorf("%s\n%+v", log, u.Status())
+	}
+}
+
+// hostile is a server that ends connections at random moments. What it has
+// acknowledged it has received.
+type hostile struct {
+	arrivals
+	l        net.Listener
+	loops    sync.WaitGroup
+	patience int // how many packets a connection lives, at most
+}
+
+func (h *hostile) serve(t *testing.T) {
+	for {
+		conn, err := h.l.Accept()
+		if err != nil {
+			return
+		}
+		h.loops.Go(func() { h.connection(t, conn) })
+	}
+}
+
+func (h *hostile) connection(t *testing.T, conn net.Conn) {
+	defer conn.Close()
+	r := mqtt.NewReader(conn, mqtt.Decoder{Version: mqtt.V5, From: mqtt.FromClient})
+	left := rand.IntN(h.patience)
+	var out []byte
+	for {
+		f, ok, err := r.Next()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if !ok {
+			if rand.IntN(3) > 0 { // else the acknowledgements wait, or are lost with the connection
+				conn.Write(out)
+				out = nil
+			}
+			conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			if r.Fill() != nil {
+				conn.Write(out)
+				return
+			}
+			continue
+		}
+		if left--; left < 0 {
+			return
+		}
+		p, err := r.Packet(f)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		switch p := p.(type) {
+		case *mqtt.Connect:
+			out, _ = (&mqtt.Connack{}).Append(out, mqtt.V5)
+			conn.Write(out)
+			out = nil
+		case *mqtt.Publish:
+			h.add(p.Topic, p.Payload)
+			out = mqtt.AppendPuback(out, p.PacketID)
+		}
+	}
+}
+
+func TestNothingIsLostThroughBrokenConnections(t *testing.T) {
+	const each = 400
+	certs := mqtttest.NewCerts(t)
+	pair, err := tls.LoadX509KeyPair(certs.ServerCertFile, certs.ServerKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: certs.CA, ClientAuth: tls.RequireAndVerifyClientCert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hostile{l: l, patience: 60}
+	h.loops.Go(func() { h.serve(t) })
+	u, _ := newUplink(t, certs, l.Addr().String(), func(o *Options) { o.MinBackoff, o.MaxBackoff = time.Millisecond, 2*time.Millisecond })
+	q := &uplinktest.Queue{}
+	q.AppendReadings(each, "1", "2", "3")
+	stop := run(t, u, q)
+	if err := q.Empty(testContext(t)); err != nil {
+		t.Error(err)
+	}
+	stop()
+	l.Close()
+	h.loops.Wait()
+	h.check(t, each, "sensors/1/air", "sensors/2/air", "sensors/3/air")
+}
