@@ -1,0 +1,142 @@
+// Package edge is the gateway: it follows the lines of boards, turns their
+// frames into readings, makes the readings durable in the spool and lets the
+// uplinks deliver them.
+//
+// A [Gateway] promises that one board, one line or one uplink in trouble never
+// delays another, that every reading it has taken is durable before the next
+// bytes of its line are read, and that a stop is in order: lines first, then
+// their last readings, then a short time for the uplinks.
+//
+// It knows sources, the spool and uplinks by interface only; cmd/mote joins the
+// concrete ones.
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"mote/internal/edge/frame"
+	"mote/internal/edge/spool"
+	"mote/internal/reading"
+)
+
+// Source is where a line of boards begins.
+type Source interface {
+	// Name says what the source reaches, in a few words; it is unique in a gateway.
+	Name() string
+	// Dial makes one attempt to connect, and returns soon when ctx ends. The
+	// connection's deadlines work, and Close ends its waiting calls.
+	Dial(ctx context.Context) (net.Conn, error)
+}
+
+// Spool makes records durable; [spool.Spool] is one.
+type Spool interface {
+	// Append returns when the records are durable. A full spool may make it
+	// wait. The records are the spool's only until it returns.
+	Append(ctx context.Context, records ...[]byte) (last uint64, err error)
+	Stats() spool.Stats
+}
+
+// Uplink delivers records, and is told its place in the spool by who makes it.
+type Uplink struct {
+	// Name is unique in a gateway, and the name of the uplink's reader in the
+	// spool's statistics.
+	Name string
+	// Run delivers in order until ctx ends, connecting again by itself. A
+	// return before that is taken as a failure, and Run is called again later.
+	Run func(ctx context.Context) error
+}
+
+// Deliver makes an Uplink of u and its place in the spool.
+func Deliver[Queue any](u interface {
+	Name() string
+	Run(ctx context.Context, q Queue) error
+}, q Queue) Uplink {
+	return Uplink{Name: u.Name(), Run: func(ctx context.Context) error { return u.Run(ctx, q) }}
+}
+
+// Line is one source and how its bytes are read.
+type Line struct {
+	Source Source
+	Format *frame.Format
+	// Silence is how long no byte may come before the connection is closed and
+	// dialled again; 0 derives it from the rates that the boards report.
+	Silence time.Duration
+	// MaxBoards bounds the distinct ids taken from the line, since each costs
+	// memory; 0 means DefaultMaxBoards. Frames of further ids are refused.
+	MaxBoards int
+}
+
+// DefaultMaxBoards bounds the ids of one line.
+const DefaultMaxBoards = 1024
+
+// Options make a gateway.
+type Options struct {
+	Lines   []Line
+	Uplinks []Uplink
+	Spool   Spool
+	Log     *slog.Logger // default: discard
+	// Drain is how long a stop waits for uplinks to deliver what is left;
+	// 0 means DefaultDrain, less than 0 not at all.
+	Drain time.Duration
+}
+
+// Stopping takes at most DefaultDrain after the last append, for which there is
+// appendGrace.
+const (
+	DefaultDrain = 800 * time.Millisecond
+	appendGrace  = 500 * time.Millisecond
+)
+
+// Gateway is made by New and does its work in Run.
+type Gateway struct {
+	spool   Spool
+	log     *slog.Logger
+	drain   time.Duration
+	clock   reading.Clock
+	lines   []*line
+	uplinks []*uplink
+	started atomic.Pointer[time.Time]
+}
+
+// New checks the options. Nothing is opened before Run.
+func New(o Options) (*Gateway, error) {
+	if o.Spool == nil {
+		return nil, errors.New("a gateway needs a spool")
+	}
+	g := &Gateway{spool: o.Spool, log: o.Log, drain: o.Drain}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.drain == 0 {
+		g.drain = DefaultDrain
+	}
+	names := map[string]bool{}
+	for _, l := range o.Lines {
+		if l.Source == nil || l.Format == nil {
+			return nil, errors.New("a line needs a source and a format")
+		}
+		if names[l.Source.Name()] {
+			return nil, fmt.Errorf("the source %s is there twice; only one line can read it", l.Source.Name())
+		}
+		names[l.Source.Name()] = true
+		g.lines = append(g.lines, newLine(g, l))
+	}
+	clear(names)
+	for _, u := range o.Uplinks {
+		if u.Run == nil || u.Name == "" {
+			return nil, errors.New("an uplink needs a name and a way to run")
+		}
+		if names[u.Name] {
+			return nil, fmt.Errorf("the uplink %s is there twice; each needs a place of its own in the spool", u.Name)
+		}
+		names[u.Name] = true
+		g.uplinks = append(g.uplinks, &uplink{Uplink: u, log: g.log.With("uplink", u.Name)})
+	}
+	return g, nil
+}

@@ -1,0 +1,377 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"mote/internal/edge/frame"
+	"mote/internal/edge/spool"
+	"mote/internal/reading"
+)
+
+const (
+	readBuffer = 16 << 10 // bytes of one read, whose frames go to the spool together
+	maxBatch   = 64 << 10 // bytes of readings in one Append
+
+	// A connection that gave a frame, or lived this long, was a good one: the
+	// next attempts begin quickly again.
+	goodAge = time.Minute
+
+	// What a silent line is given when nothing is configured: silentRates
+	// times the slowest rate reported, at least leastSilence, and firstSilence
+	// while no rate is known. Each silent connection in a row doubles it up to
+	// mostSilence: opening a serial port restarts many boards, so a board that
+	// is slower than it seems must get its turn to speak.
+	silentRates  = 5
+	leastSilence = 30 * time.Second
+	firstSilence = 2 * time.Minute
+	mostSilence  = 2 * time.Hour
+
+	rejectLogPause = 30 * time.Second // between two log lines about refused frames
+	spoolLogAfter  = 5 * time.Second  // of waiting for the spool
+)
+
+// line is one source under supervision.
+type line struct {
+	Line
+	gateway *Gateway
+	name    string
+	log     *slog.Logger
+
+	// owned by the goroutine in run
+	silent   int // connections in a row that ended by silence
+	batch    batch
+	rejected int64 // refused frames since the last log line about them
+	loggedAt time.Time
+
+	mu     sync.Mutex
+	status SourceStatus      // guarded by mu
+	boards map[string]*board // guarded by mu; bounded by MaxBoards
+	asked  time.Time         // guarded by mu: when the Append in progress began, or zero
+}
+
+// board is what a line knows of one board.
+type board struct {
+	last   reading.Reading // the last that is durable
+	seen   time.Time       // when it was complete
+	rate   time.Duration   // 0 while unknown
+	frames int64
+}
+
+// batch collects the readings of one read.
+type batch struct {
+	readings []reading.Reading
+	records  [][]byte
+	bytes    int
+}
+
+func newLine(g *Gateway, o Line) *line {
+	if o.MaxBoards <= 0 {
+		o.MaxBoards = DefaultMaxBoards
+	}
+	name := o.Source.Name()
+	return &line{
+		Line: o, gateway: g, name: name, log: g.log.With("source", name), boards: map[string]*board{},
+		status: SourceStatus{Name: name, State: Connecting},
+	}
+}
+
+// run keeps the line connected until ctx ends. What has been read by then is
+// still appended, while appending lives. fail ends the whole gateway.
+func (l *line) run(ctx, appending context.Context, fail context.CancelCauseFunc) {
+	again := backoff{first: 250 * time.Millisecond, most: 30 * time.Second}
+	for ctx.Err() == nil {
+		l.dialling()
+		conn, err := l.Source.Dial(ctx)
+		if err == nil {
+			l.connected()
+			begun, frames := time.Now(), l.frames()
+			err = l.follow(ctx, appending, conn)
+			if l.frames() > frames || time.Since(begun) > goodAge {
+				again.reset()
+			}
+		}
+		if errors.Is(err, spool.ErrClosed) {
+			fail(err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		l.down(err)
+		again.wait(ctx)
+	}
+	l.stopped()
+}
+
+// follow reads conn until it breaks, falls silent or ctx ends. It closes conn.
+func (l *line) follow(ctx, appending context.Context, conn net.Conn) (err error) {
+	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	scanner, skipped := l.Format.NewScanner(), int64(0)
+	count := func(n int) {
+		l.count(n, scanner.Skipped()-skipped)
+		skipped = scanner.Skipped()
+	}
+	defer func() {
+		stop()
+		conn.Close()
+		scanner.End(l.refuse)
+		count(0)
+	}()
+	buf := make([]byte, readBuffer)
+	for {
+		patience := l.patience()
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
+		if ctx.Err() != nil { // its end may have come before the deadline just set
+			return ctx.Err()
+		}
+		n, err := conn.Read(buf)
+		if n > 0 {
+			l.silent = 0
+			err := l.take(appending, scanner, buf[:n])
+			count(n)
+			if err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return l.ended(err, patience)
+		}
+	}
+}
+
+// ended says why a connection ended.
+func (l *line) ended(err error, patience time.Duration) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		l.silent++
+		return fmt.Errorf("no byte came for %v; the line is opened again", patience)
+	case err == io.EOF:
+		return errors.New("the other side closed the connection")
+	}
+	return err
+}
+
+// take turns bytes into readings that are durable when it returns.
+func (l *line) take(appending context.Context, scanner *frame.Scanner, p []byte) error {
+	now := time.Now()
+	var failed error
+	scanner.Feed(p, func(fr frame.Frame) {
+		if !l.admit(fr) {
+			return
+		}
+		r := fr.Reading(l.gateway.clock.Stamp(fr.ID, now))
+		record := r.AppendJSON(nil)
+		if len(record) > spool.MaxRecord {
+			l.refuse(frame.Reject{Reason: fmt.Errorf("its reading has %d bytes; the spool takes %d", len(record), spool.MaxRecord), Length: len(record), Data: []byte(fr.ID)})
+			return
+		}
+		if l.batch.bytes+len(record) > maxBatch && failed == nil {
+			failed = l.append(appending, now)
+		}
+		l.batch.add(r, record)
+	}, l.refuse)
+	if failed != nil {
+		l.lost(failed)
+		return failed
+	}
+	return l.append(appending, now)
+}
+
+func (b *batch) add(r reading.Reading, record []byte) {
+	b.readings = append(b.readings, r)
+	b.records = append(b.records, record)
+	b.bytes += len(record)
+}
+
+// admit reports whether the frame's board is known or there is room for it.
+func (l *line) admit(fr frame.Frame) bool {
+	l.mu.Lock()
+	full := l.boards[fr.ID] == nil && len(l.boards) >= l.MaxBoards
+	if !full && l.boards[fr.ID] == nil {
+		l.boards[fr.ID] = &board{}
+	}
+	l.mu.Unlock()
+	if full {
+		l.refuse(frame.Reject{Reason: fmt.Errorf("the line already has %d boards, the most it may have; is it noisy?", l.MaxBoards), Length: len(fr.ID), Data: []byte(fr.ID)})
+	}
+	return !full
+}
+
+// append makes the batch durable. It tries until that is done or ctx ends: the
+// line is not read meanwhile, and nothing that was read is given up.
+func (l *line) append(ctx context.Context, seen time.Time) error {
+	if len(l.batch.records) == 0 {
+		return nil
+	}
+	l.asking(time.Now())
+	defer l.asking(time.Time{})
+	slow := time.AfterFunc(spoolLogAfter, func() {
+		l.log.Warn("spool takes nothing; the line is not read meanwhile")
+	})
+	defer func() {
+		if !slow.Stop() && ctx.Err() == nil {
+			l.log.Info("spool takes readings again")
+		}
+	}()
+	again := backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
+	logged := ""
+	for {
+		_, err := l.gateway.spool.Append(ctx, l.batch.records...)
+		switch {
+		case err == nil:
+			l.appended(seen)
+			return nil
+		case errors.Is(err, spool.ErrClosed) || ctx.Err() != nil:
+			l.lost(err)
+			return err
+		case errors.Is(err, spool.ErrTooLarge):
+			l.lost(err) // trying again cannot help; the next batch may be smaller
+			return nil
+		}
+		if err.Error() != logged {
+			logged = err.Error()
+			l.log.Error("spool failed; trying again", "error", err)
+		}
+		if !again.wait(ctx) {
+			l.lost(err)
+			return err
+		}
+	}
+}
+
+// lost gives up the batch, which could not be made durable.
+func (l *line) lost(err error) {
+	if len(l.batch.records) == 0 {
+		return
+	}
+	l.mu.Lock()
+	l.status.Lost += int64(len(l.batch.records))
+	l.mu.Unlock()
+	l.log.Error("readings lost: the spool did not take them", "readings", len(l.batch.records), "error", err)
+	l.batch = batch{}
+}
+
+// appended notes readings that are durable.
+func (l *line) appended(seen time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Frames += int64(len(l.batch.readings))
+	for _, r := range l.batch.readings {
+		b := l.boards[r.ID]
+		b.last, b.seen = r, seen
+		b.frames++
+		if rate, ok := rate(r.Rate); ok {
+			b.rate = rate
+		}
+	}
+	l.batch = batch{} // its memory is not used again: a status may show the readings
+}
+
+// refuse counts a piece that is not a frame. The log shows the latest, at most
+// every half minute.
+func (l *line) refuse(r frame.Reject) {
+	now := time.Now()
+	shown := &Reject{At: now, Reason: r.Reason.Error(), Length: r.Length, Hex: r.Hex(), Text: r.Text()}
+	l.mu.Lock()
+	l.status.Rejects++
+	l.status.LastReject = shown
+	l.mu.Unlock()
+	l.rejected++
+	if !l.loggedAt.IsZero() && now.Sub(l.loggedAt) < rejectLogPause {
+		return
+	}
+	l.log.Warn("frame refused", "reason", shown.Reason, "text", shown.Text, "hex", shown.Hex, "bytes", r.Length, "refused_since_last_line", l.rejected)
+	l.loggedAt, l.rejected = now, 0
+}
+
+// patience is how long the line may be silent now.
+func (l *line) patience() time.Duration {
+	if l.Silence > 0 {
+		return l.Silence
+	}
+	slowest := time.Duration(0)
+	l.mu.Lock()
+	for _, b := range l.boards {
+		if b.alive(time.Now()) {
+			slowest = max(slowest, b.rate)
+		}
+	}
+	l.mu.Unlock()
+	base := max(silentRates*slowest, leastSilence)
+	if slowest == 0 {
+		base = firstSilence
+	}
+	for range l.silent {
+		if base >= mostSilence {
+			break
+		}
+		base *= 2
+	}
+	return base
+}
+
+func (l *line) count(n int, skipped int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Bytes += int64(n)
+	l.status.Skipped += skipped
+}
+
+func (l *line) frames() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status.Frames
+}
+
+func (l *line) asking(since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked = since
+}
+
+// dialling, connected, down and stopped keep the state; a state that stays the
+// same is logged once.
+func (l *line) dialling() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Dials++
+	if l.status.State == Connecting && l.status.Since.IsZero() {
+		l.status.Since = time.Now()
+	}
+}
+
+func (l *line) connected() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.State, l.status.Since = Connected, time.Now()
+	l.log.Info("line is open")
+}
+
+func (l *line) down(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := err.Error()
+	if l.status.State == Down && l.status.LastError == text {
+		return
+	}
+	if l.status.State != Down {
+		l.status.State, l.status.Since = Down, time.Now()
+	}
+	l.status.LastError = text
+	l.log.Warn("line is down; it is dialled again", "error", text)
+}
+
+func (l *line) stopped() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.State, l.status.Since = Stopped, time.Now()
+}

@@ -1,0 +1,141 @@
+package edge
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"mote/internal/edge/source/sim"
+	"mote/internal/edge/source/tcp"
+)
+
+// await polls until ok, since these tests have real terminals and real time.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+// numbers returns the sequence numbers in the spool, by board.
+func numbers(t *testing.T, m *memory) map[string][]int {
+	t.Helper()
+	out := map[string][]int{}
+	for _, r := range m.readings(t) {
+		if len(r.Fields) != 3 || r.Fields[0].Name != "dust" {
+			continue // a damaged frame that still fits the pattern
+		}
+		if n, err := strconv.Atoi(r.Fields[0].Text); err == nil {
+			out[r.ID] = append(out[r.ID], n)
+		}
+	}
+	return out
+}
+
+func counted(t *testing.T, id string, count uint64, faults float64) *sim.Source {
+	t.Helper()
+	s, err := sim.NewSource(sim.Options{ID: id, Period: time.Millisecond, Series: sim.NewCounter(1000, count), Faults: faults, Seed: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestEveryFrameOfRealTerminalsArrivesOnceAndInOrder runs boards behind real
+// pseudo-terminals, read as serial ports.
+func TestEveryFrameOfRealTerminalsArrivesOnceAndInOrder(t *testing.T) {
+	const n = 400
+	m := &memory{}
+	f := format(t, seedPattern)
+	one, two := counted(t, "1", n, 0), counted(t, "2", n, 0)
+	g, stop := start(t, Options{Lines: []Line{{Source: one, Format: f}, {Source: two, Format: f}}, Spool: m})
+	await(t, "all frames", func() bool { return m.Stats().Appended == 2*n })
+	s := g.Status()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	want := make([]int, n)
+	for i := range want {
+		want[i] = 1000 + i
+	}
+	for id, got := range numbers(t, m) {
+		if !slices.Equal(got, want) {
+			t.Errorf("board %s: %v", id, got)
+		}
+	}
+	for _, src := range s.Sources {
+		if src.Rejects != 0 || src.Skipped != 0 || src.Frames != n || src.Lost != 0 {
+			t.Errorf("%+v", src)
+		}
+	}
+	if len(s.Boards) != 2 || s.Boards[0].Rate != time.Millisecond || !s.Boards[1].Alive {
+		t.Errorf("%+v", s.Boards)
+	}
+}
+
+// TestFaultyTerminals: a line full of faults gives the frames that arrived
+// whole, in order, and refuses the rest.
+func TestFaultyTerminals(t *testing.T) {
+	const n = 500
+	m, src := &memory{}, counted(t, "1", n, 0.4)
+	g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, seedPattern)}}, Spool: m})
+	<-src.Board().Over()
+	quiet := int64(-1)
+	await(t, "the last frames", func() bool { // nothing new for a while
+		before := quiet
+		quiet = g.Status().Sources[0].Bytes
+		time.Sleep(50 * time.Millisecond)
+		return quiet == before
+	})
+	s := g.Status().Sources[0]
+	stop()
+	whole := map[int]int{}
+	for _, k := range numbers(t, m)["1"] {
+		if k >= 1000 && k < 1000+n {
+			whole[k]++
+		}
+	}
+	// Of the 40 % with a fault, half are whole; some garbled ones still fit.
+	if len(whole) < n*70/100 || s.Rejects == 0 || s.Skipped == 0 || s.Dials != 1 {
+		t.Errorf("%d of %d frames, %+v", len(whole), n, s)
+	}
+}
+
+// TestBridgeThatComesAndGoes runs a board behind TCP that hangs up on the
+// gateway again and again.
+func TestBridgeThatComesAndGoes(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	src, err := tcp.New(tcp.Options{Address: ln.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &memory{}
+	g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: m})
+	for i := range 4 {
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "{1:%d}{1:", i)
+		await(t, "the frame", func() bool { return m.Stats().Appended == uint64(i+1) })
+		conn.Close()
+	}
+	await(t, "the last hang-up", func() bool { return g.Status().Sources[0].Rejects == 4 })
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	for i, r := range m.readings(t) {
+		if r.Fields[0].Text != strconv.Itoa(i) {
+			t.Errorf("reading %d: %+v", i, r)
+		}
+	}
+}
