@@ -77,14 +77,17 @@ func present(s string) Value {
 	if s == "" {
 		return undef
 	}
-	return text(s)
+	return outside(s)
 }
+
+// outside makes a String of what did not come from a text that was checked.
+func outside(s string) Value { return text(strings.ToValidUTF8(s, "\ufffd")) }
 
 func clientID(m *Message) Value {
 	if m.ClientID == "" {
 		return text("n/a")
 	}
-	return text(m.ClientID)
+	return outside(m.ClientID)
 }
 
 // traceID is Undefined for a message that did not come over MQTT.
@@ -98,7 +101,7 @@ func traceID(m *Message) Value {
 // topic returns the topic, or its n-th level, counted from 1.
 func topic(_ *compiler, m *Message, a []Value) Value {
 	if len(a) == 0 {
-		return text(m.Topic)
+		return outside(m.Topic)
 	}
 	n, ok := a[0].position()
 	if !ok || n < 1 {
@@ -115,7 +118,7 @@ func topic(_ *compiler, m *Message, a []Value) Value {
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		rest = rest[:i]
 	}
-	return text(rest)
+	return outside(rest)
 }
 
 // nanvl returns the second argument when the first has no value.

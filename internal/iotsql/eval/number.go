@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"strconv"
@@ -233,8 +234,8 @@ func align(a, b Value) (x, y int64, exp int32, ok bool) {
 	return x, y, exp, ok
 }
 
-// compare orders two numbers; numbers outside the range of IoT SQL compare by
-// their sign and, since they do not occur in sane payloads, as infinite.
+// compare orders two numbers. Numbers outside the range of IoT SQL count as
+// infinite, or as zero when they are too near to it.
 func compare(a, b Value) int {
 	if x, y, _, ok := align(a, b); ok {
 		switch {
@@ -245,12 +246,14 @@ func compare(a, b Value) int {
 		}
 		return 0
 	}
-	x, ok := a.decimal()
-	if !ok {
+	x, okX := a.decimal()
+	y, okY := b.decimal()
+	switch {
+	case !okX && !okY:
+		return cmp.Compare(a.outside(), b.outside())
+	case !okX:
 		return a.outside()
-	}
-	y, ok := b.decimal()
-	if !ok {
+	case !okY:
 		return -b.outside()
 	}
 	return x.Cmp(y)

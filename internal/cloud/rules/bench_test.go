@@ -1,0 +1,100 @@
+package rules
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"mote/internal/cloud/message"
+	"mote/internal/cloud/store"
+	"mote/internal/cloud/table"
+)
+
+// discard takes every item.
+type discard struct{}
+
+func (discard) Put(*store.Batch, string, table.Item) error { return nil }
+
+func benchmarkApply(b *testing.B, tables Tables, setup func(e *Engine), topic string) {
+	st, err := store.Open(b.TempDir(), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = st.Close() }()
+	if tables == nil {
+		db, err := table.Open(st, table.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		_, err = db.Create(table.CreateRequest{
+			Name: "air", Billing: table.PayPerRequest, Attributes: []table.KeyAttr{{Name: "id", Kind: table.S}, {Name: "time", Kind: table.S}},
+			Schema: []table.KeyElement{{Name: "id", Type: "HASH"}, {Name: "time", Type: "RANGE"}},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		tables = db
+	}
+	e, err := Open(st, tables, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	setup(e)
+	m := &message.Message{Topic: topic, Time: time.Now(), ClientID: "dev1",
+		Payload: []byte(`{"time":"2026-11-22T10:15:30.123Z","id":"1","dust":35.2,"temp":21.5,"humid":40,"co2":412,"rssi":-67}`)}
+	batch := st.NewBatch()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if out := e.Apply(batch, m); len(out.Failed) > 0 {
+			b.Fatal(out.Failed[0])
+		}
+		if i%1024 == 1023 { // a batch holds so many messages in a burst
+			batch.Discard()
+			batch = st.NewBatch()
+		}
+	}
+	b.StopTimer()
+	batch.Discard()
+}
+
+func with(b *testing.B, sql string) func(e *Engine) {
+	return func(e *Engine) {
+		if err := e.Create("r", payload(sql, toAir)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkNoMatch(b *testing.B) {
+	benchmarkApply(b, discard{}, with(b, `SELECT * FROM 'sensors/+/air'`), "other/1/air")
+}
+
+func BenchmarkSelectAll(b *testing.B) {
+	benchmarkApply(b, discard{}, with(b, `SELECT * FROM 'sensors/+/air'`), "sensors/1/air")
+}
+
+func BenchmarkSelectAllRealTable(b *testing.B) {
+	benchmarkApply(b, nil, with(b, `SELECT * FROM 'sensors/+/air'`), "sensors/1/air")
+}
+
+func BenchmarkThreeFields(b *testing.B) {
+	benchmarkApply(b, discard{}, with(b, `SELECT id, temp * 1.8 + 32 AS f, topic(2) AS board FROM 'sensors/+/air' WHERE dust > 20.5`), "sensors/1/air")
+}
+
+// BenchmarkOneOfManyRules is BenchmarkSelectAll beside 10,000 rules that do not match.
+func BenchmarkOneOfManyRules(b *testing.B) {
+	benchmarkApply(b, discard{}, func(e *Engine) {
+		byName := map[string]*compiled{}
+		for i := range 10_000 {
+			name := fmt.Sprintf("r%d", i)
+			c, err := compile(Rule{Name: name, Payload: payload(fmt.Sprintf(`SELECT * FROM 'sensors/%d/air'`, i), toAir)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			byName[name] = c
+		}
+		e.publish(byName)
+	}, "sensors/77/air")
+}
