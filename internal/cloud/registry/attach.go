@@ -70,7 +70,7 @@ func (r *Registry) AttachedPolicies(certificate string, p Page) ([]string, strin
 	if _, err := r.certificate(certificate); err != nil {
 		return nil, "", err
 	}
-	return cut(r.attached.left(certificate), p, nil)
+	return Cut(r.attached.left(certificate), p, nil)
 }
 
 // PolicyTargets lists the ids of the certificates that a policy is attached to.
@@ -80,7 +80,7 @@ func (r *Registry) PolicyTargets(name string, p Page) ([]string, string, error) 
 	if _, err := r.policy(name); err != nil {
 		return nil, "", err
 	}
-	return cut(r.attached.right(name), p, nil)
+	return Cut(r.attached.right(name), p, nil)
 }
 
 // EffectivePolicies returns the policies that count for a certificate.
@@ -159,7 +159,7 @@ func (r *Registry) ThingPrincipals(thing string, p Page) ([]string, string, erro
 	if _, err := r.thing(thing); err != nil {
 		return nil, "", err
 	}
-	return cut(r.principals.right(thing), p, nil)
+	return Cut(r.principals.right(thing), p, nil)
 }
 
 // PrincipalThings lists the names of the things that a certificate is attached
@@ -170,7 +170,7 @@ func (r *Registry) PrincipalThings(certificate string, p Page) ([]string, string
 	if _, err := r.certificate(certificate); err != nil {
 		return nil, "", err
 	}
-	return cut(r.principals.left(certificate), p, nil)
+	return Cut(r.principals.left(certificate), p, nil)
 }
 
 // Exclusive says whether the certificate belongs to that thing alone.

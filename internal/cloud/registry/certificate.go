@@ -202,7 +202,7 @@ func (r *Registry) certificate(id string) (*Certificate, error) {
 func (r *Registry) Certificates(p Page) ([]Certificate, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	keys, next, err := cut(r.certOrder, p, nil)
+	keys, next, err := Cut(r.certOrder, p, nil)
 	if err != nil {
 		return nil, "", err
 	}

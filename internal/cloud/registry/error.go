@@ -17,6 +17,7 @@ const (
 	VersionsLimit    Code = "VersionsLimitExceededException"
 	VersionConflict  Code = "VersionConflictException"
 	LimitExceeded    Code = "LimitExceededException"
+	Unavailable      Code = "ServiceUnavailableException" // the disk is full
 )
 
 // Error is a failure that the caller of an operation is told about.

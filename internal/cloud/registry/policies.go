@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/json"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -149,7 +148,7 @@ func (r *Registry) policy(name string) (*Policy, error) {
 func (r *Registry) Policies(p Page) ([]Policy, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	keys, next, err := cut(r.policyOrder, p, nil)
+	keys, next, err := Cut(r.policyOrder, p, nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -257,74 +256,4 @@ func ParseVersion(s string) (int, error) {
 		return 0, errorf(InvalidRequest, "the policy version id %q is not valid: it must be a number from 1", short(s))
 	}
 	return int(n), nil
-}
-
-// Limits of tags (AWS IoT API, "Tag").
-const (
-	maxTags     = 50
-	maxTagKey   = 128
-	maxTagValue = 256
-)
-
-// Tags returns the tags of a resource, for example "policy/a".
-func (r *Registry) Tags(resource string) map[string]string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return maps.Clone(r.tags[resource])
-}
-
-// SetTags adds tags to a resource and takes others from it, by key. That the
-// resource exists is for the caller to know.
-func (r *Registry) SetTags(resource string, add map[string]string, drop []string) error {
-	return r.change(func(t *tx) error {
-		all := maps.Clone(r.tags[resource])
-		if all == nil {
-			all = map[string]string{}
-		}
-		for _, k := range drop {
-			delete(all, k)
-		}
-		maps.Copy(all, add)
-		return r.putTags(t, resource, all)
-	})
-}
-
-// DropTags forgets all tags of a resource.
-func (r *Registry) DropTags(resource string) error {
-	return r.change(func(t *tx) error {
-		if len(r.tags[resource]) == 0 {
-			return nil
-		}
-		return r.putTags(t, resource, nil)
-	})
-}
-
-func (r *Registry) putTags(t *tx, resource string, tags map[string]string) error {
-	if len(tags) > maxTags {
-		return errorf(InvalidRequest, "a resource can have %d tags, not %d", maxTags, len(tags))
-	}
-	for k, v := range tags {
-		if err := checkTag(k, v); err != nil {
-			return err
-		}
-	}
-	if len(tags) == 0 {
-		t.delete(kindTags, resource)
-		t.then(func() { delete(r.tags, resource) })
-		return nil
-	}
-	t.then(func() { r.tags[resource] = tags })
-	return t.set(kindTags, resource, tags)
-}
-
-func checkTag(k, v string) error {
-	switch {
-	case k == "" || len([]rune(k)) > maxTagKey:
-		return errorf(InvalidRequest, "the tag key %q is not valid: it must have 1 to %d characters", short(k), maxTagKey)
-	case len(k) >= 4 && k[:4] == "aws:":
-		return errorf(InvalidRequest, "the tag key %q is not valid: keys that begin with aws: are reserved", short(k))
-	case len([]rune(v)) > maxTagValue:
-		return errorf(InvalidRequest, "the value of tag %q has more than %d characters", short(k), maxTagValue)
-	}
-	return nil
 }

@@ -15,6 +15,7 @@ package registry
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -235,7 +236,9 @@ func (r *Registry) commit(t *tx, f func(t *tx) error) error {
 		t.judges = false
 		return err
 	}
-	if err := r.st.Commit(t.b); err != nil {
+	if err := r.st.Commit(t.b); errors.Is(err, store.ErrFull) {
+		return errorf(Unavailable, "nothing was changed: %v", err)
+	} else if err != nil {
 		return fmt.Errorf("write the registry: %w", err)
 	}
 	r.mu.Lock()

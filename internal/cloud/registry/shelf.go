@@ -81,12 +81,14 @@ func (r *relation) left(right string) []string { return r.byRight[right] }
 // right returns the right sides that belong to left; not to be changed.
 func (r *relation) right(left string) []string { return r.byLeft[left] }
 
-// MaxPage is the greatest number of entries on a page, and the default.
-const MaxPage = 250
+// maxPage is the greatest number of entries on a page unless the operation has
+// its own.
+const maxPage = 250
 
 // Page says which part of a list is wanted.
 type Page struct {
-	Limit      int    // entries; 0 means MaxPage
+	Limit      int    // entries; 0 means Max
+	Max        int    // the greatest Limit; 0 means 250
 	Token      string // "" or what came with the page before
 	Descending bool   // only where a list is ordered by creation
 }
@@ -95,15 +97,18 @@ type Page struct {
 // the page before.
 const tokenVersion = '1'
 
-// cut returns the part of the sorted keys that p asks for, of those that keep
+// Cut returns the part of the sorted keys that p asks for, of those that keep
 // accepts (nil: all), and the token of the next part, "" at the end. A token
 // stays good when entries come and go.
-func cut(keys []string, p Page, keep func(string) bool) ([]string, string, error) {
-	if p.Limit == 0 {
-		p.Limit = MaxPage
+func Cut(keys []string, p Page, keep func(string) bool) ([]string, string, error) {
+	if p.Max == 0 {
+		p.Max = maxPage
 	}
-	if p.Limit < 1 || p.Limit > MaxPage {
-		return nil, "", errorf(InvalidRequest, "the page size %d is not from 1 to %d", p.Limit, MaxPage)
+	if p.Limit == 0 {
+		p.Limit = p.Max
+	}
+	if p.Limit < 1 || p.Limit > p.Max {
+		return nil, "", errorf(InvalidRequest, "the page size %d is not from 1 to %d", p.Limit, p.Max)
 	}
 	from, err := start(keys, p)
 	if err != nil {

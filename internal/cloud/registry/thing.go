@@ -199,7 +199,7 @@ func (f ThingFilter) fits(t *Thing) bool {
 func (r *Registry) Things(f ThingFilter, p Page) ([]Thing, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	names, next, err := cut(r.things.keys, p, func(name string) bool { return f.fits(r.things.items[name]) })
+	names, next, err := Cut(r.things.keys, p, func(name string) bool { return f.fits(r.things.items[name]) })
 	if err != nil {
 		return nil, "", err
 	}

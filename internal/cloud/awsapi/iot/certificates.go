@@ -1,0 +1,113 @@
+package iot
+
+import (
+	"mote/internal/cloud/registry"
+)
+
+// newCertificate is the answer to a request for a certificate.
+type newCertificate struct {
+	ARN     string   `json:"certificateArn"`
+	ID      string   `json:"certificateId"`
+	PEM     string   `json:"certificatePem"`
+	KeyPair *keyPair `json:"keyPair,omitempty"`
+}
+
+// keyPair has its members with capital letters, as on AWS.
+type keyPair struct {
+	PublicKey, PrivateKey string
+}
+
+func createKeysAndCertificate(h *Handler, c *call) (any, error) {
+	active, err := c.flag("setAsActive", false)
+	if err != nil {
+		return nil, err
+	}
+	cert, keys, err := h.reg.CreateKeysAndCertificate(active)
+	if err != nil {
+		return nil, err
+	}
+	return newCertificate{h.reg.ARN("cert/" + cert.ID), cert.ID, cert.PEM, &keyPair{keys.Public, keys.Private}}, nil
+}
+
+func createCertificateFromCSR(h *Handler, c *call) (any, error) {
+	active, err := c.flag("setAsActive", false)
+	if err != nil {
+		return nil, err
+	}
+	var in struct {
+		CSR string `json:"certificateSigningRequest"`
+	}
+	if err := c.body(&in); err != nil {
+		return nil, err
+	}
+	cert, err := h.reg.CreateCertificateFromCSR(in.CSR, active)
+	if err != nil {
+		return nil, err
+	}
+	return newCertificate{h.reg.ARN("cert/" + cert.ID), cert.ID, cert.PEM, nil}, nil
+}
+
+type certificateJSON struct {
+	ARN             string          `json:"certificateArn"`
+	ID              string          `json:"certificateId"`
+	Status          registry.Status `json:"status"`
+	Mode            string          `json:"certificateMode"`
+	CreationDate    epoch           `json:"creationDate"`
+	LastModified    *epoch          `json:"lastModifiedDate,omitempty"`
+	PEM             string          `json:"certificatePem,omitempty"`
+	OwnedBy         string          `json:"ownedBy,omitempty"`
+	CustomerVersion int             `json:"customerVersion,omitempty"`
+	GenerationID    string          `json:"generationId,omitempty"`
+	Validity        *validity       `json:"validity,omitempty"`
+}
+
+type validity struct {
+	NotBefore epoch `json:"notBefore"`
+	NotAfter  epoch `json:"notAfter"`
+}
+
+// certificateJSON is a certificate as lists have it.
+func (h *Handler) certificateJSON(c registry.Certificate) certificateJSON {
+	return certificateJSON{ARN: h.reg.ARN("cert/" + c.ID), ID: c.ID, Status: c.Status, Mode: "DEFAULT", CreationDate: epoch(c.Created)}
+}
+
+func describeCertificate(h *Handler, c *call) (any, error) {
+	cert, err := h.reg.Certificate(c.label("certificateId"))
+	if err != nil {
+		return nil, err
+	}
+	modified := epoch(cert.Modified)
+	out := h.certificateJSON(cert)
+	out.LastModified, out.PEM, out.OwnedBy = &modified, cert.PEM, h.reg.Account()
+	out.CustomerVersion, out.GenerationID = cert.CustomerVersion, cert.GenerationID
+	out.Validity = &validity{epoch(cert.NotBefore), epoch(cert.NotAfter)}
+	return map[string]any{"certificateDescription": out}, nil
+}
+
+func listCertificates(h *Handler, c *call) (any, error) {
+	p, err := c.pageByTime()
+	if err != nil {
+		return nil, err
+	}
+	certs, next, err := h.reg.Certificates(p)
+	out := struct {
+		Certificates []certificateJSON `json:"certificates"`
+		NextMarker   string            `json:"nextMarker,omitempty"`
+	}{[]certificateJSON{}, next}
+	for _, cert := range certs {
+		out.Certificates = append(out.Certificates, h.certificateJSON(cert))
+	}
+	return out, err
+}
+
+func updateCertificate(h *Handler, c *call) (any, error) {
+	return nil, h.reg.UpdateCertificate(c.label("certificateId"), registry.Status(c.query.Get("newStatus")))
+}
+
+func deleteCertificate(h *Handler, c *call) (any, error) {
+	force, err := c.flag("forceDelete", false)
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.reg.DeleteCertificate(c.label("certificateId"), force)
+}

@@ -1,0 +1,322 @@
+// Package iot speaks the wire format of the AWS IoT control plane (REST-JSON,
+// API version 2015-05-28) over the registry and the rules: things,
+// certificates, policies, what is attached to what, topic rules, tags and
+// DescribeEndpoint. It keeps no state of its own, and what the engines answer
+// is durable before it answers.
+package iot
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"mote/internal/cloud/awsapi"
+	"mote/internal/cloud/registry"
+	"mote/internal/cloud/rules"
+	"mote/internal/cloud/store"
+	"mote/internal/sigv4"
+)
+
+// TopicRules keeps and runs the topic rules. Its errors are those of package
+// rules: [rules.ErrNotFound], [rules.ErrExists], [*rules.InvalidError].
+type TopicRules interface {
+	Create(name string, p rules.Payload) error
+	Replace(name string, p rules.Payload) error
+	Get(name string) (rules.Rule, error)
+	List() []rules.Rule
+	SetEnabled(name string, on bool) error
+	Delete(name string) error
+}
+
+// Options configure a handler.
+type Options struct {
+	Endpoint string // what DescribeEndpoint answers: a host name without port
+	Log      *slog.Logger
+}
+
+// Handler serves the control plane.
+type Handler struct {
+	reg      *registry.Registry
+	rules    TopicRules
+	endpoint string
+	log      *slog.Logger
+	mux      awsapi.Mux
+}
+
+var _ awsapi.Service = (*Handler)(nil)
+
+// New returns a handler over reg and topicRules.
+func New(reg *registry.Registry, topicRules TopicRules, o Options) *Handler {
+	h := &Handler{reg: reg, rules: topicRules, endpoint: o.Endpoint, log: o.Log}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	for _, op := range operations {
+		h.mux.Handle(op.method, op.path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, op.run) })
+	}
+	return h
+}
+
+// operation is one operation of the API; it returns the body of the answer.
+type operation func(h *Handler, c *call) (any, error)
+
+// operations are AWS-REFERENCE 3.2 to 3.6, as far as they are served.
+var operations = []struct {
+	method, path string
+	run          operation
+}{
+	{"POST", "/things/{thingName}", createThing},
+	{"GET", "/things/{thingName}", describeThing},
+	{"GET", "/things", listThings},
+	{"PATCH", "/things/{thingName}", updateThing},
+	{"DELETE", "/things/{thingName}", deleteThing},
+	{"PUT", "/things/{thingName}/principals", attachThingPrincipal},
+	{"DELETE", "/things/{thingName}/principals", detachThingPrincipal},
+	{"GET", "/things/{thingName}/principals", listThingPrincipals},
+	{"GET", "/things/{thingName}/principals-v2", listThingPrincipalsV2},
+	{"GET", "/principals/things", listPrincipalThings},
+	{"GET", "/principals/things-v2", listPrincipalThingsV2},
+
+	{"POST", "/keys-and-certificate", createKeysAndCertificate},
+	{"POST", "/certificates", createCertificateFromCSR},
+	{"GET", "/certificates/{certificateId}", describeCertificate},
+	{"GET", "/certificates", listCertificates},
+	{"PUT", "/certificates/{certificateId}", updateCertificate},
+	{"DELETE", "/certificates/{certificateId}", deleteCertificate},
+
+	{"POST", "/policies/{policyName}", createPolicy},
+	{"GET", "/policies/{policyName}", getPolicy},
+	{"GET", "/policies", listPolicies},
+	{"DELETE", "/policies/{policyName}", deletePolicy},
+	{"POST", "/policies/{policyName}/version", createPolicyVersion},
+	{"GET", "/policies/{policyName}/version", listPolicyVersions},
+	{"GET", "/policies/{policyName}/version/{policyVersionId}", getPolicyVersion},
+	{"PATCH", "/policies/{policyName}/version/{policyVersionId}", setDefaultPolicyVersion},
+	{"DELETE", "/policies/{policyName}/version/{policyVersionId}", deletePolicyVersion},
+	{"PUT", "/target-policies/{policyName}", attachPolicy},
+	{"POST", "/target-policies/{policyName}", detachPolicy},
+	{"POST", "/attached-policies/{target}", listAttachedPolicies},
+	{"POST", "/policy-targets/{policyName}", listTargetsForPolicy},
+	{"PUT", "/principal-policies/{policyName}", attachPrincipalPolicy},
+	{"DELETE", "/principal-policies/{policyName}", detachPrincipalPolicy},
+	{"GET", "/principal-policies", listPrincipalPolicies},
+	{"GET", "/policy-principals", listPolicyPrincipals},
+	{"POST", "/effective-policies", getEffectivePolicies},
+	{"POST", "/test-authorization", testAuthorization},
+
+	{"POST", "/rules/{ruleName}", createTopicRule},
+	{"PATCH", "/rules/{ruleName}", replaceTopicRule},
+	{"GET", "/rules/{ruleName}", getTopicRule},
+	{"GET", "/rules", listTopicRules},
+	{"DELETE", "/rules/{ruleName}", deleteTopicRule},
+	{"POST", "/rules/{ruleName}/enable", enableTopicRule},
+	{"POST", "/rules/{ruleName}/disable", disableTopicRule},
+
+	{"GET", "/endpoint", describeEndpoint},
+	{"POST", "/tags", tagResource},
+	{"POST", "/untag", untagResource},
+	{"GET", "/tags", listTagsForResource},
+}
+
+// maxBody is the greatest size of a request body in bytes: a policy document
+// (404,600 characters in the API model) with every character escaped.
+const maxBody = 1 << 20
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	run, others := h.mux.Find(r)
+	switch {
+	case run != nil:
+		run(w, r)
+	case others != nil:
+		awsapi.WriteError(w, awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
+			"%s %s is not an operation that this server has: on this path it has %s", r.Method, r.URL.EscapedPath(), strings.Join(others, ", ")))
+	default:
+		awsapi.WriteError(w, awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
+			"%s %s is not an operation of AWS IoT that this server has", r.Method, r.URL.EscapedPath()))
+	}
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, run operation) {
+	r.Body = limited(w, r)
+	body, err := run(h, &call{r: r, query: r.URL.Query()})
+	if err == nil {
+		awsapi.WriteJSON(w, body)
+		return
+	}
+	if !awsapi.WriteError(w, wireError(err)) {
+		h.log.Error("an AWS IoT call failed", "method", r.Method, "path", r.URL.EscapedPath(), "err", err)
+	}
+}
+
+// limited leaves a body alone that the front has read, and bounds any other.
+func limited(w http.ResponseWriter, r *http.Request) io.ReadCloser {
+	if r.ContentLength >= 0 && r.ContentLength <= maxBody {
+		return r.Body
+	}
+	return http.MaxBytesReader(w, r.Body, maxBody)
+}
+
+// Refuse implements awsapi.Service.
+func (h *Handler) Refuse(w http.ResponseWriter, _ *http.Request, e *sigv4.Error) {
+	awsapi.WriteError(w, &awsapi.Error{Code: e.Code, Status: e.StatusOr(http.StatusForbidden), Message: e.Message})
+}
+
+// statuses are the HTTP statuses of the registry's failures (AWS-REFERENCE:
+// IoT control plane, Exceptions and statuses).
+var statuses = map[registry.Code]int{
+	registry.InvalidRequest:   400,
+	registry.MalformedPolicy:  400,
+	registry.NotFound:         404,
+	registry.CertificateState: 406,
+	registry.Exists:           409,
+	registry.DeleteConflict:   409,
+	registry.VersionsLimit:    409,
+	registry.VersionConflict:  409,
+	registry.LimitExceeded:    410,
+	registry.Unavailable:      503,
+}
+
+// wireError maps the failures of the engines to the wire.
+func wireError(err error) error {
+	var e *registry.Error
+	var invalid *rules.InvalidError
+	switch {
+	case errors.As(err, &e):
+		out := &awsapi.Error{Code: string(e.Code), Status: statuses[e.Code], Message: e.Msg}
+		if e.Code == registry.Exists {
+			out.Extra = map[string]any{"resourceId": e.ResourceID, "resourceArn": e.ResourceARN}
+		}
+		return out
+	case errors.As(err, &invalid) && invalid.SQL:
+		return awsapi.Errorf(400, "SqlParseException", "%s", invalid.Msg)
+	case errors.As(err, &invalid):
+		return badRequest("%s", invalid.Msg)
+	case errors.Is(err, store.ErrFull):
+		return awsapi.Errorf(503, "ServiceUnavailableException", "nothing was changed: %v", err)
+	}
+	return err
+}
+
+func badRequest(format string, args ...any) error {
+	return awsapi.Errorf(http.StatusBadRequest, string(registry.InvalidRequest), format, args...)
+}
+
+// call is one request on its way through an operation.
+type call struct {
+	r     *http.Request
+	query url.Values
+}
+
+func (c *call) label(name string) string  { return c.r.PathValue(name) }
+func (c *call) header(name string) string { return c.r.Header.Get(name) }
+
+// flag reads a boolean of the query; absent means otherwise.
+func (c *call) flag(name string, otherwise bool) (bool, error) {
+	text := c.query.Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, badRequest("the query parameter %s is %q: it must be true or false", name, text)
+	}
+	return b, nil
+}
+
+// number reads an integer of the query; absent means 0.
+func (c *call) number(name string) (int64, error) {
+	text := c.query.Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n < 1 {
+		return 0, badRequest("the query parameter %s is %q: it must be a number from 1", name, text)
+	}
+	return n, nil
+}
+
+// page reads what part of a list is wanted; AWS IoT has two sets of names.
+func (c *call) page() (registry.Page, error) {
+	size := "maxResults"
+	if c.query.Has("pageSize") {
+		size = "pageSize"
+	}
+	n, err := c.number(size)
+	return registry.Page{Limit: int(n), Token: cmp.Or(c.query.Get("nextToken"), c.query.Get("marker"))}, err
+}
+
+// pageByTime is page for lists that are ordered by creation, the newest first
+// unless isAscendingOrder is set.
+func (c *call) pageByTime() (registry.Page, error) {
+	p, err := c.page()
+	if err != nil {
+		return p, err
+	}
+	ascending, err := c.flag("isAscendingOrder", false)
+	p.Descending = !ascending
+	return p, err
+}
+
+// body decodes the JSON body, if there is one, into v. Members that the
+// operation does not have are ignored, as AWS does.
+func (c *call) body(v any) error {
+	data, err := awsapi.Body(c.r)
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig), len(data) > maxBody:
+		return badRequest("the request body has more than %d bytes", maxBody)
+	case err != nil:
+		return badRequest("the request body cannot be read: %v", err)
+	case len(data) == 0:
+		return nil
+	}
+	err = json.Unmarshal(data, v)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return badRequest("the member %s of the request must not be %s", cmp.Or(wrong.Field, "at the top"), wrong.Value)
+	}
+	if err != nil {
+		return badRequest("the request body is not JSON: %v", err)
+	}
+	return nil
+}
+
+// certificate reads the id of a certificate from its ARN; what says where the
+// ARN stands.
+func (h *Handler) certificate(what, arn string) (string, error) {
+	if arn == "" {
+		return "", badRequest("%s is missing: it must be the ARN of a certificate", what)
+	}
+	return h.reg.CertificateID(arn)
+}
+
+// arns turns certificate ids into ARNs.
+func (h *Handler) arns(ids []string) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = h.reg.ARN("cert/" + id)
+	}
+	return out
+}
+
+// epoch is a time as the API writes it: a number, seconds since 1970.
+type epoch time.Time
+
+// MarshalJSON implements json.Marshaler.
+func (e epoch) MarshalJSON() ([]byte, error) {
+	ms := time.Time(e).UnixMilli()
+	if ms < 0 {
+		return []byte("0"), nil
+	}
+	return fmt.Appendf(nil, "%d.%03d", ms/1000, ms%1000), nil
+}

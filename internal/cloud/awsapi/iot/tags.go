@@ -1,0 +1,95 @@
+package iot
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"mote/internal/cloud/rules"
+)
+
+// endpointTypes are the types of DescribeEndpoint (AWS-REFERENCE: IoT control
+// plane, Other). One host serves them all here.
+var endpointTypes = []string{"", "iot:Data", "iot:Data-ATS", "iot:CredentialProvider", "iot:Jobs"}
+
+func describeEndpoint(h *Handler, c *call) (any, error) {
+	if kind := c.query.Get("endpointType"); !slices.Contains(endpointTypes, kind) {
+		return nil, badRequest("the endpoint type %q is not valid: it must be one of%s", kind, strings.Join(endpointTypes, " "))
+	}
+	return map[string]string{"endpointAddress": h.endpoint}, nil
+}
+
+// tag is a Tag of the API.
+type tag struct{ Key, Value string }
+
+func tagMap(tags []tag) map[string]string {
+	out := map[string]string{}
+	for _, t := range tags {
+		out[t.Key] = t.Value
+	}
+	return out
+}
+
+// taggable returns the resource of an ARN, for example "policy/a", when it can
+// have tags and exists.
+func (h *Handler) taggable(arn string) (string, error) {
+	resource, _ := strings.CutPrefix(arn, h.reg.ARN(""))
+	kind, name, _ := strings.Cut(resource, "/")
+	switch {
+	case resource == arn && arn != "", name == "", kind != "policy" && kind != "rule":
+		return "", badRequest("%.300q cannot have tags: it must be the ARN of a policy or a rule of this account and region", arn)
+	case kind == "policy":
+		_, err := h.reg.Policy(name)
+		return resource, err
+	}
+	if _, err := h.rules.Get(name); err != nil {
+		if errors.Is(err, rules.ErrNotFound) {
+			return "", notFound("Rule %s does not exist", name)
+		}
+		return "", err
+	}
+	return resource, nil
+}
+
+func tagResource(h *Handler, c *call) (any, error) {
+	var in struct {
+		ARN  string `json:"resourceArn"`
+		Tags []tag  `json:"tags"`
+	}
+	if err := c.body(&in); err != nil {
+		return nil, err
+	}
+	resource, err := h.taggable(in.ARN)
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.reg.SetTags(resource, tagMap(in.Tags), nil)
+}
+
+func untagResource(h *Handler, c *call) (any, error) {
+	var in struct {
+		ARN  string   `json:"resourceArn"`
+		Keys []string `json:"tagKeys"`
+	}
+	if err := c.body(&in); err != nil {
+		return nil, err
+	}
+	resource, err := h.taggable(in.ARN)
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.reg.SetTags(resource, nil, in.Keys)
+}
+
+func listTagsForResource(h *Handler, c *call) (any, error) {
+	resource, err := h.taggable(c.query.Get("resourceArn"))
+	if err != nil {
+		return nil, err
+	}
+	out := []tag{}
+	for k, v := range h.reg.Tags(resource) {
+		out = append(out, tag{k, v})
+	}
+	slices.SortFunc(out, func(a, b tag) int { return strings.Compare(a.Key, b.Key) })
+	return map[string]any{"tags": out}, nil
+}
