@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"mote/internal/edge/source/sim"
 	"mote/internal/edge/source/tcp"
+	"mote/internal/edge/spool"
 )
 
 // await polls until ok, since these tests have real terminals and real time.
@@ -75,6 +77,53 @@ func TestEveryFrameOfRealTerminalsArrivesOnceAndInOrder(t *testing.T) {
 	}
 	if len(s.Boards) != 2 || s.Boards[0].Rate != time.Millisecond || !s.Boards[1].Alive {
 		t.Errorf("%+v", s.Boards)
+	}
+}
+
+// counting is an uplink that delivers to a list.
+type counting struct{ got []uint64 }
+
+func (*counting) Name() string { return "list" }
+
+func (c *counting) Run(ctx context.Context, q spoolQueue) error {
+	for {
+		seq, _, err := q.Next(ctx)
+		if err != nil {
+			return err
+		}
+		c.got = append(c.got, seq)
+		q.Ack(seq)
+	}
+}
+
+type spoolQueue interface {
+	Next(ctx context.Context) (seq uint64, record []byte, err error)
+	Ack(seq uint64)
+}
+
+// TestThroughTheRealSpool: what the boards said before the stop is delivered
+// before the stop is over, and is on disk.
+func TestThroughTheRealSpool(t *testing.T) {
+	const n = 200
+	dir, up := t.TempDir(), &counting{}
+	sp, err := spool.Open(dir, spool.Options{Readers: []string{up.Name()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := format(t, seedPattern)
+	g, stop := start(t, Options{
+		Lines: []Line{{Source: counted(t, "1", n, 0), Format: f}, {Source: counted(t, "2", n, 0), Format: f}},
+		Spool: sp, Uplinks: []Uplink{Deliver[spoolQueue](up, sp.Reader(up.Name()))},
+	})
+	await(t, "all frames", func() bool { return g.Status().Spool.Appended == 2*n })
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if waiting := sp.Stats().Readers[0].Waiting; waiting != 0 || len(up.got) != 2*n || !slices.IsSorted(up.got) {
+		t.Errorf("%d delivered, %d waiting", len(up.got), waiting)
+	}
+	if err := sp.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
