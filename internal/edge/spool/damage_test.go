@@ -131,7 +131,10 @@ func isSubset(got, all []string) bool {
 // altogether costs its segment, and the spool opens always.
 func TestHeader(t *testing.T) {
 	im := newImage(t)
-	for at := range headBytes {
+	for at := 0; at < headBytes; at++ {
+		if in := at % blockBytes; in > 80 && in < headCRC-3 {
+			at += min(50, headCRC-1-in) // zeros without meaning
+		}
 		data := slices.Clone(im.good)
 		data[at] ^= 0x10
 		if got := im.deliveries(t, data); !slices.Equal(got, im.texts) {

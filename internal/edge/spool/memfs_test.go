@@ -35,6 +35,8 @@ type memFS struct {
 	// fail, when set, is asked before every operation that changes something,
 	// and before reads.
 	fail func(op, name string) error
+	// badFrom to badTo cannot be read in any file, when badTo is set.
+	badFrom, badTo int64
 	// shortWrites makes failing writes write a part first.
 	shortWrites bool
 
@@ -68,6 +70,12 @@ func (m *memFS) check(op, name string) error {
 		return nil
 	}
 	return m.fail(op, filepath.Base(name))
+}
+
+func (m *memFS) setBad(from, to int64) {
+	m.mu.Lock()
+	m.badFrom, m.badTo = from, to
+	m.mu.Unlock()
 }
 
 func (m *memFS) setFail(fail func(op, name string) error) {
@@ -269,6 +277,10 @@ func (h *memHandle) ReadAt(b []byte, off int64) (int, error) {
 	defer h.m.mu.Unlock()
 	if err := h.begin("read"); err != nil {
 		return 0, err
+	}
+	if end := off + int64(len(b)); off < h.m.badTo && end > h.m.badFrom {
+		n := max(0, int(h.m.badFrom-off))
+		return copy(b[:n], h.f.data[off:]), syscall.EIO
 	}
 	return bytes.NewReader(h.f.data).ReadAt(b, off)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,8 +198,7 @@ func fill(t testing.TB, s *Spool, from, count int) {
 func numbered(i int) string { return fmt.Sprintf("%06d %s", i, strings.Repeat("x", 1000)) }
 
 func TestRecycling(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, Options{Readers: []string{"a", "b"}, SegmentBytes: MinSegmentBytes})
+	s := open(t, "spool", Options{FS: newMemFS(1), Readers: []string{"a", "b"}, SegmentBytes: MinSegmentBytes})
 	for i := range 1500 {
 		fill(t, s, i, 1)
 		for _, r := range s.readers {
@@ -217,7 +217,7 @@ func TestRecycling(t *testing.T) {
 }
 
 func TestDropOldest(t *testing.T) {
-	s := open(t, t.TempDir(), Options{Readers: []string{"fast", "slow"}, SegmentBytes: MinSegmentBytes, MaxBytes: 3 * MinSegmentBytes})
+	s := open(t, "spool", Options{FS: newMemFS(1), Readers: []string{"fast", "slow"}, SegmentBytes: MinSegmentBytes, MaxBytes: 3 * MinSegmentBytes})
 	fast, slow := s.Reader("fast"), s.Reader("slow")
 	drain(t, slow)
 	for i := range 1000 {
@@ -434,4 +434,98 @@ func TestWaitingNextWakes(t *testing.T) {
 	if _, data, err := s.Reader("iot").Next(t.Context()); err != nil || string(data) != "a" {
 		t.Fatalf("%q, %v", data, err)
 	}
+}
+
+// TestReadersRaceWithEverything: appends, reading, acks, rewinds and drops at
+// once; what a reader gets is in order from wherever it was rewound to, and in
+// the end everything was delivered or counted as dropped.
+func TestReadersRaceWithEverything(t *testing.T) {
+	const records = 3000
+	s := open(t, "spool", Options{FS: newMemFS(1), Readers: []string{"a", "b"}, SegmentBytes: MinSegmentBytes, MaxBytes: 3 * MinSegmentBytes})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; i < records; i += 3 {
+			add(t, s, numbered(i), numbered(i+1), numbered(i+2))
+		}
+	})
+	stop := make(chan struct{})
+	var rewinds sync.WaitGroup
+	rewinds.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.Reader("a").Rewind()
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+	})
+	for _, r := range s.readers {
+		wg.Go(func() {
+			seen := map[uint64]bool{}
+			for last := uint64(0); last < records; {
+				seq, data, err := r.Next(t.Context())
+				if err != nil || string(data) != numbered(int(seq-1)) {
+					t.Errorf("%d %.20q %v", seq, data, err)
+					return
+				}
+				last, seen[seq] = seq, true
+				if seq%5 == 0 {
+					r.Ack(seq)
+				}
+			}
+			for _, st := range s.Stats().Readers {
+				if missing := records - len(seen); st.Name == r.name && missing > int(st.Dropped) {
+					t.Errorf("reader %s missed %d, dropped %d", r.name, missing, st.Dropped)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	rewinds.Wait()
+	if st := s.Stats(); st.Lost > 0 || st.ReadErrors > 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestUnreadableBlock: a reader waits for a disk that fails, passes nothing over
+// while it does, and gives a block up only when its neighbours can be read.
+func TestUnreadableBlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := newMemFS(1)
+		s := open(t, "spool", Options{FS: fsys, Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes})
+		fill(t, s, 0, 100)
+		fsys.setFail(func(op, _ string) error {
+			if op == "read" {
+				return syscall.EIO
+			}
+			return nil
+		})
+		r := s.Reader("iot")
+		if _, err := r.Poll(nil, 1); !errors.Is(err, syscall.EIO) {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		if _, _, err := r.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("all blocks fail: %v", err)
+		}
+		bad := int64(10 * blockBytes)
+		fsys.setFail(nil)
+		fsys.setBad(bad, bad+blockBytes)
+		began := time.Now()
+		var got []string
+		for len(got) < 96 {
+			_, data, err := r.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(data))
+		}
+		if lost := s.Stats().Lost; lost < 4 || lost > 5 || got[0] != numbered(0) || time.Since(began) < badAfter {
+			t.Errorf("lost %d after %v, first %.10q", lost, time.Since(began), got[0])
+		}
+	})
 }
