@@ -118,8 +118,8 @@ func (n *node) add(ep *endpoint) error {
 	ep.labels = labels
 	for name, other := range n.methods {
 		if name == ep.method.HTTPMethod || other.api.ID != ep.api.ID && (name == "ANY" || ep.method.HTTPMethod == "ANY") {
-			return conflict("stage %s of the REST API %s (%s) already serves %s /%s%s on this origin: choose another stage name or path, or delete that stage",
-				other.stage, other.api.ID, other.api.Name, name, other.stage, other.path)
+			return conflict("the REST APIs %s (%s) and %s (%s) would both serve %s /%s%s on this origin: choose another stage name or path for one, or delete a stage",
+				other.api.ID, other.api.Name, ep.api.ID, ep.api.Name, narrower(name, ep.method.HTTPMethod), ep.stage, ep.path)
 		}
 	}
 	if n.methods == nil {
@@ -127,6 +127,14 @@ func (n *node) add(ep *endpoint) error {
 	}
 	n.methods[ep.method.HTTPMethod] = ep
 	return nil
+}
+
+// narrower returns the one of two overlapping methods that is not ANY.
+func narrower(a, b string) string {
+	if a == "ANY" {
+		return b
+	}
+	return a
 }
 
 func (n *node) child(part string) *node {

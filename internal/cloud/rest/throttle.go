@@ -26,12 +26,16 @@ func (b *buckets) take(id string, t *Throttle, now time.Time) bool {
 	if b.full == nil || len(b.full) >= maxBuckets {
 		b.full = map[string]*bucket{}
 	}
+	size := float64(t.BurstLimit)
+	if size == 0 { // only a rate was given
+		size = max(1, t.RateLimit)
+	}
 	one := b.full[id]
 	if one == nil {
-		one = &bucket{tokens: float64(t.BurstLimit), filled: now}
+		one = &bucket{tokens: size, filled: now}
 		b.full[id] = one
 	}
-	one.tokens = min(float64(t.BurstLimit), one.tokens+max(0, now.Sub(one.filled).Seconds())*t.RateLimit)
+	one.tokens = min(size, one.tokens+max(0, now.Sub(one.filled).Seconds())*t.RateLimit)
 	one.filled = now
 	if one.tokens < 1 {
 		return false
