@@ -19,6 +19,9 @@ const maxItemBody = 1 << 20
 // maxDepth is how deep an item may be nested (AWS-REFERENCE 15.2).
 const maxDepth = 32
 
+// errNesting has DynamoDB's text.
+var errNesting = &table.Error{Code: table.CodeValidation, Message: "Nesting Levels have exceeded supported limits"}
+
 // putItem puts the body, or parts of it, as an item into a table.
 type putItem struct {
 	template itemTemplate
@@ -92,7 +95,7 @@ func decodeObject(body []byte) (map[string]any, error) {
 // BOOL, null NULL, arrays L, objects M.
 func itemOf(object map[string]any, depth int) (table.Item, error) {
 	if depth > maxDepth {
-		return nil, errors.New("Nesting Levels have exceeded supported limits")
+		return nil, errNesting
 	}
 	item := make(table.Item, len(object))
 	for name, v := range object {
@@ -124,7 +127,7 @@ func valueOf(v any, depth int) (table.Value, error) {
 
 func listOf(list []any, depth int) (table.Value, error) {
 	if depth > maxDepth {
-		return table.Value{}, errors.New("Nesting Levels have exceeded supported limits")
+		return table.Value{}, errNesting
 	}
 	values := make([]table.Value, len(list))
 	for i, v := range list {

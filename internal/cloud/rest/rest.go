@@ -200,8 +200,7 @@ func edit[T any](d *draft, m map[string]*T, kind byte, id string) (*T, error) {
 	if !ok {
 		return nil, missing(kind, id)
 	}
-	key := string(storeKey(kind, id))
-	if _, copied := d.dirty[key]; copied {
+	if _, copied := d.dirty[string(storeKey(kind, id))]; copied {
 		return old, nil
 	}
 	data, err := json.Marshal(old)
