@@ -30,6 +30,10 @@ func (b *Broker) serverTLS(t *tls.Config) *tls.Config {
 	return t
 }
 
+// TLSConfig returns a copy of the configuration of the broker's TLS listener,
+// for a listener that serves other protocols beside MQTT.
+func (b *Broker) TLSConfig() *tls.Config { return b.tls.Clone() }
+
 // verify has the gate judge a client's certificate. It is asked again for a
 // resumed TLS session, whose certificate may have been deactivated since.
 func (b *Broker) verify(cs tls.ConnectionState) (*x509.Certificate, string, error) {
@@ -107,7 +111,7 @@ func (b *Broker) accept(ctx context.Context, nc net.Conn) {
 	}
 	go func() { // Close waits for it through running
 		defer b.running.Done()
-		tc := tls.Server(nc, b.tls)
+		tc := tls.Server(newSocket(nc), b.tls)
 		ok := b.handshake(ctx, tc)
 		b.mu.Lock()
 		b.handshaking--

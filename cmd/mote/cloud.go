@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"mote/internal/cloud"
+	"mote/internal/config"
+)
+
+// stopTime is how long an ordered stop may take before connections are cut.
+const stopTime = time.Second
+
+// cloudFlags are the flags of verbs that run a cloud. They win over [cloud] in
+// the configuration.
+type cloudFlags struct {
+	dataFlag
+	MQTT  string   `name:"mqtt" help:"MQTT listener, HOST:PORT, port 0 for a free one, or off (default 127.0.0.1:8883)." placeholder:"ADDR"`
+	HTTPS string   `name:"https" help:"HTTPS listener (default 127.0.0.1:8443)." placeholder:"ADDR"`
+	HTTP  string   `name:"http" help:"HTTP listener, this machine only (default 127.0.0.1:8080)." placeholder:"ADDR"`
+	Host  []string `help:"Further name or address for the server certificate." placeholder:"NAME"`
+}
+
+// options joins flags and configuration.
+func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
+	return cloud.Options{
+		Data:   f.Data,
+		MQTT:   firstSet(f.MQTT, c.MQTT),
+		HTTPS:  firstSet(f.HTTPS, c.HTTPS),
+		HTTP:   firstSet(f.HTTP, c.HTTP),
+		Hosts:  append(append([]string{}, c.Hosts...), f.Host...),
+		Region: c.Region,
+		Log:    log,
+	}
+}
+
+func firstSet(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+type cloudCmd struct {
+	cloudFlags
+	Config string `help:"Configuration file; only its [cloud] is used here." type:"path" placeholder:"FILE" short:"c"`
+}
+
+// Run serves until Ctrl-C.
+func (c cloudCmd) Run(s *session) error {
+	file := &config.File{}
+	if c.Config != "" {
+		var err error
+		if file, err = config.Load(c.Config); err != nil {
+			return usageError{err}
+		}
+	}
+	log := s.logger(slog.LevelInfo)
+	running, err := cloud.Start(c.options(file.Cloud, log))
+	if err != nil {
+		return err
+	}
+	if err := running.Announce(); err != nil {
+		return stopCloud(running, err)
+	}
+	e := running.Endpoints()
+	log.Info("cloud is ready", "mqtt", e.MQTT, "https", e.HTTPS, "http", e.HTTP, "ca", e.CA)
+	select {
+	case <-s.ctx.Done():
+		log.Info("stopping")
+		return stopCloud(running, nil)
+	case err := <-running.Failed():
+		return stopCloud(running, fmt.Errorf("listener ended: %w", err))
+	}
+}
+
+// stopCloud stops in order and returns the first thing that went wrong.
+func stopCloud(c *cloud.Cloud, cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	err := c.Close(ctx)
+	if cause != nil {
+		return cause
+	}
+	return err
+}

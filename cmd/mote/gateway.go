@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+
+	"mote/internal/config"
+	"mote/internal/edge"
+	"mote/internal/edge/frame"
+	"mote/internal/edge/source/rfcomm"
+	"mote/internal/edge/source/serial"
+	"mote/internal/edge/source/sim"
+	"mote/internal/edge/source/tcp"
+	"mote/internal/edge/spool"
+	"mote/internal/edge/uplink"
+	"mote/internal/edge/uplink/iotcore"
+	"mote/internal/edge/uplink/rest"
+	"mote/internal/mqtt"
+)
+
+type gatewayCmd struct {
+	Config string `help:"Configuration file." type:"path" default:"mote.toml" placeholder:"FILE" short:"c"`
+	Check  bool   `help:"Check the configuration and the files that it names, and end."`
+}
+
+// Run carries readings until Ctrl-C.
+func (c gatewayCmd) Run(s *session) error {
+	file, err := config.Load(c.Config)
+	if err != nil {
+		return usageError{err}
+	}
+	log := s.logger(slog.LevelInfo)
+	g, err := newGateway(s.ctx, file, log)
+	if err != nil {
+		return usageError{fmt.Errorf("%s: %w", c.Config, err)}
+	}
+	if c.Check {
+		_, err := fmt.Fprintf(s.stdout, "%s is good: %s, %s\n", c.Config, plural(len(g.lines), "source"), plural(len(g.uplinks), "uplink"))
+		return err
+	}
+	log.Info("gateway starts", "name", file.Gateway.Name, "sources", len(g.lines), "uplinks", len(g.uplinks), "spool", file.Gateway.Spool.Dir)
+	return g.run(s.ctx)
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// sender is an uplink of either kind.
+type sender interface {
+	Name() string
+	Run(ctx context.Context, q uplink.Queue) error
+}
+
+// gateway is a checked configuration, ready to run. Nothing is open yet.
+type gateway struct {
+	spool   config.Spool
+	lines   []edge.Line
+	uplinks []sender
+	log     *slog.Logger
+}
+
+// newGateway makes the parts that file describes and checks what can be
+// checked without opening a device or a connection.
+func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gateway, error) {
+	switch {
+	case file.Gateway == nil:
+		return nil, errors.New("there is no [gateway]: give it a name")
+	case len(file.Sources) == 0:
+		return nil, errors.New("there is no [[source]]: nothing to read from")
+	case file.Uplink.IoT == nil && file.Uplink.REST == nil:
+		return nil, errors.New("there is no uplink: add [uplink.iot] or [uplink.rest]")
+	}
+	g := &gateway{spool: file.Gateway.Spool, log: log}
+	for i := range file.Sources {
+		lines, err := newLines(&file.Sources[i])
+		if err != nil {
+			return nil, fmt.Errorf("source %d: %w", i+1, err)
+		}
+		g.lines = append(g.lines, lines...)
+	}
+	if u := file.Uplink.IoT; u != nil {
+		up, err := newIoT(u, g.refused("iot"), log)
+		if err != nil {
+			return nil, fmt.Errorf("uplink.iot: %w", err)
+		}
+		g.uplinks = append(g.uplinks, up)
+	}
+	if u := file.Uplink.REST; u != nil {
+		up, err := newREST(ctx, u, g.refused("rest"), log)
+		if err != nil {
+			return nil, fmt.Errorf("uplink.rest: %w", err)
+		}
+		g.uplinks = append(g.uplinks, up)
+	}
+	return g, nil
+}
+
+// refused is the file for readings that the uplink's server will never take.
+func (g *gateway) refused(uplink string) string {
+	return filepath.Join(g.spool.Dir, "refused-"+uplink+".jsonl")
+}
+
+// newLines makes the lines of one [[source]]; only sim makes several.
+func newLines(c *config.Source) ([]edge.Line, error) {
+	format, err := frame.Compile(c.Pattern, frame.Options{Text: c.Text, Max: c.MaxFrame})
+	if err != nil {
+		return nil, err
+	}
+	sources, err := newSources(c)
+	if err != nil {
+		return nil, err
+	}
+	var lines []edge.Line
+	for _, s := range sources {
+		if c.Name != "" {
+			s = named{s, c.Name}
+		}
+		lines = append(lines, edge.Line{Source: s, Format: format, Silence: c.SilenceAfter})
+	}
+	return lines, nil
+}
+
+func newSources(c *config.Source) ([]edge.Source, error) {
+	switch {
+	case c.Bluetooth != "":
+		s, err := rfcomm.New(rfcomm.Options{Address: c.Bluetooth, Channel: c.Channel, Adapter: c.Adapter})
+		return []edge.Source{s}, err
+	case c.Serial != "":
+		s, err := serial.New(serial.Options{Path: c.Serial, Baud: c.Baud})
+		return []edge.Source{s}, err
+	case c.TCP != "":
+		s, err := tcp.New(tcp.Options{Address: c.TCP})
+		return []edge.Source{s}, err
+	}
+	boards, err := sim.Sources(c.Sim, sim.Options{})
+	if err != nil {
+		return nil, err
+	}
+	var sources []edge.Source
+	for _, b := range boards {
+		sources = append(sources, b)
+	}
+	return sources, nil
+}
+
+// named is a source with the name that the configuration gives it.
+type named struct {
+	edge.Source
+	name string
+}
+
+func (n named) Name() string { return n.name }
+
+func newIoT(u *config.UplinkIoT, refused string, log *slog.Logger) (sender, error) {
+	version := mqtt.V5
+	if u.MQTT == "3.1.1" {
+		version = mqtt.V311
+	}
+	return iotcore.New(iotcore.Options{
+		Endpoint: u.Endpoint, ClientID: u.ClientID, Topic: u.Topic, Version: version,
+		Files:       iotcore.Files{Cert: u.Cert, Key: u.Key, CA: u.CA},
+		RefusedFile: refused, Log: log,
+	})
+}
+
+func newREST(ctx context.Context, u *config.UplinkREST, refused string, log *slog.Logger) (sender, error) {
+	o := rest.Options{URL: u.URL, Auth: rest.Auth(u.Auth), CAFile: u.CA, RefusedFile: refused, Log: log}
+	if strings.Contains(u.Auth, "api-key") {
+		key, err := apiKey(u.APIKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		o.APIKey = key
+	}
+	if strings.Contains(u.Auth, "iam") {
+		chain, err := awsconfig.LoadDefaultConfig(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("AWS credentials: %w", err)
+		}
+		o.Credentials = aws.NewCredentialsCache(chain.Credentials)
+		if o.Region = firstSet(u.Region, firstSet(regionOf(u.URL), chain.Region)); o.Region == "" {
+			return nil, errors.New("auth \"iam\" needs a region: set region here, or AWS_REGION in the environment")
+		}
+	}
+	return rest.New(o)
+}
+
+// apiKey is the key from the environment or else from the file.
+func apiKey(file string) (string, error) {
+	if key := os.Getenv("AWS_API_KEY"); key != "" {
+		return key, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	key := strings.TrimSpace(string(data))
+	if key == "" || strings.ContainsAny(key, "\r\n") {
+		return "", fmt.Errorf("%s: want one line with the API key", file)
+	}
+	return key, nil
+}
+
+// regionOf finds the region in a URL of API Gateway:
+// https://ID.execute-api.REGION.amazonaws.com/….
+func regionOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	labels := strings.Split(u.Hostname(), ".")
+	if len(labels) >= 5 && labels[1] == "execute-api" && labels[3] == "amazonaws" {
+		return labels[2]
+	}
+	return ""
+}
+
+// run opens the spool and works until ctx ends.
+func (g *gateway) run(ctx context.Context) (err error) {
+	full := spool.DropOldest
+	if g.spool.Full == "block" {
+		full = spool.Block
+	}
+	var names []string
+	for _, u := range g.uplinks {
+		names = append(names, u.Name())
+	}
+	sp, err := spool.Open(g.spool.Dir, spool.Options{MaxBytes: g.spool.MaxBytes, Full: full, Readers: names, Log: g.log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sp.Close()) }()
+	o := edge.Options{Lines: g.lines, Spool: sp, Log: g.log}
+	for _, u := range g.uplinks {
+		o.Uplinks = append(o.Uplinks, edge.Deliver[uplink.Queue](u, sp.Reader(u.Name())))
+	}
+	e, err := edge.New(o)
+	if err != nil {
+		return err
+	}
+	return e.Run(ctx)
+}

@@ -1,0 +1,114 @@
+// Command mote carries readings from boards into a table: an edge gateway, a
+// self-hosted cloud that speaks the AWS APIs, and the tools around them. Each
+// verb has a file of its own here; this is the only place that joins concrete
+// parts.
+//
+// Exit status: 0 done, 1 failed, 2 wrong usage or configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// cli is the command line. The tags are its documentation.
+type cli struct {
+	Up      upCmd      `cmd:"" help:"Run everything on this machine: cloud, gateway and two simulated boards."`
+	Cloud   cloudCmd   `cmd:"" help:"Run the cloud: MQTT broker, rules, tables, AWS APIs, console."`
+	Gateway gatewayCmd `cmd:"" help:"Run the gateway: boards to spool to cloud, as mote.toml says."`
+	Pub     pubCmd     `cmd:"" help:"Publish a message over MQTT."`
+	Sub     subCmd     `cmd:"" help:"Subscribe over MQTT and print what comes."`
+	Query   queryCmd   `cmd:"" help:"Print rows of a table."`
+	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
+	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`
+	Env     envCmd     `cmd:"" help:"Print the shell exports that point AWS tools at the cloud on this machine."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+
+	LogLevel string `help:"Least level of log lines on stderr: debug, info, warn or error." enum:"debug,info,warn,error," default:"" env:"MOTE_LOG_LEVEL"`
+}
+
+// session is what a verb works with.
+type session struct {
+	ctx            context.Context // ended by Ctrl-C and SIGTERM
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	level          string
+}
+
+// logger returns the log of a verb: text lines on stderr, from level on unless
+// the command line names another.
+func (s *session) logger(level slog.Level) *slog.Logger {
+	if s.level != "" {
+		_ = level.UnmarshalText([]byte(s.level)) // kong has checked it
+	}
+	return slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// usageError is a failure of the caller's: exit status 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exit is how kong ends a parse that has printed help.
+type exit int
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(exit)
+			if !ok {
+				panic(r)
+			}
+			code = int(e)
+		}
+	}()
+	var c cli
+	parser := kong.Must(&c,
+		kong.Name("mote"),
+		kong.Description("Readings from boards, into a table, without losing one."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Vars{"data": defaultData()},
+	)
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		hint := "mote --help"
+		var pe *kong.ParseError
+		if errors.As(err, &pe) && pe.Context.Selected() != nil {
+			hint = "mote " + pe.Context.Selected().Name + " --help"
+		}
+		fmt.Fprintf(stderr, "mote: %v\nhint: %s\n", err, hint)
+		return 2
+	}
+	s := &session{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, level: c.LogLevel}
+	err = parsed.Run(s)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, syscall.EPIPE): // the reader of our output has gone: nothing to say, nobody to say it to
+		return 1
+	case errors.As(err, new(usageError)):
+		fmt.Fprintf(stderr, "mote: %v\n", err)
+		return 2
+	}
+	fmt.Fprintf(stderr, "mote: %v\n", err)
+	return 1
+}

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+// version is set at release: -ldflags "-X main.version=1.2.3".
+var version = ""
+
+type versionCmd struct{}
+
+// Run prints the version, the Go release and the platform.
+func (versionCmd) Run(s *session) error {
+	v := version
+	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
+		v = info.Main.Version
+	}
+	_, err := fmt.Fprintf(s.stdout, "mote %s (%s, %s/%s)\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
+}

@@ -1,0 +1,195 @@
+// Package cloud joins the parts of the back end into one running server: the
+// store, the registry, the tables, the rules, the broker, the REST routes, the
+// AWS APIs and the console, behind three listeners. It never imports the edge;
+// the two halves meet on the wire.
+package cloud
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"mote/internal/cloud/broker"
+	"mote/internal/cloud/refusal"
+	"mote/internal/cloud/registry"
+	"mote/internal/cloud/rest"
+	"mote/internal/cloud/rules"
+	"mote/internal/cloud/store"
+	"mote/internal/cloud/table"
+)
+
+// Options configure a cloud. Only Data is required.
+type Options struct {
+	Data   string   // directory for everything, mode 0700
+	MQTT   string   // listener, HOST:PORT or "off"; default 127.0.0.1:8883
+	HTTPS  string   // default 127.0.0.1:8443
+	HTTP   string   // default 127.0.0.1:8080; loopback only
+	Hosts  []string // further names and addresses for the server certificate
+	Region string   // default us-east-1
+	Log    *slog.Logger
+}
+
+// Off turns a listener off.
+const Off = "off"
+
+// Endpoints is what a running cloud tells other programs of this machine, in
+// the file endpoints.json of its data directory.
+type Endpoints struct {
+	MQTT       string `json:"mqtt,omitempty"`  // host:port
+	HTTPS      string `json:"https,omitempty"` // URL
+	HTTP       string `json:"http,omitempty"`  // URL
+	CA         string `json:"ca"`              // path of the root certificate
+	Region     string `json:"region"`
+	Account    string `json:"account"`
+	APIKeyFile string `json:"api_key_file"` // path
+	PID        int    `json:"pid"`
+}
+
+// Cloud is a running back end.
+type Cloud struct {
+	opts      Options
+	log       *slog.Logger
+	endpoints Endpoints
+
+	store    *store.Store
+	registry *registry.Registry
+	tables   *table.DB
+	rules    *rules.Engine
+	broker   *broker.Broker
+	routes   *rest.Engine
+	refusals *refusal.Log
+
+	servers []*http.Server
+	serving sync.WaitGroup // the goroutines that serve the listeners
+	failed  chan error     // the first listener that ended by itself
+	streams context.CancelFunc
+}
+
+// Start opens the data directory and the listeners. Nothing is left open when
+// it returns an error.
+func Start(o Options) (c *Cloud, err error) {
+	o.setDefaults()
+	if err := checkLoopback(o.HTTP); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	c = &Cloud{opts: o, log: o.Log, failed: make(chan error, 3), refusals: refusal.New(o.Log)}
+	defer func() {
+		if err != nil {
+			_ = c.Close(context.Background())
+			c = nil
+		}
+	}()
+	if err := c.openEngines(); err != nil {
+		return c, err
+	}
+	if err := c.writeFiles(); err != nil {
+		return c, err
+	}
+	return c, c.listen()
+}
+
+func (o *Options) setDefaults() {
+	for _, d := range []struct {
+		value *string
+		def   string
+	}{{&o.MQTT, "127.0.0.1:8883"}, {&o.HTTPS, "127.0.0.1:8443"}, {&o.HTTP, "127.0.0.1:8080"}, {&o.Region, "us-east-1"}} {
+		if *d.value == "" {
+			*d.value = d.def
+		}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// checkLoopback refuses to serve APIs and console without TLS to the network.
+func checkLoopback(addr string) error {
+	if addr == Off {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("bad http address %q: want HOST:PORT", addr)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("http address %q is not on this machine: the listener without TLS is for 127.0.0.1 only, use https for the network", addr)
+	}
+	return nil
+}
+
+// openEngines opens the store and what lives in it, lowest first.
+func (c *Cloud) openEngines() (err error) {
+	if c.store, err = store.Open(filepath.Join(c.opts.Data, "store"), store.Options{Log: c.log}); err != nil {
+		return err
+	}
+	if c.registry, err = registry.Open(c.store, registry.Options{Region: c.opts.Region, Log: c.log}); err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	if c.tables, err = table.Open(c.store, table.Options{Log: c.log, Region: c.opts.Region, Account: c.registry.Account()}); err != nil {
+		return fmt.Errorf("tables: %w", err)
+	}
+	if c.rules, err = rules.Open(c.store, c.tables, rules.Options{Account: c.registry.Account(), Region: c.opts.Region, Log: c.log}); err != nil {
+		return fmt.Errorf("rules: %w", err)
+	}
+	return c.openBroker()
+}
+
+// Account is the account number, twelve digits.
+func (c *Cloud) Account() string { return c.registry.Account() }
+
+// Endpoints says where the listeners are.
+func (c *Cloud) Endpoints() Endpoints { return c.endpoints }
+
+// Announce writes endpoints.json: from now on other programs of this machine
+// find the cloud.
+func (c *Cloud) Announce() error {
+	data, err := json.MarshalIndent(c.endpoints, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(c.announcement(), append(data, '\n'))
+}
+
+func (c *Cloud) announcement() string { return filepath.Join(c.opts.Data, "endpoints.json") }
+
+// Failed delivers the error of a listener that ended by itself.
+func (c *Cloud) Failed() <-chan error { return c.failed }
+
+// Close stops in order: no new work, then what is under way, then the store.
+// It ends connections that are still open when ctx ends.
+func (c *Cloud) Close(ctx context.Context) error {
+	var errs []error
+	if err := os.Remove(c.announcement()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	if c.streams != nil {
+		c.streams()
+	}
+	for _, s := range c.servers {
+		if s.Shutdown(ctx) != nil {
+			_ = s.Close()
+		}
+	}
+	if c.broker != nil {
+		errs = append(errs, c.broker.Close(ctx))
+	}
+	c.serving.Wait()
+	if c.tables != nil {
+		errs = append(errs, c.tables.Close())
+	}
+	if c.store != nil {
+		errs = append(errs, c.store.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,204 @@
+package cloud
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+
+	"mote/internal/cloud/awsapi"
+	"mote/internal/cloud/awsapi/apigateway"
+	"mote/internal/cloud/awsapi/dynamodb"
+	"mote/internal/cloud/awsapi/iot"
+	"mote/internal/cloud/awsapi/iotdata"
+	"mote/internal/cloud/broker"
+	"mote/internal/cloud/message"
+	"mote/internal/cloud/rest"
+	"mote/internal/cloud/table"
+)
+
+// alpnMQTT selects MQTT on the HTTPS port (AWS IoT developer guide, "Device
+// communication protocols").
+const alpnMQTT = "x-amzn-mqtt-ca"
+
+func (c *Cloud) openBroker() (err error) {
+	cert, err := c.registry.ServerCertificate(c.hosts())
+	if err != nil {
+		return fmt.Errorf("server certificate: %w", err)
+	}
+	c.broker, err = broker.New(broker.Config{
+		Store:    c.store,
+		Gate:     c.registry,
+		Rules:    c.rules,
+		Refusals: c.refusals,
+		Log:      c.log,
+		TLS:      &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}},
+	})
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	c.registry.OnChange(c.broker.Recheck)
+	c.routes, err = rest.Open(c.store, rest.Options{
+		Publisher: c.broker, Items: items{c.tables}, Keys: c.registry.AccessKey,
+		Account: c.registry.Account(), Region: c.opts.Region, Refusals: c.refusals, Log: c.log,
+	})
+	if err != nil {
+		return fmt.Errorf("routes: %w", err)
+	}
+	return nil
+}
+
+// hosts are the names and addresses in the server certificate.
+func (c *Cloud) hosts() []string {
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts, name, name+".local")
+	}
+	for _, addr := range []string{c.opts.MQTT, c.opts.HTTPS} {
+		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+			hosts = append(hosts, host)
+		}
+	}
+	return append(hosts, c.opts.Hosts...)
+}
+
+// listen opens the three listeners and serves them.
+func (c *Cloud) listen() error {
+	streams, stop := context.WithCancel(context.Background())
+	c.streams = stop
+	handler := c.handler()
+	if l, err := c.open("mqtt", c.opts.MQTT); err != nil {
+		return err
+	} else if l != nil {
+		c.endpoints.MQTT = l.Addr().String()
+		c.serve(func() error { return c.broker.ServeTLS(streams, l) })
+	}
+	if l, err := c.open("https", c.opts.HTTPS); err != nil {
+		return err
+	} else if l != nil {
+		c.endpoints.HTTPS = "https://" + l.Addr().String()
+		s := c.server(streams, handler)
+		s.TLSConfig = c.httpsConfig()
+		s.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+			alpnMQTT: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { c.broker.ServeConn(streams, conn) },
+		}
+		c.serve(func() error { return s.ServeTLS(l, "", "") })
+	}
+	if l, err := c.open("http", c.opts.HTTP); err != nil {
+		return err
+	} else if l != nil {
+		c.endpoints.HTTP = "http://" + l.Addr().String()
+		s := c.server(streams, handler)
+		c.serve(func() error { return s.Serve(l) })
+	}
+	return c.writeConfig()
+}
+
+// open opens a listener; it returns nil for one that is off.
+func (c *Cloud) open(name, addr string) (net.Listener, error) {
+	if addr == Off {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s listener: %w: end the program that has the address, or choose another with --%s", name, err, name)
+	}
+	return l, nil
+}
+
+// serve runs f until it ends, and reports an end that nobody asked for.
+func (c *Cloud) serve(f func() error) {
+	c.serving.Go(func() {
+		err := f()
+		if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, context.Canceled) {
+			select {
+			case c.failed <- err:
+			default: // the first one is enough
+			}
+		}
+	})
+}
+
+func (c *Cloud) server(streams context.Context, h http.Handler) *http.Server {
+	s := awsapi.Server(h, c.log)
+	s.BaseContext = func(net.Listener) context.Context { return streams }
+	c.servers = append(c.servers, s)
+	return s
+}
+
+// httpsConfig asks for a device certificate only when the client wants MQTT,
+// so that browsers show no certificate dialog.
+func (c *Cloud) httpsConfig() *tls.Config {
+	mqtt := c.broker.TLSConfig()
+	plain := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: mqtt.Certificates, NextProtos: []string{"http/1.1"}}
+	mqtt.NextProtos = []string{alpnMQTT}
+	both := plain.Clone()
+	both.NextProtos = []string{alpnMQTT, "http/1.1"} // net/http serves by what is listed here
+	both.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		for _, proto := range hello.SupportedProtos {
+			if proto == alpnMQTT {
+				return mqtt, nil
+			}
+		}
+		return plain, nil
+	}
+	return both
+}
+
+// handler serves every AWS API, the REST routes and the console on one origin.
+func (c *Cloud) handler() http.Handler {
+	return awsapi.NewFront(awsapi.Config{
+		IoT:        iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Log: c.log}),
+		IoTData:    iotdata.New(iotdata.Config{Publisher: c.broker, Retained: retained{c.broker}, Log: c.log}),
+		DynamoDB:   dynamodb.New(c.tables, dynamodb.Options{Region: c.opts.Region, Log: c.log}),
+		APIGateway: apigateway.New(c.routes, c.log),
+		Rest:       c.routes,
+		Keys:       c.registry.AccessKey,
+		Account:    c.registry.Account(),
+		Region:     c.opts.Region,
+		Refusals:   c.refusals,
+		Log:        c.log,
+	})
+}
+
+// deviceHost is what DescribeEndpoint answers: the host that devices connect
+// to. AWS answers a bare name and so do we; the port is in endpoints.json.
+func deviceHost(listener string) string {
+	host, _, err := net.SplitHostPort(listener)
+	if err != nil || host == "127.0.0.1" || host == "::1" {
+		return "localhost"
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		if name, err := os.Hostname(); err == nil {
+			return name
+		}
+	}
+	return host
+}
+
+// items lets REST routes put items into tables.
+type items struct{ db *table.DB }
+
+// PutDurable puts one item; PutItem returns when it is on disk.
+func (i items) PutDurable(_ context.Context, tableName string, item table.Item) error {
+	_, err := i.db.PutItem(table.PutRequest{Table: tableName, Item: item})
+	return err
+}
+
+// retained lets the data plane read the broker's retained messages.
+type retained struct{ broker *broker.Broker }
+
+// Retained implements iotdata.Retained.
+func (r retained) Retained(topic string) (*message.Message, bool, error) {
+	m, err := r.broker.Retained(topic)
+	return m, m != nil, err
+}
+
+// RetainedAfter implements iotdata.Retained.
+func (r retained) RetainedAfter(topic string, limit int) ([]*message.Message, error) {
+	list, _, err := r.broker.RetainedMessages(topic, limit)
+	return list, err
+}
