@@ -21,13 +21,25 @@ type Queue interface {
 	Rewind()
 }
 
+// Status is the state of an uplink at one moment.
+type Status struct {
+	Connected   bool
+	Since       time.Time // since when it is connected; zero when it is not
+	InFlight    int       // taken from the queue, and neither delivered nor refused, or behind one that is not
+	Delivered   uint64    // since the start
+	Refused     uint64    // since the start
+	LastError   string    // "" when there was none
+	LastErrorAt time.Time
+}
+
 // Acks finds how far deliveries that end in any order are complete, so that
 // only a prefix without holes is acknowledged. The zero value is ready; it is
 // safe for concurrent use.
 type Acks struct {
 	mu   sync.Mutex
-	line []delivery // guarded by mu; in the order of their sequence
-	head int        // guarded by mu; line[:head] is complete
+	line []delivery    // guarded by mu; in the order of their sequence
+	head int           // guarded by mu; line[:head] is complete
+	room chan struct{} // guarded by mu; when not nil, closed at the next progress
 }
 
 type delivery struct {
@@ -61,7 +73,40 @@ func (a *Acks) Done(seq uint64) (upTo uint64, ok bool) {
 		upTo, ok = a.line[a.head].seq, true
 		a.head++
 	}
+	if ok {
+		a.progress()
+	}
 	return upTo, ok
+}
+
+// progress wakes who waits for room; mu is held.
+func (a *Acks) progress() {
+	if a.room != nil {
+		close(a.room)
+		a.room = nil
+	}
+}
+
+// Room waits until fewer than limit deliveries have begun behind the complete
+// prefix. It bounds how far the others run ahead of one that does not succeed.
+func (a *Acks) Room(ctx context.Context, limit int) error {
+	for {
+		a.mu.Lock()
+		if len(a.line)-a.head < limit {
+			a.mu.Unlock()
+			return nil
+		}
+		if a.room == nil {
+			a.room = make(chan struct{})
+		}
+		room := a.room
+		a.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // find returns where seq is in line, or -1; mu is held.
@@ -92,6 +137,7 @@ func (a *Acks) Reset() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.line, a.head = a.line[:0], 0
+	a.progress()
 }
 
 // Backoff gives the pauses between tries that fail: they double from Min to

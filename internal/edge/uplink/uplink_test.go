@@ -81,6 +81,31 @@ func TestAcksForgetAndIgnore(t *testing.T) {
 	}
 }
 
+func TestAcksBoundHowFarDeliveriesRunAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a Acks
+		for seq := range uint64(3) {
+			a.Sent(seq)
+		}
+		a.Done(1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := a.Room(ctx, 3); err == nil {
+			t.Error("there is room for a fourth behind one that does not end")
+		}
+		if err := a.Room(t.Context(), 4); err != nil {
+			t.Error(err)
+		}
+		got := make(chan error, 1)
+		go func() { got <- a.Room(t.Context(), 3) }()
+		synctest.Wait()
+		a.Done(0)
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestBackoff(t *testing.T) {
 	b := Backoff{Min: time.Second, Max: time.Minute}
 	for round := range 2 {

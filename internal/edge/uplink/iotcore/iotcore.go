@@ -63,17 +63,6 @@ const (
 	amazonChina       = ".amazonaws.com.cn"
 )
 
-// Status is the state of an uplink at one moment.
-type Status struct {
-	Connected   bool
-	Since       time.Time // of the connection; zero when there is none
-	InFlight    int       // published, not acknowledged
-	Delivered   uint64    // since the start
-	Refused     uint64    // since the start
-	LastError   string    // "" when there was none
-	LastErrorAt time.Time
-}
-
 // Uplink delivers one queue.
 type Uplink struct {
 	o        Options
@@ -170,8 +159,8 @@ func (u *Uplink) Check(now time.Time) error {
 }
 
 // Status returns the state now.
-func (u *Uplink) Status() Status {
-	s := Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count()}
+func (u *Uplink) Status() uplink.Status {
+	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count()}
 	s.Connected, s.Since, s.LastError, s.LastErrorAt = u.state.Snapshot()
 	return s
 }

@@ -1,0 +1,269 @@
+// Package rest is the uplink to an HTTPS route: it POSTs each record of a queue
+// as JSON in which every value is text, with an API key, or signed with
+// Signature Version 4, or both, as the routes of Amazon API Gateway ask for.
+//
+// Records of different boards are sent side by side, those of one board one
+// after the other in their order. A record leaves the queue only after an
+// answer 2xx, or after it was written to the file of refused records because
+// the server will never take it (see [judge]). Whatever else goes wrong, the
+// record is tried again: with growing pauses, or when Retry-After says.
+package rest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"mote/internal/edge/uplink"
+)
+
+// Auth says how requests show who they are.
+type Auth string
+
+// The ways.
+const (
+	None         Auth = "none"
+	APIKey       Auth = "api-key"     // header x-api-key
+	IAM          Auth = "iam"         // Signature Version 4
+	IAMAndAPIKey Auth = "iam+api-key" // both
+)
+
+func (a Auth) key() bool    { return a == APIKey || a == IAMAndAPIKey }
+func (a Auth) signed() bool { return a == IAM || a == IAMAndAPIKey }
+
+// Options configure an uplink. URL is required, and what Auth needs.
+type Options struct {
+	Name string // of the uplink, in logs; default "rest"
+	URL  string // https, or http to this machine only
+	// AllowPlain allows http to other machines: readings and API keys can then
+	// be read and changed on the way.
+	AllowPlain bool
+	CAFile     string // the CAs that the server's certificate may come from; "" for those of the system
+
+	Auth        Auth                    // default None
+	APIKey      string                  // for api-key
+	Credentials aws.CredentialsProvider // for iam
+	Region      string                  // for iam; taken from the URL of an API Gateway
+	Service     string                  // for iam; default execute-api
+
+	Workers int           // requests at the same time; default 4
+	Timeout time.Duration // of one request; default 35 s, a little more than API Gateway's own 29 s
+
+	// RefusedFile is where records go that the server will never take; "" means
+	// the log only. See [uplink.Refused].
+	RefusedFile string
+	MinBackoff  time.Duration // first pause after a failure; default 1 s
+	MaxBackoff  time.Duration // longest pause; default 1 min. A wrong URL or key is tried at a tenth of the pace
+	Log         *slog.Logger  // default: discard
+}
+
+// The defaults and bounds.
+const (
+	defaultWorkers    = 4
+	defaultTimeout    = 35 * time.Second
+	defaultMinBackoff = time.Second
+	defaultMaxBackoff = time.Minute
+	slower            = 10               // how much slower what needs a person is tried
+	mostRetryAfter    = 15 * time.Minute // Retry-After is not believed beyond
+	farewell          = time.Second      // how long requests may go on when Run ends
+	maxPendingBytes   = 4 << 20          // of records taken from the queue
+	maxAhead          = 100_000          // records that others may be ahead of one that is not delivered
+	maxAnswer         = 64 << 10         // bytes of an answer that are read
+)
+
+// Uplink delivers one queue.
+type Uplink struct {
+	o       Options
+	url     *url.URL
+	client  *http.Client
+	creds   aws.CredentialsProvider // nil when requests are not signed
+	log     *slog.Logger
+	state   uplink.State
+	refused uplink.Refused
+	acks    uplink.Acks
+
+	delivered atomic.Uint64
+}
+
+// New checks the options; it does not connect.
+func New(o Options) (*Uplink, error) {
+	u := &Uplink{o: o}
+	if err := u.fillIn(); err != nil {
+		return nil, err
+	}
+	transport, err := u.transport()
+	if err != nil {
+		return nil, err
+	}
+	u.client = &http.Client{
+		Transport: transport,
+		Timeout:   u.o.Timeout,
+		// the body and the key are for this server only
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if u.o.Auth.signed() {
+		u.creds = aws.NewCredentialsCache(u.o.Credentials)
+	}
+	u.log = u.o.Log.With("uplink", u.o.Name)
+	u.state.Log, u.refused.Log = u.log, u.log
+	u.refused.File, u.refused.Uplink = u.o.RefusedFile, u.o.Name
+	return u, nil
+}
+
+// fillIn sets what is left out, and refuses what cannot work.
+func (u *Uplink) fillIn() (err error) {
+	o := &u.o
+	setDefault(&o.Name, "rest")
+	setDefault(&o.Auth, None)
+	setDefault(&o.Service, "execute-api")
+	setDefault(&o.Workers, defaultWorkers)
+	setDefault(&o.Timeout, defaultTimeout)
+	setDefault(&o.MinBackoff, defaultMinBackoff)
+	setDefault(&o.MaxBackoff, defaultMaxBackoff)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if u.url, err = checkURL(o.URL, o.AllowPlain); err != nil {
+		return err
+	}
+	setDefault(&o.Region, regionOf(u.url.Hostname()))
+	return o.checkAuth()
+}
+
+func setDefault[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+func checkURL(text string, allowPlain bool) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("url %q: %w", text, errors.Unwrap(err))
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Opaque != "":
+		return nil, fmt.Errorf("url %q: want https://host/stage/path", text)
+	case u.User != nil:
+		return nil, fmt.Errorf("url with a user name or password: set an API key or credentials instead")
+	case u.Fragment != "":
+		return nil, fmt.Errorf("url %q: a fragment (#…) is never sent, remove it", text)
+	case u.Scheme == "http" && !allowPlain && !isLoopback(u.Hostname()):
+		return nil, fmt.Errorf("url %q is not encrypted: use https", text)
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	return u, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// executeAPI is the host of an API Gateway stage (API Gateway developer guide,
+// "Invoke REST APIs"), also through a VPC endpoint.
+var executeAPI = regexp.MustCompile(`(?:^|\.)execute-api\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?$`)
+
+func regionOf(host string) string {
+	if m := executeAPI.FindStringSubmatch(host); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// checkAuth checks that what the way of authentication needs is there.
+func (o *Options) checkAuth() error {
+	switch o.Auth {
+	case None, APIKey, IAM, IAMAndAPIKey:
+	default:
+		return fmt.Errorf("auth %q is not known: want none, api-key, iam or iam+api-key", o.Auth)
+	}
+	if o.Auth.key() {
+		if o.APIKey == "" {
+			return fmt.Errorf("auth %q needs an API key", o.Auth)
+		}
+		for _, c := range []byte(o.APIKey) {
+			if c <= ' ' || c >= 0x7F {
+				return errors.New("the API key contains a space, a line break or another character that a key never has: check where it comes from")
+			}
+		}
+	}
+	if !o.Auth.signed() {
+		return nil
+	}
+	if o.Credentials == nil {
+		return fmt.Errorf("auth %q needs AWS credentials", o.Auth)
+	}
+	if o.Region == "" {
+		return fmt.Errorf("auth %q needs a region, which the url does not name: set it", o.Auth)
+	}
+	return nil
+}
+
+func (u *Uplink) transport() (*http.Transport, error) {
+	t := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:    15 * time.Second,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:      true,
+		MaxConnsPerHost:        u.o.Workers,
+		MaxIdleConnsPerHost:    u.o.Workers,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	if u.o.CAFile == "" {
+		return t, nil
+	}
+	pem, err := os.ReadFile(u.o.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("CA file: %w", err)
+	}
+	t.TLSClientConfig.RootCAs = x509.NewCertPool()
+	if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("CA file %s holds no certificate in PEM form: give the root that signed the server's certificate", u.o.CAFile)
+	}
+	return t, nil
+}
+
+// Name is the uplink's name.
+func (u *Uplink) Name() string { return u.o.Name }
+
+// Status returns the state now; Connected says that the last request was
+// answered as it should.
+func (u *Uplink) Status() uplink.Status {
+	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count()}
+	s.Connected, s.Since, s.LastError, s.LastErrorAt = u.state.Snapshot()
+	return s
+}
+
+// Run delivers q until ctx ends, then gives requests a second to be answered
+// and returns nil. Any other error is the queue's.
+func (u *Uplink) Run(ctx context.Context, q uplink.Queue) error {
+	u.acks.Reset()
+	q.Rewind()
+	d := newDelivery(ctx, u, q)
+	err := d.feed()
+	d.stop()
+	u.client.CloseIdleConnections()
+	u.state.Down()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
