@@ -99,12 +99,20 @@ func (x *execution) runRule(c *compiled) {
 		failed = append(failed, f)
 	}
 	x.out.Failed = append(x.out.Failed, failed...)
+	if ok, missed := x.engine.failures.allow(); ok { // a publisher over MQTT is not told
+		x.engine.log.Warn("an action of a rule failed, and no error action took it", "rule", c.rule.Name,
+			"action", failed[0].Action, "target", cut(failed[0].Target, maxShownError), "topic", cut(x.in.Topic, maxShownError),
+			"err", cut(failed[0].Err.Error(), maxShownError), "not_logged", missed)
+	}
 }
 
 // perform runs one action. It returns nil when that worked, or when the store
 // cannot write for now: then the message will come again.
 func (x *execution) perform(a action, r eval.Result) *message.Failure {
-	target, err := a.run(x, r)
+	target, err := "", r.Err()
+	if err == nil {
+		target, err = a.run(x, r)
+	}
 	if err == nil {
 		return nil
 	}

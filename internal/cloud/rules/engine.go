@@ -39,7 +39,7 @@ type Engine struct {
 	mu   sync.Mutex               // serialises changes of the rules
 	snap atomic.Pointer[snapshot] // what Apply reads; replaced, never changed
 
-	loops, missing throttle // of log lines
+	loops, missing, failures throttle // of log lines
 }
 
 // snapshot is the rules at one time.

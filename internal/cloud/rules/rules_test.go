@@ -275,6 +275,9 @@ func TestFailureWithoutErrorAction(t *testing.T) {
 	if len(out.Failed) != 1 || out.Failed[0].Error() != "rule r: DynamoDBv2Action on nowhere: ResourceNotFoundException: Requested resource not found" {
 		t.Errorf("failed %+v", out.Failed)
 	}
+	if n := strings.Count(b.log.String(), "no error action took it"); n != 1 {
+		t.Errorf("%d log lines", n)
+	}
 	s := b.status("r")
 	if s.Failed != 1 || s.LastError == nil || s.LastError.Topic != "a" || s.LastError.ClientID != "dev1" || len(s.LastError.Payload) > maxShownPayload+4 ||
 		!strings.HasPrefix(s.LastError.Payload, `{"id":"1"`) || !strings.HasSuffix(s.LastError.Payload, "é…") {
@@ -292,6 +295,20 @@ func TestResultMustBeAnObject(t *testing.T) {
 	}
 	if out, n := b.publish("a", `{"n":`+strings.Repeat("9", 60)+`}`); n != 0 || len(out.Failed) != 1 {
 		t.Errorf("a number with 60 digits: %+v, %d writes", out, n)
+	}
+}
+
+// A statement that works without end on one message fails; the next message is
+// not concerned.
+func TestTooMuchWorkFails(t *testing.T) {
+	b := newBench(t)
+	b.create("r", `SELECT id, (SELECT VALUE (SELECT VALUE (SELECT VALUE 1 FROM e) FROM e) FROM e) AS n FROM '#'`, toAir, `!{"republish":{"topic":"failed"}}`)
+	out, n := b.publish("a", `{"id":"1","e":[`+strings.TrimSuffix(strings.Repeat("1,", 10_000), ",")+`]}`)
+	if n != 0 || len(out.Republish) != 1 || !bytes.Contains(out.Republish[0].Payload, []byte("too much work")) {
+		t.Errorf("%+v, %d writes", out, n)
+	}
+	if _, n := b.publish("a", `{"id":"1","e":[1,2]}`); n != 1 {
+		t.Errorf("%d writes", n)
 	}
 }
 

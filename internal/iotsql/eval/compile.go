@@ -11,9 +11,9 @@ type fn func(m *Message) Value
 
 // Program is a compiled statement. It is safe for concurrent use.
 type Program struct {
-	where  fn // nil: none
-	value  fn // SELECT VALUE; nil otherwise
-	whole  bool
+	where  fn   // nil: none
+	value  fn   // SELECT VALUE; nil otherwise
+	whole  bool // the payload as it is
 	items  []item
 	reduce bool
 	old    bool // version 2015-10-08
@@ -57,13 +57,18 @@ func isWhole(s iotsql.Selection) bool {
 	return alone && star
 }
 
-// Whole says whether the program is SELECT * without WHERE.
-func (p *Program) Whole() bool { return p.whole && p.where == nil }
-
 // Run runs the program over a message. It returns false when WHERE was not
-// true.
+// true, and a result with an Err when that took too much work.
 func (p *Program) Run(m *Message) (Result, bool) {
 	m.spent = 0
+	r, fired := p.run(m)
+	if m.spent > budget {
+		return Result{err: errWork}, true
+	}
+	return r, fired
+}
+
+func (p *Program) run(m *Message) (Result, bool) {
 	if p.where != nil {
 		if is, _ := p.where(m).toBool(); !is {
 			return Result{}, false

@@ -45,7 +45,8 @@ func (m *Message) Root() (Value, bool) {
 
 // budget bounds the work and the memory that one statement may take for one
 // message, in bytes looked at or made, so that a nested SELECT over a large
-// array cannot hold up the rest. Beyond it everything is Undefined.
+// array cannot hold up the rest. Beyond it everything is Undefined, and the
+// result is an error.
 const budget = 64 << 20
 
 // rowCost and callCost are what a row of a nested SELECT and a call of a
@@ -57,6 +58,9 @@ const (
 
 // spend takes n bytes from the budget and says whether it was enough.
 func (m *Message) spend(n int) bool {
+	if m.spent > budget { // and stays so: no overflow where an int has 32 bits
+		return false
+	}
 	m.spent += n
 	return m.spent <= budget
 }

@@ -110,7 +110,7 @@ func (v Value) decimal() (*apd.Decimal, bool) {
 		all = all[:maxNumberText] + sticky
 	}
 	if all == "" {
-		return apd.New(0, 0), true
+		return apd.New(0, int32(min(max(exp, -smallExp), smallExp))), true
 	}
 	if adjusted := exp + int64(len(all)) - 1; adjusted > maxExponent || adjusted < -maxExponent {
 		return nil, false
@@ -318,8 +318,8 @@ func multiply(a, b Value) Value {
 // Decimal with 34 digits (AWS-REFERENCE 8.6: the documented examples need it).
 // Division by zero is Undefined.
 func divide(a, b Value) Value {
-	if a.kind == Int && b.kind == Int && a.small && b.small && b.coef != 0 && b.coef != -1 && a.coef%b.coef == 0 {
-		return integer(a.coef / b.coef)
+	if q, ok := divideSmall(a, b); ok {
+		return q
 	}
 	x, okX := a.decimal()
 	y, okY := b.decimal()
@@ -344,6 +344,35 @@ func divide(a, b Value) Value {
 		return fromDecimal(q, Int)
 	}
 	return fromDecimal(q, Decimal)
+}
+
+// divideSmall divides small numbers when the result has few digits.
+func divideSmall(a, b Value) (Value, bool) {
+	switch {
+	case !a.small || !b.small || b.coef == 0 || b.coef == -1:
+		return undef, false
+	case a.coef == 0:
+		return Value{kind: kindOf(a, b), small: true}, true
+	}
+	for k := range int32(7) {
+		x, ok := scale(a.coef, k)
+		if !ok {
+			break
+		}
+		if x%b.coef != 0 {
+			continue
+		}
+		exp := a.exp - b.exp - k
+		if exp < -smallExp || exp > smallExp {
+			break
+		}
+		kind := Decimal
+		if k == 0 {
+			kind = kindOf(a, b)
+		}
+		return Value{kind: kind, small: true, coef: x / b.coef, exp: exp}, true
+	}
+	return undef, false
 }
 
 // remainder has the sign of the dividend; by zero it is Undefined.

@@ -1,6 +1,9 @@
 package eval
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // MaxOutput is how large a result may be, in bytes: twice what a message may
 // hold.
@@ -12,7 +15,14 @@ type Result struct {
 	raw    []byte
 	binary bool // raw is the result: a payload that is not JSON, as it was
 	reduce bool
+	err    error
 }
+
+// errWork is the Err of a result that took more than the budget.
+var errWork = errors.New("the statement takes too much work for this message; it works on too large a part of the payload too often")
+
+// Err says why there is no result: the statement took too much work.
+func (r Result) Err() error { return r.err }
 
 // Binary returns the bytes of a result that is a payload that is not JSON.
 func (r Result) Binary() ([]byte, bool) { return r.raw, r.binary }
@@ -24,6 +34,8 @@ func (r Result) Value() Value { return r.value }
 // bytes of a Binary, or nothing for Undefined.
 func (r Result) AppendPayload(dst []byte) ([]byte, error) {
 	switch {
+	case r.err != nil:
+		return dst, r.err
 	case r.binary:
 		return append(dst, r.raw...), nil
 	case r.value.kind == Undefined:
