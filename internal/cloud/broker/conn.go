@@ -56,7 +56,7 @@ func (b *Broker) newConn(nc net.Conn, subject policy.Subject) *conn {
 		b: b, net: nc, subject: subject, since: time.Now(),
 		maxPacket: maxPacket, routes: map[string]*route{}, ended: make(chan struct{}),
 	}
-	c.in = mqtt.NewReader(nc, mqtt.Decoder{From: mqtt.FromClient, Max: b.limits.Connect})
+	c.in = mqtt.NewReader(source(nc), mqtt.Decoder{From: mqtt.FromClient, Max: b.limits.Connect})
 	c.receive.c = c
 	c.flow.init()
 	c.out = output{conn: nc, within: b.limits.WriteWithin, workers: &c.workers, drained: c.pump}

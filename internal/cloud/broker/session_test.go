@@ -42,6 +42,7 @@ func TestRetained(t *testing.T) {
 }
 
 func TestRetainedLists(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	pub, _ := w.connect(clean(mqtt.V5, "pub"))
 	for _, topic := range []string{"c", "a", "b"} {
@@ -90,6 +91,7 @@ func TestRetainHandlingAndOptions(t *testing.T) {
 }
 
 func TestWill(t *testing.T) {
+	t.Parallel()
 	withWill := func(c *mqtt.Connect) *mqtt.Connect {
 		c.Will = &mqtt.Will{Topic: "gone/" + c.ClientID, Payload: []byte("bye"), QoS: 1, Retain: true}
 		return c
@@ -175,6 +177,7 @@ func TestDeniedWill(t *testing.T) {
 }
 
 func TestDelayedWill(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	watch, _ := w.connect(clean(mqtt.V5, "watch"))
 	watch.subscribe(0, "gone")
@@ -194,6 +197,7 @@ func TestDelayedWill(t *testing.T) {
 }
 
 func TestKeepAlive(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, v byte) {
 		w := newWorld(t, Limits{KeepAliveMin: 100 * time.Millisecond, KeepAliveMax: 100 * time.Millisecond}, nil)
 		c, _ := w.connect(clean(v, "c"))
@@ -215,6 +219,7 @@ func TestKeepAlive(t *testing.T) {
 }
 
 func TestConnectDeadline(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{ConnectWithin: 200 * time.Millisecond}, nil)
 	p := w.dial(w.pki.client(t, "slow"))
 	p.write([]byte{0x10, 0x20, 0, 4})
@@ -308,6 +313,7 @@ func TestQueuedBeforeAck(t *testing.T) {
 }
 
 func TestSessionEnds(t *testing.T) {
+	t.Parallel()
 	t.Run("clean start", func(t *testing.T) {
 		eachVersion(t, func(t *testing.T, v byte) {
 			w := newWorld(t, Limits{}, nil)
@@ -470,6 +476,7 @@ func TestVersion5PropertiesPass(t *testing.T) {
 }
 
 func TestMessageExpiry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	last, _ := w.connect(lasting(mqtt.V5, "last"))
 	last.subscribe(1, "a")
@@ -572,6 +579,7 @@ func TestFullQueueIsCounted(t *testing.T) {
 // A subscriber that does not read must not stop the publisher or fill the
 // memory.
 func TestSlowSubscriberIsBounded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{Output: 64 << 10, WriteWithin: 300 * time.Millisecond}, nil)
 	slow, _ := w.connect(clean(mqtt.V311, "slow"))
 	slow.subscribe(0, "a")

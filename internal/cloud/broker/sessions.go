@@ -158,12 +158,6 @@ func (c *conn) start(p *mqtt.Connect, present bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pendingWill = nil
-	c.out.add(func(buf []byte) []byte {
-		if out, err := c.connack(p, present, s.expiry).Append(buf, c.version); err == nil {
-			return out
-		}
-		return buf
-	})
 	d := &delivery{s: s, c: c, window: c.window, onDisk: s.queued > 0}
 	if len(s.acked) > 0 {
 		d.skip = make(map[uint64]struct{}, len(s.acked))
@@ -171,7 +165,14 @@ func (c *conn) start(p *mqtt.Connect, present bool) {
 			d.skip[seq] = struct{}{}
 		}
 	}
-	s.out, c.delivery = d, d
+	c.delivery = d
+	c.out.add(func(buf []byte) []byte {
+		if out, err := c.connack(p, present, s.expiry).Append(buf, c.version); err == nil {
+			return out
+		}
+		return buf
+	})
+	s.out = d
 	if d.onDisk {
 		d.kick()
 	}
