@@ -116,8 +116,13 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, e *sigv4.Error)
 	h.refuse(w, r, &wireError{status: e.StatusOr(http.StatusBadRequest), space: coral, code: e.Code, message: e.Message})
 }
 
+// target returns the operation that a request names, "" when it names none of
+// this API and version.
 func target(r *http.Request) string {
-	name, _ := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
+	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
+	if !ok {
+		return ""
+	}
 	return name
 }
 
