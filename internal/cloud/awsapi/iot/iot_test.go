@@ -17,6 +17,8 @@ import (
 	"mote/internal/sigv4"
 )
 
+var _ TopicRules = (*rules.Engine)(nil)
+
 // fakeRules keeps rules without running them.
 type fakeRules struct {
 	mu    sync.Mutex
