@@ -337,6 +337,9 @@ type TopicError struct{ Reason string }
 
 func (e *TopicError) Error() string { return e.Reason }
 
+// Invalid tells an HTTP caller that sending the message again does not help.
+func (e *TopicError) Invalid() bool { return true }
+
 func (b *Broker) checkMessage(m *message.Message) error {
 	if r := b.checkTopic(m.Topic); r != nil {
 		return &TopicError{r.reason}
