@@ -52,8 +52,8 @@ func (a *applier) routes(ctx context.Context, routes []config.Route) error {
 }
 
 func (a *applier) restAPI(ctx context.Context) (id string, err error) {
-	for pages := apigateway.NewGetRestApisPaginator(a.api, &apigateway.GetRestApisInput{}); pages.HasMorePages(); {
-		page, err := pages.NextPage(ctx)
+	for in := (&apigateway.GetRestApisInput{}); ; {
+		page, err := a.api.GetRestApis(ctx, in)
 		if err != nil {
 			return "", err
 		}
@@ -61,6 +61,9 @@ func (a *applier) restAPI(ctx context.Context) (id string, err error) {
 			if aws.ToString(api.Name) == apiName {
 				return aws.ToString(api.Id), nil
 			}
+		}
+		if in.Position = page.Position; in.Position == nil {
+			break
 		}
 	}
 	made, err := a.api.CreateRestApi(ctx, &apigateway.CreateRestApiInput{Name: aws.String(apiName)})
@@ -125,13 +128,16 @@ func (a *applier) integration(r config.Route) (uri string, params map[string]str
 // parents where they are missing.
 func (a *applier) resource(ctx context.Context, apiID, path string) (id string, err error) {
 	have := map[string]string{} // path → id
-	for pages := apigateway.NewGetResourcesPaginator(a.api, &apigateway.GetResourcesInput{RestApiId: &apiID}); pages.HasMorePages(); {
-		page, err := pages.NextPage(ctx)
+	for in := (&apigateway.GetResourcesInput{RestApiId: &apiID}); ; {
+		page, err := a.api.GetResources(ctx, in)
 		if err != nil {
 			return "", err
 		}
 		for _, r := range page.Items {
 			have[aws.ToString(r.Path)] = aws.ToString(r.Id)
+		}
+		if in.Position = page.Position; in.Position == nil {
+			break
 		}
 	}
 	id = have["/"]
