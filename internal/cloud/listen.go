@@ -35,7 +35,9 @@ func (c *Cloud) openBroker() (err error) {
 		Rules:    c.rules,
 		Refusals: c.refusals,
 		Log:      c.log,
-		TLS:      &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}},
+
+		BasicIngest: true,
+		TLS:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}},
 	})
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)

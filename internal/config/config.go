@@ -152,7 +152,7 @@ type Route struct {
 	Method string `toml:"method"` // default POST
 	Path   string `toml:"path"`   // its first segment is the stage
 	Auth   string `toml:"auth"`   // none, api-key, iam or iam+api-key
-	Table  string `toml:"table"`  // puts the body into this table instead
+	Table  string `toml:"table"`  // puts the body into this table instead; mote's cloud only
 }
 
 // Load reads and checks the file at path.

@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -86,11 +87,11 @@ func (a *applier) route(ctx context.Context, apiID string, r config.Route, path 
 		authType = "AWS_IAM"
 	}
 	keyed := strings.Contains(r.Auth, "api-key")
-	uri, params := a.integration(r)
+	uri, templates := a.integration(r)
 	got, err := a.api.GetMethod(ctx, &apigateway.GetMethodInput{RestApiId: &apiID, ResourceId: &resourceID, HttpMethod: &r.Method})
 	switch {
 	case err == nil && aws.ToString(got.AuthorizationType) == authType && aws.ToBool(got.ApiKeyRequired) == keyed &&
-		got.MethodIntegration != nil && aws.ToString(got.MethodIntegration.Uri) == uri:
+		got.MethodIntegration != nil && aws.ToString(got.MethodIntegration.Uri) == uri && maps.Equal(got.MethodIntegration.RequestTemplates, templates):
 		return false, nil
 	case err == nil: // there, but otherwise: PutMethod does not replace
 		if _, err := a.api.DeleteMethod(ctx, &apigateway.DeleteMethodInput{RestApiId: &apiID, ResourceId: &resourceID, HttpMethod: &r.Method}); err != nil {
@@ -106,7 +107,7 @@ func (a *applier) route(ctx context.Context, apiID string, r config.Route, path 
 	}
 	_, err = a.api.PutIntegration(ctx, &apigateway.PutIntegrationInput{
 		RestApiId: &apiID, ResourceId: &resourceID, HttpMethod: &r.Method, Type: types.IntegrationTypeAws,
-		IntegrationHttpMethod: aws.String("POST"), Uri: &uri, Credentials: aws.String(roleARN), RequestParameters: params,
+		IntegrationHttpMethod: aws.String("POST"), Uri: &uri, Credentials: aws.String(roleARN), RequestTemplates: templates,
 	})
 	if err == nil {
 		a.made("route", r.Method+" "+r.Path)
@@ -115,11 +116,12 @@ func (a *applier) route(ctx context.Context, apiID string, r config.Route, path 
 }
 
 // integration is what the route does with the body: publish it into the rules,
-// or put it into a table.
-func (a *applier) integration(r config.Route) (uri string, params map[string]string) {
+// or put it into a table. The template of the latter is understood by mote's
+// cloud; AWS wants one that names every attribute with its type.
+func (a *applier) integration(r config.Route) (uri string, templates map[string]string) {
 	if r.Table != "" {
 		return fmt.Sprintf("arn:aws:apigateway:%s:dynamodb:action/PutItem", a.AWS.Region),
-			map[string]string{"integration.request.querystring.table": "'" + r.Table + "'"}
+			map[string]string{"application/json": fmt.Sprintf(`{"TableName":%q,"Item":"$input.body"}`, r.Table)}
 	}
 	return fmt.Sprintf("arn:aws:apigateway:%s:iotdata:path/topics/rest/%s", a.AWS.Region, strings.Trim(r.Path, "/")), nil
 }
