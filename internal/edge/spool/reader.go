@@ -43,7 +43,6 @@ type Reader struct {
 	file     File     // of seg
 	badAt    int64    // where reading fails
 	badSince time.Time
-	closed   bool
 }
 
 // Name returns the reader's name.
@@ -268,27 +267,36 @@ func (r *Reader) step(p plan) (record, error) {
 			return rec, err
 		}
 		now := time.Now()
-		if r.badSince.IsZero() || r.badAt != r.walk.off {
-			r.badAt, r.badSince = r.walk.off, now
+		if r.badSince.IsZero() || r.badAt != r.walk.bad {
+			r.badAt, r.badSince = r.walk.bad, now
 		}
 		err = r.readFailed(p.seg.name, err)
 		if now.Sub(r.badSince) < badAfter || !r.readsBeyond(p) {
 			return rec, err
 		}
-		r.s.log.Error("block of the spool cannot be read and is given up", "file", p.seg.name, "offset", r.walk.off)
+		r.s.log.Error("block of the spool cannot be read and is given up", "file", p.seg.name, "offset", r.walk.bad)
 		r.walk.skipBlock()
 	}
 }
 
-// readsBeyond reports whether the block after the failing one, or at the
-// segment's end the header, can be read.
+// readsBeyond reports whether the disk reads any of the blocks behind the
+// failing one, as far as a record can reach, or at the segment's end the header.
 func (r *Reader) readsBeyond(p plan) bool {
-	next := (r.walk.off/blockBytes + 1) * blockBytes
+	next := (r.walk.bad/blockBytes + 1) * blockBytes
 	if next >= p.end {
-		next = 0
+		return r.reads(0)
 	}
+	for end := min(p.end, next+MaxRecord+blockBytes); next < end; next += blockBytes {
+		if r.reads(next) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Reader) reads(off int64) bool {
 	var b [1]byte
-	n, _ := r.file.ReadAt(b[:], next)
+	n, _ := r.file.ReadAt(b[:], off)
 	return n == 1
 }
 

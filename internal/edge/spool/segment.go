@@ -50,27 +50,24 @@ func newSalt() uint64 {
 }
 
 // takeSpare leaves a file of the configured size under name, durably.
-func (s *Spool) takeSpare(name string) (sp spare, room <-chan struct{}, err error) {
-	for {
-		sp, room, err = s.pickSpare()
-		if err != nil || room != nil {
-			return sp, room, err
-		}
-		if sp.name == "" {
-			sp, err = s.create(name)
-			return sp, nil, err
-		}
-		err = s.fs.Rename(s.path(sp.name), s.path(name))
-		if err == nil {
-			err = s.fs.SyncDir(s.dir)
-			sp.name = name
-		}
-		if err == nil {
-			return sp, nil, nil
-		}
+func (s *Spool) takeSpare(name string) (spare, <-chan struct{}, error) {
+	sp, room, err := s.pickSpare()
+	if err != nil || room != nil {
+		return sp, room, err
+	}
+	if sp.name == "" {
+		sp, err = s.create(name)
+		return sp, nil, err
+	}
+	if err = s.fs.Rename(s.path(sp.name), s.path(name)); err == nil {
+		sp.name = name
+		err = s.fs.SyncDir(s.dir)
+	}
+	if err != nil {
 		s.putBack(sp)
 		return sp, nil, s.countError("reuse "+sp.name, err)
 	}
+	return sp, nil, nil
 }
 
 // putBack returns a spare that could not be used.

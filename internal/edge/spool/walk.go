@@ -31,6 +31,7 @@ type walker struct {
 	off   int64  // where the next record is looked for
 	next  uint64 // no data record below this sequence comes
 	whole int64  // end of the last record found
+	bad   int64  // where the last read error was, not before off
 
 	buf   []byte // bytes of the file from bufAt on
 	bufAt int64
@@ -110,7 +111,7 @@ func (w *walker) skip() {
 
 // skipBlock goes past the block that could not be read.
 func (w *walker) skipBlock() {
-	w.off = (w.off/blockBytes + 1) * blockBytes
+	w.off = (w.bad/blockBytes + 1) * blockBytes
 }
 
 // view returns the n bytes at w.off.
@@ -123,6 +124,9 @@ func (w *walker) view(n int) ([]byte, error) {
 		w.buf = make([]byte, 0, max(size, min(readBytes, size*2)))
 	}
 	got, err := w.file.ReadAt(w.buf[:size], w.off)
+	if got < n && n < size && err != nil && err != io.EOF { // perhaps only what lies behind is bad
+		got, err = w.file.ReadAt(w.buf[:n], w.off)
+	}
 	w.buf, w.bufAt = w.buf[:got], w.off
 	if got >= n {
 		return w.buf[:n], nil
@@ -131,6 +135,7 @@ func (w *walker) view(n int) ([]byte, error) {
 		w.end = w.off + int64(got)
 		return nil, io.EOF
 	}
+	w.bad = w.off + int64(got)
 	return nil, err
 }
 
