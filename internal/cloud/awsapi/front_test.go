@@ -32,8 +32,14 @@ func keys(id string) (string, bool) { return secret, id == keyID }
 type recorder struct {
 	name string
 	mu   sync.Mutex
-	seen []string // guarded by mu: method, path, caller, body
-	do   http.HandlerFunc
+	seen []string         // guarded by mu: method, path, caller, body
+	do   http.HandlerFunc // guarded by mu; nil: answers with the service's name
+}
+
+func (s *recorder) answerWith(do http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.do = do
 }
 
 func (s *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -44,9 +50,10 @@ func (s *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	s.seen = append(s.seen, fmt.Sprintf("%s %s by %s: %s", r.Method, r.URL.EscapedPath(), Caller(r.Context()).AccessKeyID, body))
+	do := s.do
 	s.mu.Unlock()
-	if s.do != nil {
-		s.do(w, r)
+	if do != nil {
+		do(w, r)
 		return
 	}
 	WriteJSON(w, map[string]string{"service": s.name})
@@ -221,11 +228,11 @@ func TestBodyAtTheLimit(t *testing.T) {
 
 func TestPanicCostsOneRequest(t *testing.T) {
 	o := serve(t)
-	o.iot.do = func(http.ResponseWriter, *http.Request) { panic("broken") }
+	o.iot.answerWith(func(http.ResponseWriter, *http.Request) { panic("broken") })
 	if resp, body := o.call(t, "GET", "/things", "iot", ""); resp.StatusCode != 500 || !strings.Contains(body, "internal failure") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
-	o.iot.do = nil
+	o.iot.answerWith(nil)
 	if resp, _ := o.call(t, "GET", "/things", "iot", ""); resp.StatusCode != 200 {
 		t.Errorf("the next request: %d", resp.StatusCode)
 	}
@@ -253,7 +260,7 @@ func TestCallerIdentity(t *testing.T) {
 // Debian one signs IoT calls as execute-api, a current one as iot.
 func TestCommandLines(t *testing.T) {
 	o := serve(t)
-	o.iot.do = func(w http.ResponseWriter, _ *http.Request) { WriteJSON(w, map[string]any{"things": []any{}}) }
+	o.iot.answerWith(func(w http.ResponseWriter, _ *http.Request) { WriteJSON(w, map[string]any{"things": []any{}}) })
 	seen := map[string]bool{}
 	for _, name := range []string{"/usr/bin/aws", "aws"} {
 		path, err := exec.LookPath(name)
@@ -270,11 +277,8 @@ func TestCommandLines(t *testing.T) {
 		} {
 			t.Run(path+" "+c.args[0], func(t *testing.T) {
 				t.Parallel()
-				cmd := exec.CommandContext(t.Context(), path, append(c.args, "--endpoint-url", o.URL, "--region", "eu-west-1", "--output", "json", "--no-cli-pager")...)
-				if path != "/usr/bin/aws" {
-					cmd.Args = cmd.Args[:len(cmd.Args)-1]
-				}
-				cmd.Env = append(cmd.Environ(), "AWS_ACCESS_KEY_ID="+keyID, "AWS_SECRET_ACCESS_KEY="+secret, "AWS_CONFIG_FILE=/nonexistent", "AWS_SHARED_CREDENTIALS_FILE=/nonexistent")
+				cmd := exec.CommandContext(t.Context(), path, append(c.args, "--endpoint-url", o.URL, "--region", "eu-west-1", "--output", "json")...)
+				cmd.Env = append(cmd.Environ(), "AWS_ACCESS_KEY_ID="+keyID, "AWS_SECRET_ACCESS_KEY="+secret, "AWS_CONFIG_FILE=/nonexistent", "AWS_SHARED_CREDENTIALS_FILE=/nonexistent", "AWS_PAGER=")
 				if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), c.want) {
 					t.Errorf("%v: %s", err, out)
 				}
