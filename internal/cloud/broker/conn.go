@@ -32,11 +32,12 @@ type conn struct {
 	receive     verdicts
 	will        *will
 
-	out     output
-	workers sync.WaitGroup          // the writer, and goroutines that pump
-	flow    flow                    // publishes under way to the store
-	cause   atomic.Pointer[refused] // why the connection ends; the first one counts
-	ended   chan struct{}           // closed when nothing of the connection is left
+	out      output
+	recorder recorder
+	workers  sync.WaitGroup          // the writer, and goroutines that pump
+	flow     flow                    // publishes under way to the store
+	cause    atomic.Pointer[refused] // why the connection ends; the first one counts
+	ended    chan struct{}           // closed when nothing of the connection is left
 
 	// Owned by the reader.
 	in      *mqtt.Reader
@@ -96,7 +97,11 @@ func (c *conn) finish() {
 	if c.session != nil {
 		c.b.detach(c, cause)
 	}
-	c.out.close(c.goodbye(cause))
+	linger := lingerWithin
+	if cause.quiet {
+		linger = lingerShort
+	}
+	c.out.close(linger, c.goodbye(cause))
 	c.workers.Wait()
 	c.b.counters.denied.Add(boolCount(!cause.quiet))
 	if !cause.quiet {
@@ -307,10 +312,11 @@ func (c *conn) denyPublish(way *route, why *refused) *refused {
 	if c.version != mqtt.V5 {
 		return why
 	}
-	c.b.counters.denied.Add(1)
 	if now := time.Now(); now.Sub(way.recorded) >= recordEvery {
 		way.recorded = now
-		c.record(why)
+		c.deny(why)
+	} else {
+		c.b.counters.denied.Add(1)
 	}
 	if c.view.QoS > 0 {
 		if c.burst == nil {

@@ -419,6 +419,7 @@ func (c *peer) expectEnd() {
 	if time.Since(start) > 4*time.Second {
 		c.t.Fatal("the connection is still open")
 	}
+	_ = c.nc.Close()
 }
 
 // expectNothing expects no packet: the next thing that comes is the answer to

@@ -54,7 +54,9 @@ func (c *conn) route(topic []byte) *route {
 			clear(c.routes)
 		}
 		r = c.newRoute(string(topic))
-		c.routes[r.topic] = r
+		if len(topic) <= 2*c.b.limits.Topic { // longer ones are refused, and not worth their memory
+			c.routes[r.topic] = r
+		}
 	}
 	r.refresh(c.b)
 	return r
@@ -138,8 +140,7 @@ func (v *verdicts) decide(topic string) {
 	arn := v.c.b.gate.ARN("topic/" + topic)
 	d := judge.Decide("iot:Receive", arn)
 	if !d.Allowed {
-		v.c.b.counters.denied.Add(1)
-		v.c.record(refusePolicy(d, "iot:Receive", arn))
+		v.c.deny(refusePolicy(d, "iot:Receive", arn))
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -30,6 +30,7 @@ type Limits struct {
 	SessionExpiryMax           time.Duration // what a v5 client gets at most; default 7 days
 
 	Connections int // at a time; default 20000
+	Sessions    int // live ones and persistent ones that are away; default 100000
 	// QueueMessages and QueueBytes bound what is kept for one session. A
 	// message that does not fit is dropped for this session and counted: the
 	// newest goes, so that what was promised first stays. Defaults 10000 and
@@ -68,6 +69,7 @@ func (l *Limits) setDefaults() {
 	orDefault(&l.SessionExpiry, time.Hour)
 	orDefault(&l.SessionExpiryMax, 7*24*time.Hour)
 	orDefault(&l.Connections, 20000)
+	orDefault(&l.Sessions, 100000)
 	orDefault(&l.QueueMessages, 10000)
 	orDefault(&l.QueueBytes, 64<<20)
 	orDefault(&l.Output, 1<<20)

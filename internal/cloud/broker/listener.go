@@ -31,8 +31,17 @@ func (b *Broker) serverTLS(t *tls.Config) *tls.Config {
 }
 
 // TLSConfig returns a copy of the configuration of the broker's TLS listener,
-// for a listener that serves other protocols beside MQTT.
-func (b *Broker) TLSConfig() *tls.Config { return b.tls.Clone() }
+// for a listener that serves other protocols beside MQTT. Refused certificates
+// are recorded; without the address, which a handshake does not tell.
+func (b *Broker) TLSConfig() *tls.Config {
+	t := b.tls.Clone()
+	t.VerifyConnection = func(cs tls.ConnectionState) error {
+		_, _, err := b.verify(cs)
+		b.refuseCertificate(err, "")
+		return err
+	}
+	return t
+}
 
 // verify has the gate judge a client's certificate. It is asked again for a
 // resumed TLS session, whose certificate may have been deactivated since.
@@ -117,9 +126,9 @@ func (b *Broker) accept(ctx context.Context, nc net.Conn) {
 		b.handshaking--
 		b.mu.Unlock()
 		if ok {
-			b.serveTLS(tc)
+			b.serveTLS(ctx, tc)
 		} else {
-			_ = nc.Close()
+			closeGently(nc, lingerWithin)
 		}
 	}()
 }
@@ -134,17 +143,29 @@ func (b *Broker) handshake(ctx context.Context, tc *tls.Conn) bool {
 	}
 	b.counters.handshakes.Add(1)
 	r := refusal.Refusal{Where: "tls", Action: "TLS handshake", SourceIP: ipOf(tc), Reason: handshakeReason(err)}
-	if refused, ok := errors.AsType[*certificateError](err); ok {
-		r.Action, r.Reason = "iot:Connect", refused.Error()
-		if refused.cert != nil {
-			r.Resource = "certificate of " + refused.cert.Subject.String() + ", serial " + refused.cert.SerialNumber.Text(16)
-		}
-	} else if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) {
+	if b.refuseCertificate(err, r.SourceIP) {
+		return false
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) || errors.Is(err, net.ErrClosed) {
 		b.log.Debug("a TLS handshake ended early", "source_ip", r.SourceIP, "err", err)
 		return false
 	}
 	b.refusals.Add(r)
 	return false
+}
+
+// refuseCertificate records the gate's no; it returns false when err is not one.
+func (b *Broker) refuseCertificate(err error, ip string) bool {
+	refused, ok := errors.AsType[*certificateError](err)
+	if !ok {
+		return false
+	}
+	r := refusal.Refusal{Where: "tls", Action: "iot:Connect", SourceIP: ip, Reason: refused.Error()}
+	if refused.cert != nil {
+		r.Resource = cut(fmt.Sprintf("certificate of %q, serial %x", refused.cert.Subject, refused.cert.SerialNumber))
+	}
+	b.refusals.Add(r)
+	return true
 }
 
 // handshakeReason says for people why a handshake failed.
@@ -165,8 +186,6 @@ func handshakeReason(err error) string {
 // that others share, and returns when it has ended. The client's certificate
 // is judged as on the broker's own listener.
 func (b *Broker) ServeConn(ctx context.Context, tc *tls.Conn) {
-	stop := context.AfterFunc(ctx, func() { _ = tc.NetConn().Close() })
-	defer stop()
 	b.mu.Lock()
 	if b.closing {
 		b.mu.Unlock()
@@ -176,19 +195,22 @@ func (b *Broker) ServeConn(ctx context.Context, tc *tls.Conn) {
 	b.running.Add(1)
 	b.mu.Unlock()
 	defer b.running.Done()
-	b.serveTLS(tc)
+	b.serveTLS(ctx, tc)
 }
 
-// serveTLS judges the certificate and serves MQTT.
-func (b *Broker) serveTLS(tc *tls.Conn) {
+// serveTLS judges the certificate and serves MQTT until the connection or ctx
+// ends.
+func (b *Broker) serveTLS(ctx context.Context, tc *tls.Conn) {
 	cs := tc.ConnectionState()
 	cert, id, err := b.verify(cs)
 	if err != nil {
-		b.refusals.Add(refusal.Refusal{Where: "tls", Action: "iot:Connect", SourceIP: ipOf(tc), Reason: err.Error()})
+		b.refuseCertificate(err, ipOf(tc))
 		_ = tc.Close()
 		return
 	}
-	b.newConn(tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: ipOf(tc), DomainName: cs.ServerName}).serve()
+	c := b.newConn(tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: ipOf(tc), DomainName: cs.ServerName})
+	defer context.AfterFunc(ctx, func() { c.stop(errShutdown) })()
+	c.serve()
 }
 
 // ipOf is the address of the peer, without port.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mote/internal/mqtt"
 )
 
 // These tests have Eclipse Mosquitto's clients as the peer, so that not only
@@ -174,21 +176,25 @@ func TestMosquittoIsRefusedInTheHandshake(t *testing.T) {
 // A connection that came through another listener is judged as well.
 func TestServeConn(t *testing.T) {
 	w := newWorld(t, Limits{}, nil)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{w.pki.server(t)}, ClientAuth: tls.RequestClientCert})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", w.b.TLSConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
 	served := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	go func() {
-		for range 2 {
+		for range 4 {
 			nc, err := l.Accept()
 			if err != nil {
 				break
 			}
 			tc := nc.(*tls.Conn)
 			if tc.Handshake() == nil {
-				w.b.ServeConn(t.Context(), tc)
+				w.b.ServeConn(ctx, tc)
+			} else {
+				closeGently(tc, lingerWithin)
 			}
 		}
 		close(served)
@@ -204,9 +210,28 @@ func TestServeConn(t *testing.T) {
 	if _, err := nc.Read(make([]byte, 1)); err == nil {
 		t.Error("a connection without certificate is served")
 	}
-	<-served
+	stranger := newPKI(t).client(t, "stranger")
+	if nc, err = tls.Dial("tcp", w.addr, w.tlsConfig(stranger)); err == nil {
+		_, err = nc.Read(make([]byte, 1))
+	}
+	if err == nil {
+		t.Error("a certificate of another CA is served")
+	}
 	r, _ := w.refusals.Recent(1)
-	if len(r) != 1 || !strings.Contains(r[0].Reason, "no certificate") {
+	if len(r) != 1 || !strings.Contains(r[0].Reason, "not issued by this cloud") {
 		t.Errorf("refusals %+v", r)
+	}
+	// the end of ctx is a stop of the server: told to the client, and no will
+	five := clean(5, "five")
+	five.Will = &mqtt.Will{Topic: "gone"}
+	c, _ = w.connect(five)
+	n := w.rules.seen.Load()
+	cancel()
+	if d := expect[*mqtt.Disconnect](c); d.Code != mqtt.ServerShuttingDown {
+		t.Errorf("DISCONNECT %v", d.Code)
+	}
+	<-served
+	if w.rules.seen.Load() != n {
+		t.Error("a will was published")
 	}
 }

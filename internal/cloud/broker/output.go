@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"crypto/tls"
+	"io"
 	"math"
 	"net"
 	"sync"
@@ -14,7 +16,7 @@ import (
 type output struct {
 	conn    net.Conn
 	within  time.Duration // for one write
-	drained func()        // called by the writer after each write that left the buffer empty, without locks
+	drained func()        // called by the writer after each write, without locks
 	workers *sync.WaitGroup
 
 	mu      sync.Mutex
@@ -22,6 +24,8 @@ type output struct {
 	writing bool   // the writer lives; guarded by mu
 	closing bool   // close the connection when buf is empty; guarded by mu
 	closed  bool   // nothing can be written any more; guarded by mu
+
+	linger time.Duration // how long to close; set by close, then read by the writer
 }
 
 // keepBuffer is the largest buffer that goes back to the pool.
@@ -75,14 +79,15 @@ func (o *output) waiting() int {
 }
 
 // close closes the connection after f's last bytes and what waits before them
-// were written, or a second has passed. f may be nil.
-func (o *output) close(f func(buf []byte) []byte) {
+// were written, or a second has passed, and then leaves the client linger to
+// read them. f may be nil.
+func (o *output) close(linger time.Duration, f func(buf []byte) []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closing || o.closed {
 		return
 	}
-	o.closing = true
+	o.closing, o.linger = true, linger
 	if f != nil {
 		o.buf = f(o.take())
 	}
@@ -96,7 +101,7 @@ func (o *output) write() {
 		p, closing := o.next()
 		if p == nil {
 			if closing {
-				_ = o.conn.Close()
+				closeGently(o.conn, o.linger)
 			}
 			return
 		}
@@ -111,9 +116,7 @@ func (o *output) write() {
 			o.fail()
 			return
 		}
-		if o.waiting() == 0 {
-			o.drained()
-		}
+		o.drained()
 	}
 }
 
@@ -134,6 +137,33 @@ func (o *output) fail() {
 	o.closed, o.writing, o.buf = true, false, nil
 	o.mu.Unlock()
 	_ = closeAtOnce(o.conn)
+}
+
+// lingerWithin and lingerBytes bound how long a connection that the broker
+// ends is kept to let the client read the last packets.
+const (
+	lingerWithin = 500 * time.Millisecond // when the client is told why
+	lingerShort  = 20 * time.Millisecond  // at an ordinary end
+	lingerBytes  = 256 << 10
+)
+
+// closeGently closes so that the client gets what was written last: closing
+// with unread bytes in the receive buffer would reset the connection, and the
+// client would lose the reason. Nobody else reads c any more.
+func closeGently(c net.Conn, linger time.Duration) {
+	if t, ok := c.(*tls.Conn); ok {
+		_ = t.CloseWrite()
+		c = t.NetConn()
+	}
+	if s, ok := c.(*socket); ok {
+		c = s.Conn
+	}
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.CloseWrite()
+		_ = t.SetReadDeadline(time.Now().Add(linger))
+		_, _ = io.CopyN(io.Discard, t, lingerBytes)
+	}
+	_ = c.Close()
 }
 
 // closeAtOnce closes without the TLS goodbye, which could wait for a client

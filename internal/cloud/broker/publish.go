@@ -294,7 +294,7 @@ func refuseStore(err error) *refused {
 }
 
 // Publish publishes a message that did not come over MQTT and returns when
-// all its effects are on disk. Policies are the caller's to ask. A topic that
+// all its effects are on disk. A message without a time gets one. Policies are the caller's to ask. A topic that
 // nobody may publish on, or a payload that is too large, is an error of
 // *[TopicError]; after any error the message may be published again.
 func (b *Broker) Publish(ctx context.Context, m *message.Message) (message.Outcome, error) {
@@ -309,6 +309,9 @@ func (b *Broker) Publish(ctx context.Context, m *message.Message) (message.Outco
 	b.bursts.Add(1)
 	b.mu.Unlock()
 	defer b.bursts.Done()
+	if m.Time.IsZero() {
+		m.Time = time.Now()
+	}
 	u := b.newBurst(nil)
 	out := u.publish(b.itemOf(m))
 	errc := make(chan error, 1)

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"mote/internal/cloud/policy"
@@ -91,6 +93,47 @@ func (c *conn) appendReason(buf []byte, reason string, packet func(*mqtt.Propert
 	return buf
 }
 
+// A connection's refusals are recorded up to a number at a time, so that a
+// device that does all day what it may not cannot flood the log.
+const (
+	recordEvery = 10 * time.Second
+	recordMost  = 20
+)
+
+// recorder counts what was recorded of a connection.
+type recorder struct {
+	mu    sync.Mutex
+	since time.Time // guarded by mu
+	n     int       // since then; guarded by mu
+}
+
+func (l *recorder) allow() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.since) >= recordEvery {
+		l.since, l.n = now, 0
+	}
+	l.n++
+	return l.n <= recordMost
+}
+
+// deny counts r and, unless there were too many lately, records it.
+func (c *conn) deny(r *refused) {
+	c.b.counters.denied.Add(1)
+	if c.recorder.allow() {
+		c.record(r)
+	}
+}
+
+// cut bounds what a stranger can put into the log.
+func cut(s string) string {
+	const most = 400
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
 // record writes r into the refusal log.
 func (c *conn) record(r *refused) {
 	resource := r.resource
@@ -98,11 +141,7 @@ func (c *conn) record(r *refused) {
 		resource = c.b.gate.ARN("client/" + c.subject.ClientID)
 	}
 	c.b.refusals.Add(refusal.Refusal{
-		Where: "mqtt", Action: r.action, Resource: resource, Reason: r.reason,
-		Principal: c.subject.CertificateID, ClientID: c.subject.ClientID, SourceIP: c.subject.SourceIP,
+		Where: "mqtt", Action: r.action, Resource: cut(resource), Reason: r.reason,
+		Principal: c.subject.CertificateID, ClientID: cut(c.subject.ClientID), SourceIP: c.subject.SourceIP,
 	})
 }
-
-// recordEvery bounds how often the same refusal of one connection is recorded:
-// a device that publishes on a denied topic all day is one line now and then.
-const recordEvery = 10 * time.Second

@@ -34,13 +34,6 @@ type session struct {
 	willAt       time.Time               // guarded by mu
 }
 
-// subscriptions returns how many filters s is subscribed to.
-func (s *session) subscriptions() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.subs)
-}
-
 // enqueue makes room for one queue entry of size bytes; it says no when the
 // queue is full or the session has ended.
 func (s *session) enqueue(size int, l *Limits) bool {

@@ -81,6 +81,9 @@ func (b *Broker) tryClaim(c *conn, p *mqtt.Connect) (owner *conn, old *session, 
 	if old != nil && old.owner != nil {
 		return old.owner, nil, nil
 	}
+	if old == nil && len(b.sessions) >= b.limits.Sessions {
+		return nil, nil, refuse(mqtt.QuotaExceeded, "there are %d sessions, which is the most: end some, or let them expire", len(b.sessions)).on("iot:Connect", "")
+	}
 	s := old
 	if old == nil || p.CleanStart || old.version != p.Version || old.over(time.Now()) {
 		s = &session{clientID: p.ClientID, version: p.Version, persistent: persistent(p), subs: map[string]subscription{}}

@@ -78,8 +78,7 @@ func (c *conn) judgeFilters(p *mqtt.Subscribe) (codes []mqtt.ReasonCode, why str
 			codes[i] = mqtt.ReasonCode(min(f.QoS, 1))
 			continue
 		}
-		c.b.counters.denied.Add(1)
-		c.record(r)
+		c.deny(r)
 		codes[i], why = r.code, r.reason
 	}
 	return codes, why, nil
@@ -112,7 +111,7 @@ func (c *conn) subscribe(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (before map
 				batch.Set(filterKey(s.id, f.Filter), subscriptionOf(f).record())
 			}
 		}
-		if err := c.b.store.Commit(batch); err != nil {
+		if err := c.b.commitOrDiscard(batch); err != nil {
 			return nil, err
 		}
 	}

@@ -92,6 +92,75 @@ func TestHandshakeRefusals(t *testing.T) {
 	}
 }
 
+// A certificate that was deactivated after its first connection does not get in
+// with a TLS session ticket.
+func TestResumedHandshakeIsJudged(t *testing.T) {
+	w := newWorld(t, Limits{}, nil)
+	cert := w.pki.client(t, "c")
+	cfg := w.tlsConfig(cert)
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	try := func() (resumed bool, err error) {
+		nc, err := tls.Dial("tcp", w.addr, cfg)
+		if err != nil {
+			return false, err
+		}
+		defer nc.Close()
+		hello, _ := clean(mqtt.V311, "c").Append(nil, 0)
+		_, _ = nc.Write(hello)
+		_, err = nc.Read(make([]byte, 4))
+		return nc.ConnectionState().DidResume, err
+	}
+	if _, err := try(); err != nil {
+		t.Fatal(err)
+	}
+	if resumed, err := try(); !resumed || err != nil {
+		t.Fatalf("resumed %v, %v: the test looks at nothing", resumed, err)
+	}
+	w.gate.deactivate(cert.Leaf)
+	if _, err := try(); err == nil || !strings.Contains(err.Error(), "remote error: tls") {
+		t.Errorf("got %v, want a TLS alert", err)
+	}
+	w.until("a refusal", func() bool {
+		r, _ := w.refusals.Recent(1)
+		return len(r) == 1 && strings.Contains(r[0].Reason, "INACTIVE")
+	})
+}
+
+// A device that does all day what it may not must not flood the log.
+func TestRefusalsAreBounded(t *testing.T) {
+	w := newWorld(t, Limits{}, nil)
+	w.gate.denyAction("iot:Publish", "topic/")
+	p, _ := w.connect(clean(mqtt.V5, "p"))
+	for i := range 30 {
+		for range 2 {
+			if a := p.publish(fmt.Sprint("t/", i), ""); a.Code != mqtt.NotAuthorized {
+				t.Fatal(a.Code)
+			}
+		}
+	}
+	p.publish(strings.Repeat("x", 60000), "")
+	if _, n := w.refusals.Recent(0); n != recordMost {
+		t.Errorf("%d refusals recorded, want %d", n, recordMost)
+	}
+	if n := w.b.Status().Denied; n != 61 {
+		t.Errorf("%d denied", n)
+	}
+}
+
+func TestSessionLimit(t *testing.T) {
+	w := newWorld(t, Limits{Sessions: 1}, nil)
+	first, _ := w.connect(lasting(mqtt.V5, "first"))
+	w.disconnect(first)
+	p := w.dial(w.pki.client(t, "second"))
+	p.version, p.in.Version = mqtt.V5, mqtt.V5
+	p.send(clean(mqtt.V5, "second"))
+	if a := expect[*mqtt.Connack](p); a.Code != mqtt.QuotaExceeded {
+		t.Errorf("CONNACK %v", a.Code)
+	}
+	w.connect(lasting(mqtt.V5, "first"))
+	w.refused("iot:Connect", "client/second", "1 sessions")
+}
+
 func TestConnectRefusals(t *testing.T) {
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Connect", "client/evil")
