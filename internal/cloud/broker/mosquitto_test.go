@@ -83,6 +83,7 @@ func needMosquitto(t *testing.T) {
 
 func TestMosquittoClients(t *testing.T) {
 	needMosquitto(t)
+	t.Parallel()
 	for _, v := range []string{"mqttv311", "mqttv5"} {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
@@ -130,6 +131,7 @@ func TestMosquittoClients(t *testing.T) {
 
 func TestMosquittoPersistentSessionSurvivesRestart(t *testing.T) {
 	needMosquitto(t)
+	t.Parallel()
 	for v, lasting := range map[string][]string{"mqttv311": {"-c"}, "mqttv5": {"-c", "-x", "3600"}} {
 		t.Run(v, func(t *testing.T) {
 			t.Parallel()
@@ -158,6 +160,7 @@ func TestMosquittoPersistentSessionSurvivesRestart(t *testing.T) {
 
 func TestMosquittoIsRefusedInTheHandshake(t *testing.T) {
 	needMosquitto(t)
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	good := w.files("good")
 	bad := w.filesOf("bad", newPKI(t).client(t, "bad")) // a CA of the same name, with another key
@@ -175,6 +178,7 @@ func TestMosquittoIsRefusedInTheHandshake(t *testing.T) {
 
 // A connection that came through another listener is judged as well.
 func TestServeConn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", w.b.TLSConfig())
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestRetained(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, v byte) {
 		w := newWorld(t, Limits{}, nil)
 		pub, _ := w.connect(clean(v, "pub"))
@@ -66,6 +67,7 @@ func TestRetainedLists(t *testing.T) {
 }
 
 func TestRetainHandlingAndOptions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	c, _ := w.connect(clean(mqtt.V5, "c"))
 	c.publish("a", "kept", retained)
@@ -142,6 +144,7 @@ func TestWill(t *testing.T) {
 }
 
 func TestDeniedWill(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Publish", "topic/gone")
 	c := clean(mqtt.V5, "c")
@@ -220,6 +223,7 @@ func TestConnectDeadline(t *testing.T) {
 // A stranger's length must not make the broker take memory: it is refused as
 // soon as it is read.
 func TestHugeConnectIsRefusedByItsLength(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	p := w.dial(w.pki.client(t, "huge"))
 	p.write([]byte{0x10, 0xff, 0xff, 0xff, 0x7f})
@@ -228,6 +232,7 @@ func TestHugeConnectIsRefusedByItsLength(t *testing.T) {
 }
 
 func TestPersistentSessionSurvivesRestart(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, v byte) {
 		w := newWorld(t, Limits{}, nil)
 		sub, a := w.connect(lasting(v, "sub"))
@@ -287,6 +292,7 @@ func TestPersistentSessionSurvivesRestart(t *testing.T) {
 // What is on disk at the moment of the publisher's PUBACK is all that a
 // restart after kill -9 would find: a copy of the store is that restart.
 func TestQueuedBeforeAck(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	sub, _ := w.connect(lasting(mqtt.V311, "sub"))
 	sub.subscribe(1, "a")
@@ -371,6 +377,7 @@ func empty(t *testing.T, w *world) {
 }
 
 func TestTakeoverKeepsTheSession(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, v byte) {
 		w := newWorld(t, Limits{}, nil)
 		first, _ := w.connect(lasting(v, "c"))
@@ -392,6 +399,7 @@ func TestTakeoverKeepsTheSession(t *testing.T) {
 // Trap: a device's own publish with the packet id of a message that it has not
 // acknowledged must not touch that message.
 func TestPacketIDsOfBothDirectionsAreSeparate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	dev, _ := w.connect(lasting(mqtt.V311, "dev"))
 	dev.subscribe(1, "cmd")
@@ -409,6 +417,7 @@ func TestPacketIDsOfBothDirectionsAreSeparate(t *testing.T) {
 
 // Trap: the policy is asked about the topic behind an alias.
 func TestTopicAlias(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Publish", "topic/secret")
 	c, _ := w.connect(clean(mqtt.V5, "c"))
@@ -435,6 +444,7 @@ func TestTopicAlias(t *testing.T) {
 }
 
 func TestVersion5PropertiesPass(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	props := &mqtt.Properties{
 		PayloadFormat: mqtt.Some[byte](1), MessageExpiry: mqtt.Some[uint32](100), ContentType: mqtt.Some("text/plain"), ResponseTopic: mqtt.Some("back"),
@@ -483,6 +493,7 @@ func TestMessageExpiry(t *testing.T) {
 }
 
 func TestReceiveMaximumOfTheClient(t *testing.T) {
+	t.Parallel()
 	for _, persistent := range []bool{false, true} {
 		t.Run(fmt.Sprint("persistent ", persistent), func(t *testing.T) {
 			w := newWorld(t, Limits{}, nil)
@@ -517,6 +528,7 @@ func TestReceiveMaximumOfTheClient(t *testing.T) {
 }
 
 func TestReceiveMaximumOfTheBroker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{Inbound: 5}, nil)
 	release := make(chan struct{})
 	w.rules.set(func(b *store.Batch, m *message.Message) message.Outcome {
@@ -541,6 +553,7 @@ func TestReceiveMaximumOfTheBroker(t *testing.T) {
 // A queue that is full drops the newest and counts it; what was promised first
 // is delivered.
 func TestFullQueueIsCounted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{QueueMessages: 10}, nil)
 	last, _ := w.connect(lasting(mqtt.V5, "last"))
 	last.subscribe(1, "a")
@@ -585,6 +598,7 @@ func TestSlowSubscriberIsBounded(t *testing.T) {
 }
 
 func TestMaximumPacketSizeOfTheClient(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	c := lasting(mqtt.V5, "small")
 	c.Props.MaximumPacketSize = mqtt.Some[uint32](100)
@@ -599,6 +613,7 @@ func TestMaximumPacketSizeOfTheClient(t *testing.T) {
 }
 
 func TestUnavailableIsNotAcknowledged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.rules.set(func(b *store.Batch, m *message.Message) message.Outcome {
 		switch string(m.Payload) {
@@ -627,6 +642,7 @@ func TestUnavailableIsNotAcknowledged(t *testing.T) {
 }
 
 func TestFailedCommitIsNotAcknowledged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	v5, _ := w.connect(clean(mqtt.V5, "five"))
 	v5.subscribe(1, "#")
@@ -652,6 +668,7 @@ func TestFailedCommitIsNotAcknowledged(t *testing.T) {
 }
 
 func TestRepublish(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.rules.set(func(b *store.Batch, m *message.Message) message.Outcome {
 		b.Set(fmt.Appendf(nil, "i%s", m.Topic), m.Payload)
@@ -673,6 +690,7 @@ func TestRepublish(t *testing.T) {
 }
 
 func TestPublishFromOutside(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	c, _ := w.connect(clean(mqtt.V5, "c"))
 	c.subscribe(1, "a")
@@ -707,6 +725,7 @@ func TestPublishFromOutside(t *testing.T) {
 // Messages of one publisher arrive in its order, also through a backlog on
 // disk and across connections.
 func TestOrderThroughBacklog(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{Outbound: 7}, nil)
 	sub, _ := w.connect(lasting(mqtt.V311, "sub"))
 	sub.subscribe(1, "a/+")
@@ -754,6 +773,7 @@ func (w *world) disconnect0(c *peer) {
 }
 
 func TestClose(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	v5, _ := w.connect(clean(mqtt.V5, "five"))
 	c := clean(mqtt.V311, "three")

@@ -16,6 +16,7 @@ func eachVersion(t *testing.T, f func(t *testing.T, version byte)) {
 }
 
 func TestPublishReachesSubscriber(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, v byte) {
 		w := newWorld(t, Limits{}, nil)
 		sub, _ := w.connect(clean(v, "sub"))
@@ -45,6 +46,7 @@ func TestPublishReachesSubscriber(t *testing.T) {
 }
 
 func TestHandshakeRefusals(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	good := w.pki.client(t, "good")
 	stranger := newPKI(t).client(t, "stranger")
@@ -95,6 +97,7 @@ func TestHandshakeRefusals(t *testing.T) {
 // A certificate that was deactivated after its first connection does not get in
 // with a TLS session ticket.
 func TestResumedHandshakeIsJudged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	cert := w.pki.client(t, "c")
 	cfg := w.tlsConfig(cert)
@@ -128,6 +131,7 @@ func TestResumedHandshakeIsJudged(t *testing.T) {
 
 // A device that does all day what it may not must not flood the log.
 func TestRefusalsAreBounded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Publish", "topic/")
 	p, _ := w.connect(clean(mqtt.V5, "p"))
@@ -148,6 +152,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 }
 
 func TestSessionLimit(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{Sessions: 1}, nil)
 	first, _ := w.connect(lasting(mqtt.V5, "first"))
 	w.disconnect(first)
@@ -162,6 +167,7 @@ func TestSessionLimit(t *testing.T) {
 }
 
 func TestConnectRefusals(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Connect", "client/evil")
 	with := func(c *mqtt.Connect, f func(*mqtt.Connect)) *mqtt.Connect { f(c); return c }
@@ -205,6 +211,7 @@ func TestConnectRefusals(t *testing.T) {
 }
 
 func TestUnknownProtocolVersions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	for _, raw := range [][]byte{
 		append([]byte{0x10, 15, 0, 6}, "MQIsdp\x03\x02\x00\x3c\x00\x01x"...), // 3.1
@@ -222,6 +229,7 @@ func TestUnknownProtocolVersions(t *testing.T) {
 }
 
 func TestConnackOfVersion5(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	c := clean(mqtt.V5, "")
 	c.KeepAlive = 5
@@ -246,6 +254,7 @@ func TestConnackOfVersion5(t *testing.T) {
 }
 
 func TestDeniedPublish(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Publish", "topic/secret")
 	v5, _ := w.connect(clean(mqtt.V5, "five"))
@@ -271,6 +280,7 @@ func TestDeniedPublish(t *testing.T) {
 }
 
 func TestRequestProblemInformationIsKept(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Publish", "topic/secret")
 	c := clean(mqtt.V5, "terse")
@@ -282,6 +292,7 @@ func TestRequestProblemInformationIsKept(t *testing.T) {
 }
 
 func TestDeniedRetain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:RetainPublish", "topic/a")
 	p, _ := w.connect(clean(mqtt.V5, "p"))
@@ -295,6 +306,7 @@ func TestDeniedRetain(t *testing.T) {
 }
 
 func TestDeniedSubscribe(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, v byte) {
 		w := newWorld(t, Limits{}, nil)
 		w.gate.denyAction("iot:Subscribe", "topicfilter/a/#")
@@ -315,6 +327,7 @@ func TestDeniedSubscribe(t *testing.T) {
 }
 
 func TestDeniedReceive(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Receive", "topic/a/secret")
 	sub, _ := w.connect(clean(mqtt.V5, "sub"))
@@ -337,6 +350,7 @@ func TestDeniedReceive(t *testing.T) {
 }
 
 func TestPolicyChangeAffectsNextPublish(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	p, _ := w.connect(clean(mqtt.V5, "p"))
 	if a := p.publish("a", ""); a.Code != mqtt.Success {
@@ -357,6 +371,7 @@ func TestPolicyChangeAffectsNextPublish(t *testing.T) {
 }
 
 func TestDeactivatedCertificateLosesItsConnection(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, v byte) {
 		w := newWorld(t, Limits{}, nil)
 		cert := w.pki.client(t, "bad")
@@ -376,6 +391,7 @@ func TestDeactivatedCertificateLosesItsConnection(t *testing.T) {
 }
 
 func TestReservedAndOversized(t *testing.T) {
+	t.Parallel()
 	deep := strings.Repeat("a/", 7) + "a"
 	for _, c := range []struct {
 		topic string
@@ -411,6 +427,7 @@ func TestReservedAndOversized(t *testing.T) {
 }
 
 func TestBasicIngestGoesToRulesOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, func(c *Config) { c.BasicIngest = true })
 	p, _ := w.connect(clean(mqtt.V5, "p"))
 	p.subscribe(0, "#")
@@ -428,6 +445,7 @@ func TestBasicIngestGoesToRulesOnly(t *testing.T) {
 }
 
 func TestPayloadLimit(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, v byte) {
 		w := newWorld(t, Limits{}, nil)
 		p, _ := w.connect(clean(v, "p"))
@@ -446,6 +464,7 @@ func TestPayloadLimit(t *testing.T) {
 }
 
 func TestWhatEndsTheConnection(t *testing.T) {
+	t.Parallel()
 	nine := &mqtt.Subscribe{PacketID: 1}
 	for i := range 9 {
 		nine.Filters = append(nine.Filters, mqtt.Subscription{Filter: fmt.Sprint(i)})
@@ -488,6 +507,7 @@ func TestWhatEndsTheConnection(t *testing.T) {
 }
 
 func TestSubscriptionLimits(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	p, _ := w.connect(clean(mqtt.V5, "p"))
 	for i := range 50 {
@@ -516,6 +536,7 @@ func TestSubscriptionLimits(t *testing.T) {
 }
 
 func TestGrantQoS1(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, func(c *Config) { c.GrantQoS1 = true })
 	p, _ := w.connect(clean(mqtt.V311, "p"))
 	if a := p.subscribe(2, "a"); a.Codes[0] != 1 {
