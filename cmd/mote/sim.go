@@ -33,7 +33,8 @@ type simCmd struct {
 	Loop     bool              `help:"Begin the recording again at its end."`
 }
 
-// Run serves until Ctrl-C, or until a recording is over.
+// Run serves until Ctrl-C. A board whose recording is over stays on its line in
+// silence, as hardware would; on TCP and RFCOMM it hangs up.
 func (c simCmd) Run(s *session) error {
 	if err := c.check(); err != nil {
 		return err
@@ -168,7 +169,12 @@ func (c simCmd) line(i int, b *sim.Board) (where string, run func(context.Contex
 	if err != nil {
 		return "", nil, err
 	}
-	return fmt.Sprintf("serial = %q", t.Path()), func(ctx context.Context) error { return b.Run(ctx, t) }, nil
+	return fmt.Sprintf("serial = %q", t.Path()), func(ctx context.Context) error {
+		if t.AwaitOpen(ctx) != nil {
+			return t.Close()
+		}
+		return b.Run(ctx, t)
+	}, nil
 }
 
 // nextPort is addr with i added to its port; port 0 stays a free one.

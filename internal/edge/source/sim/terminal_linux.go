@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -87,6 +88,21 @@ func (t *Terminal) listened() bool {
 		}
 	})
 	return err == nil && state[0].Revents&unix.POLLHUP == 0
+}
+
+// AwaitOpen returns when somebody opens the port, so that a board does not talk
+// to nobody, or with ctx's error.
+func (t *Terminal) AwaitOpen(ctx context.Context) error {
+	look := time.NewTicker(20 * time.Millisecond) // a pseudo-terminal does not tell
+	defer look.Stop()
+	for !t.listened() {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // Read reads what was written to the port.

@@ -2,7 +2,11 @@
 
 package sim
 
-import "mote/internal/edge/source/serial"
+import (
+	"context"
+
+	"mote/internal/edge/source/serial"
+)
 
 // Terminal is not there on this system.
 type Terminal struct{}
@@ -10,7 +14,8 @@ type Terminal struct{}
 // OpenTerminal returns serial.ErrUnsupported.
 func OpenTerminal() (*Terminal, error) { return nil, serial.ErrUnsupported }
 
-func (*Terminal) Path() string              { return "" }
-func (*Terminal) Read([]byte) (int, error)  { return 0, serial.ErrUnsupported }
-func (*Terminal) Write([]byte) (int, error) { return 0, serial.ErrUnsupported }
-func (*Terminal) Close() error              { return nil }
+func (*Terminal) Path() string                    { return "" }
+func (*Terminal) AwaitOpen(context.Context) error { return serial.ErrUnsupported }
+func (*Terminal) Read([]byte) (int, error)        { return 0, serial.ErrUnsupported }
+func (*Terminal) Write([]byte) (int, error)       { return 0, serial.ErrUnsupported }
+func (*Terminal) Close() error                    { return nil }
