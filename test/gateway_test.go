@@ -94,8 +94,12 @@ func TestSimReplaysARecordingOverAPseudoTerminal(t *testing.T) {
 		return nil
 	})
 	rows := h.query("beijing")
-	if got := fmt.Sprint(text(rows[0]["dust"]), text(rows[0]["temp"]), text(rows[1]["dust"]), text(rows[1]["temp"]), text(rows[1]["humid"])); got != "12 -3.5 14 0 40" {
-		t.Errorf("got %s", got)
+	for i, want := range []map[string]string{{"dust": "12", "temp": "-3.5", "humid": "40"}, {"dust": "14", "temp": "0", "humid": "40"}} {
+		for field, value := range want {
+			if got := text(rows[i][field]); got != value {
+				t.Errorf("row %d: %s is %s, want %s", i, field, got, value)
+			}
+		}
 	}
 }
 
