@@ -113,6 +113,21 @@ func canonicalQuery(pairs []pair, keep func(name string) bool) string {
 			out = append(out, pair{escape(p.name, false), escape(p.value, false)})
 		}
 	}
+	return joinSorted(out)
+}
+
+// rawQuery sorts the pairs of a raw query as they are.
+func rawQuery(raw string, keep func(name string) bool) string {
+	var out []pair
+	for piece := range strings.SplitSeq(raw, "&") {
+		if name, value, _ := strings.Cut(piece, "="); piece != "" && keep(name) {
+			out = append(out, pair{name, value})
+		}
+	}
+	return joinSorted(out)
+}
+
+func joinSorted(out []pair) string {
 	slices.SortFunc(out, func(a, b pair) int {
 		if c := strings.Compare(a.name, b.name); c != 0 {
 			return c

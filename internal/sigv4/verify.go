@@ -182,8 +182,8 @@ func (c *claim) signs(key []byte, form *canonical) bool {
 }
 
 // queryForms returns the canonical forms of the query, the expected one first.
-// A "+" is a space to some clients and a plus to others (13.2 rule 3); the
-// security token of a presigned WebSocket is added after signing (rule 8).
+// A "+" is a space to some clients and a plus to others (13.2 rule 3); botocore
+// sorts what is on the wire and does not escape it again; the security token of a presigned WebSocket is added after signing (rule 8).
 func (c *claim) queryForms(raw string) []string {
 	all := func(name string) bool { return name != "X-Amz-Signature" || !c.presigned }
 	forms := []string{canonicalQuery(c.query, all)}
@@ -193,5 +193,5 @@ func (c *claim) queryForms(raw string) []string {
 	if _, ok := lookup(c.query, "X-Amz-Security-Token"); ok && c.presigned {
 		forms = append(forms, canonicalQuery(c.query, func(name string) bool { return all(name) && name != "X-Amz-Security-Token" }))
 	}
-	return distinct(forms)
+	return distinct(append(forms, rawQuery(raw, all)))
 }

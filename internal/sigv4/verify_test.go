@@ -330,6 +330,7 @@ func TestLenientForms(t *testing.T) {
 		{"/a//b/../c", "/a//b/../c", "", true},
 		{"/x?a=1+2", "/x", "a=1%202", true},
 		{"/x?a=1+2", "/x", "a=1%2B2", true},
+		{"/x?b=%2f&a=1+2", "/x", "a=1+2&b=%2f", true},
 		{"/x?b&a=2&a=1", "/x", "a=1&a=2&b=", true},
 		{"/x?b&a=2&a=1", "/x", "b=&a=2&a=1", false},
 		{"/x?a=%2f", "/x", "a=%2F", true},

@@ -24,6 +24,7 @@ type action interface {
 type reply struct {
 	status    int
 	errorType string // for x-amzn-ErrorType; "" for success
+	text      string // of a failure, for people
 	body      []byte
 	retry     bool // the sender shall try again later
 }
@@ -118,7 +119,7 @@ func messageBody(text string) []byte {
 }
 
 func failure(status int, errorType, text string) reply {
-	return reply{status: status, errorType: errorType, body: messageBody(text)}
+	return reply{status: status, errorType: errorType, text: text, body: messageBody(text)}
 }
 
 // unavailable asks the sender to try again: what it sent was not stored.

@@ -86,7 +86,7 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{r: r, id: newRequestID(), now: e.o.Now(), sourceIP: sourceIP(r)}
 	answer, no := e.serve(w, c)
 	if no == nil && answer.status >= 400 && answer.status < 500 && answer.errorType != "" {
-		no = &refused{answer, answer.errorType + ": " + cut(string(answer.body))}
+		no = &refused{answer, answer.errorType + ": " + answer.text}
 	}
 	if no != nil {
 		answer = no.reply
