@@ -195,9 +195,8 @@ func nextPort(addr string, i int) (string, error) {
 
 // progress shows one line that changes, on a terminal only.
 type progress struct {
-	out   *os.File // nil when nobody would see it
-	shown bool
-	done  chan struct{}
+	out  *os.File // nil when nobody would see it
+	done chan struct{}
 }
 
 func newProgress(w io.Writer) *progress {
