@@ -59,6 +59,13 @@ func (s *State) Failed(err error, attrs ...any) {
 	}
 }
 
+// Note keeps err as the last error, for what is logged elsewhere.
+func (s *State) Note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastError, s.lastAt = err.Error(), time.Now()
+}
+
 // Snapshot returns whether the server is reached and since when, and the last
 // error and when it was.
 func (s *State) Snapshot() (up bool, since time.Time, lastError string, lastAt time.Time) {

@@ -157,7 +157,9 @@ func TestRefusedKeepsRecordsWithinBounds(t *testing.T) {
 	if info, _ := os.Stat(file); info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v", info.Mode())
 	}
-	big, _ := json.Marshal(strings.Repeat("x", 3<<20))
+	defer func(n int64) { maxRefusedFile = n }(maxRefusedFile)
+	maxRefusedFile = 8 << 10
+	big, _ := json.Marshal(strings.Repeat("x", 3<<10))
 	for range 6 {
 		r.Add(big, "big")
 	}

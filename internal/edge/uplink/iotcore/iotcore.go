@@ -5,9 +5,13 @@
 // A record leaves the queue only after its PUBACK, or after it was written to
 // the file of refused records because it can never be delivered: its topic is
 // illegal, or it is larger than the server takes. Whatever else goes wrong, the
-// record stays: the uplink backs off, connects again and goes on behind the
-// last record that was acknowledged without a hole. A record can therefore
-// arrive twice, with the same identity, and order holds within what is new.
+// record stays. When the connection ends, the uplink backs off, connects again
+// and sends what was not acknowledged, in order, before what is new. A record
+// can therefore arrive twice, with the same identity.
+//
+// When the server denies one topic, the records of that topic are held back, and
+// one of them is tried again from time to time; the others go on, until 4 MiB
+// are held back or the others are 100,000 records ahead: then all wait.
 //
 // The session of MQTT is not used; the queue is the session.
 package iotcore
@@ -19,7 +23,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +61,8 @@ const (
 	defaultMaxBackoff = time.Minute
 	stable            = 5 * time.Second // a connection that lives so long is counted as working
 	farewell          = time.Second     // how long the end waits for acknowledgements
+	maxHeldBytes      = 4 << 20         // of records held back because their topic is denied
+	maxAhead          = 100_000         // records that others may be ahead of one that is not delivered
 	maxClientID       = 128             // AWS IoT Core, as above
 	amazon            = ".amazonaws.com"
 	amazonChina       = ".amazonaws.com.cn"
@@ -72,7 +77,7 @@ type Uplink struct {
 	state    uplink.State
 	refused  uplink.Refused
 	acks     uplink.Acks
-	backoff  uplink.Backoff // owned by Run
+	backoff  uplink.Backoff // of connections; owned by Run
 
 	delivered atomic.Uint64
 }
@@ -168,8 +173,12 @@ func (u *Uplink) Status() uplink.Status {
 // Run delivers q until ctx ends, then gives what is in flight a second to be
 // acknowledged and returns nil. Any other error is the queue's.
 func (u *Uplink) Run(ctx context.Context, q uplink.Queue) error {
+	u.acks.Reset()
+	q.Rewind()
+	w := newWork(u, q)
+	defer w.stop()
 	for {
-		err := u.session(ctx, q)
+		err := u.session(ctx, w)
 		var broken *queueError
 		switch {
 		case errors.As(err, &broken):
@@ -178,7 +187,11 @@ func (u *Uplink) Run(ctx context.Context, q uplink.Queue) error {
 			return nil
 		}
 		pause := u.backoff.Next()
-		u.state.Failed(err, "retry_in", pause.Round(time.Millisecond))
+		if w.afterDenial() {
+			u.state.Note(err) // the denial was logged
+		} else {
+			u.state.Failed(err, "retry_in", pause.Round(time.Millisecond))
+		}
 		if !uplink.Sleep(ctx, pause) {
 			return nil
 		}
@@ -190,22 +203,19 @@ type queueError struct{ err error }
 
 func (e *queueError) Error() string { return e.err.Error() }
 
-// session connects and delivers until the connection ends, the server refuses a
-// message for now, or ctx ends.
-func (u *Uplink) session(ctx context.Context, q uplink.Queue) error {
+// session connects and delivers until the connection or ctx ends.
+func (u *Uplink) session(ctx context.Context, w *work) error {
 	conn, err := u.connect(ctx)
 	if err != nil {
 		return err
 	}
 	u.state.Up()
 	defer u.state.Down()
-	s := &session{u: u, q: q, conn: conn}
+	s := &session{u: u, w: w, conn: conn}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	defer s.cancel(nil)
 	working := time.AfterFunc(stable, s.works)
 	defer working.Stop()
-	u.acks.Reset()
-	q.Rewind()
 	return s.run(ctx)
 }
 
@@ -221,146 +231,4 @@ func (u *Uplink) connect(ctx context.Context) (*client.Conn, error) {
 		Addr: u.addr, TLS: cfg, ClientID: u.o.ClientID, Version: u.o.Version,
 		KeepAlive: u.o.KeepAlive, CleanStart: true, MaxInflight: u.o.MaxInflight,
 	})
-}
-
-// session is one connection's work.
-type session struct {
-	u      *Uplink
-	q      uplink.Queue
-	conn   *client.Conn
-	ctx    context.Context // ends with the session
-	cancel context.CancelCauseFunc
-
-	sent     atomic.Int64
-	accepted atomic.Int64
-	once     sync.Once // for works
-	mended   atomic.Bool
-}
-
-// works notes that the connection does what it is for.
-func (s *session) works() {
-	s.once.Do(func() {
-		s.mended.Store(true)
-		s.u.state.Well("endpoint", s.u.addr)
-	})
-}
-
-// run publishes until something ends it, and returns why.
-func (s *session) run(ctx context.Context) error {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		<-s.conn.Done()
-		s.cancel(s.conn.Err())
-	}()
-	err := s.publishAll()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
-	defer cancel()
-	_ = s.conn.Disconnect(grace) // what is not acknowledged by then is sent again
-	<-ended
-	if s.mended.Load() {
-		s.u.backoff.Reset()
-	}
-	return s.explain(err)
-}
-
-// publishAll publishes record after record. Its error is why it stopped.
-func (s *session) publishAll() error {
-	for {
-		seq, record, err := s.q.Next(s.ctx)
-		if err != nil {
-			if s.ctx.Err() != nil {
-				return context.Cause(s.ctx)
-			}
-			return &queueError{err}
-		}
-		if err := s.publish(seq, record); err != nil {
-			return err
-		}
-	}
-}
-
-// publish sends one record, or refuses it for good.
-func (s *session) publish(seq uint64, record []byte) error {
-	s.u.acks.Sent(seq)
-	topic, err := s.u.template.Topic(record)
-	if err != nil {
-		s.refuse(seq, record, err)
-		return nil
-	}
-	err = s.conn.Publish(s.ctx, &mqtt.Publish{Topic: topic, Payload: record, QoS: 1}, func(err error) { s.acked(seq, record, err) })
-	var wire *mqtt.Error
-	switch {
-	case err == nil:
-		s.sent.Add(1)
-		return nil
-	case errors.As(err, &wire) && forGood(wire.Code):
-		s.refuse(seq, record, err)
-		return nil
-	case s.ctx.Err() != nil:
-		return context.Cause(s.ctx)
-	}
-	return err
-}
-
-// forGood says whether a refusal with code is about this one message and would
-// be the same next time.
-func forGood(code mqtt.ReasonCode) bool {
-	switch code {
-	case mqtt.PacketTooLarge, mqtt.TopicNameInvalid, mqtt.PayloadFormatInvalid, mqtt.MalformedPacket:
-		return true
-	}
-	return false
-}
-
-// acked handles the answer to one publish. It is called by the connection's own
-// goroutine.
-func (s *session) acked(seq uint64, record []byte, err error) {
-	var refused *client.PubackError
-	switch {
-	case err == nil:
-		s.accepted.Add(1)
-		s.u.delivered.Add(1)
-		s.done(seq)
-	case errors.As(err, &refused) && forGood(refused.Code):
-		s.refuse(seq, record, err)
-	case errors.As(err, &refused):
-		topic, _ := s.u.template.Topic(record)
-		s.cancel(deniedError(topic, refused))
-	}
-	// any other error is the connection's end, which the session sees itself
-}
-
-func (s *session) done(seq uint64) {
-	if upTo, ok := s.u.acks.Done(seq); ok {
-		s.q.Ack(upTo)
-		s.works() // and not before: beside one denied record others may be accepted for ever
-	}
-}
-
-func (s *session) refuse(seq uint64, record []byte, why error) {
-	s.u.refused.Add(record, why.Error())
-	s.done(seq)
-}
-
-// deniedError says what a PUBACK that may change with time means.
-func deniedError(topic string, e *client.PubackError) error {
-	advice := "it is tried again"
-	switch e.Code {
-	case mqtt.NotAuthorized:
-		advice = fmt.Sprintf("allow iot:Publish on topic/%s in the certificate's policy", topic)
-	case mqtt.QuotaExceeded, mqtt.MessageRateTooHigh:
-		advice = "the server's quota is used up; it is tried again later"
-	}
-	return fmt.Errorf("publish on %q: %w: %s", topic, e, advice)
-}
-
-// explain adds to a connection that the server closed without a reason what is
-// known about it. AWS IoT Core answers a denied publish that way in 3.1.1.
-func (s *session) explain(err error) error {
-	if errors.Is(err, client.ErrServerClosed) && s.sent.Load() > 0 && s.accepted.Load() == 0 {
-		return fmt.Errorf("%w, after %d publishes of which it acknowledged none: check that the certificate's policy allows iot:Publish on topic/%s",
-			err, s.sent.Load(), s.u.o.Topic)
-	}
-	return err
 }

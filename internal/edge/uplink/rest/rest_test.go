@@ -127,7 +127,7 @@ func TestBoardsInParallelEachInOrderThroughFailures(t *testing.T) {
 			http.Error(w, "broken", 500)
 			return
 		case 1:
-			http.Error(w, `{"message":"Too Many Requests"}`, 429)
+			http.Error(w, `{"message":"Too Many Requests"}`, http.StatusTooManyRequests)
 			return
 		case 2:
 			panic(http.ErrAbortHandler)

@@ -1,0 +1,150 @@
+package iotcore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"mote/internal/mqtt"
+	"mote/internal/mqtt/client"
+)
+
+// session is one connection's work.
+type session struct {
+	u      *Uplink
+	w      *work
+	conn   *client.Conn
+	ctx    context.Context // ends with the session
+	cancel context.CancelCauseFunc
+
+	sent     atomic.Int64
+	accepted atomic.Int64
+	once     sync.Once // for works
+	mended   atomic.Bool
+}
+
+// works notes that the connection does what it is for.
+func (s *session) works() {
+	s.once.Do(func() {
+		s.mended.Store(true)
+		s.u.state.Well("endpoint", s.u.addr)
+	})
+}
+
+// run publishes until something ends it, and returns why.
+func (s *session) run(ctx context.Context) error {
+	s.w.begin()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-s.conn.Done()
+		s.cancel(s.conn.Err())
+	}()
+	err := s.publishAll()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	_ = s.conn.Disconnect(grace) // what is not acknowledged by then is sent again
+	<-ended
+	s.w.end(err, s.accepted.Load())
+	if s.mended.Load() {
+		s.u.backoff.Reset()
+	}
+	return s.explain(err)
+}
+
+// publishAll publishes record after record. Its error is why it stopped.
+func (s *session) publishAll() error {
+	for {
+		e, err := s.w.next(s.ctx)
+		if err != nil {
+			if s.ctx.Err() != nil {
+				return context.Cause(s.ctx)
+			}
+			return err
+		}
+		if err := s.publish(e); err != nil {
+			return err
+		}
+	}
+}
+
+// publish sends one record, or refuses it for good.
+func (s *session) publish(e *entry) error {
+	s.w.sending(e)
+	err := s.conn.Publish(s.ctx, &mqtt.Publish{Topic: e.topic, Payload: e.record, QoS: 1}, func(err error) { s.acked(e, err) })
+	var wire *mqtt.Error
+	switch {
+	case err == nil:
+		s.sent.Add(1)
+		return nil
+	case errors.As(err, &wire) && forGood(wire.Code):
+		s.w.refuse(e, err)
+		return nil
+	case s.ctx.Err() != nil:
+		return context.Cause(s.ctx)
+	}
+	return err
+}
+
+// forGood says whether a refusal with code is about this one message and would
+// be the same next time.
+func forGood(code mqtt.ReasonCode) bool {
+	switch code {
+	case mqtt.PacketTooLarge, mqtt.TopicNameInvalid, mqtt.PayloadFormatInvalid, mqtt.MalformedPacket:
+		return true
+	}
+	return false
+}
+
+// acked handles the answer to one publish. It is called by the connection's own
+// goroutine.
+func (s *session) acked(e *entry, err error) {
+	var refused *client.PubackError
+	switch {
+	case err == nil:
+		s.accepted.Add(1)
+		s.u.delivered.Add(1)
+		s.works()
+		s.w.accepted(e)
+	case errors.As(err, &refused) && forGood(refused.Code):
+		s.w.refuse(e, err)
+	case errors.As(err, &refused):
+		s.w.denied(e, deniedError(e.topic, refused))
+	}
+	// any other error is the connection's end, which the session sees itself
+}
+
+// deniedError says what a PUBACK that may change with time means.
+func deniedError(topic string, e *client.PubackError) error {
+	advice := "it is tried again"
+	switch e.Code {
+	case mqtt.NotAuthorized:
+		advice = fmt.Sprintf("allow iot:Publish on topic/%s in the certificate's policy", topic)
+	case mqtt.QuotaExceeded, mqtt.MessageRateTooHigh:
+		advice = "the server's quota is used up; it is tried again later"
+	}
+	return fmt.Errorf("publish on %q: %w: %s", topic, e, advice)
+}
+
+// explain adds to a connection that the server closed without a reason what is
+// known about it. AWS IoT Core answers a denied publish that way in 3.1.1.
+func (s *session) explain(err error) error {
+	if errors.Is(err, client.ErrServerClosed) && s.sent.Load() > 0 && s.accepted.Load() == 0 {
+		return fmt.Errorf("%w, after publishes of which it acknowledged none: check that the certificate's policy allows iot:Publish on topic/%s",
+			err, s.u.o.Topic)
+	}
+	return err
+}
+
+// closedByServer says whether the server ended the connection, with or without
+// a reason.
+func closedByServer(err error) bool {
+	var gone *client.DisconnectedError
+	return errors.Is(err, client.ErrServerClosed) || errors.As(err, &gone) && gone.Code != mqtt.SessionTakenOver && gone.Code != mqtt.ServerShuttingDown
+}
+
+// errSuspect is why a topic is held back that nobody denied in words.
+var errSuspect = errors.New("the server closed the connection each time a reading of this topic was published first: " +
+	"check that the certificate's policy allows iot:Publish on it")
