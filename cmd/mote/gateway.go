@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
@@ -44,6 +45,9 @@ func (c gatewayCmd) Run(s *session) error {
 		return usageError{fmt.Errorf("%s: %w", c.Config, err)}
 	}
 	if c.Check {
+		if err := g.check(); err != nil {
+			return usageError{fmt.Errorf("%s: %w", c.Config, err)}
+		}
 		_, err := fmt.Fprintf(s.stdout, "%s is good: %s, %s\n", c.Config, plural(len(g.lines), "source"), plural(len(g.uplinks), "uplink"))
 		return err
 	}
@@ -106,6 +110,19 @@ func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gate
 		g.uplinks = append(g.uplinks, up)
 	}
 	return g, nil
+}
+
+// check looks at what does not keep a gateway from spooling but would keep it
+// from delivering: the dates of certificates.
+func (g *gateway) check() error {
+	for _, u := range g.uplinks {
+		if dated, ok := u.(interface{ Check(now time.Time) error }); ok {
+			if err := dated.Check(time.Now()); err != nil {
+				return fmt.Errorf("uplink.%s: %w", u.Name(), err)
+			}
+		}
+	}
+	return nil
 }
 
 // refused is the file for readings that the uplink's server will never take.
