@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -221,11 +222,15 @@ func (m *model) run() {
 }
 
 // TestCrashes lets many random histories of appends, acks, disk errors and
-// power cuts pass, and holds the spool against the model after each.
+// power cuts pass, and holds the spool against the model after each. The
+// environment variable MOTE_TORTURE makes them many.
 func TestCrashes(t *testing.T) {
-	histories := 60
-	if testing.Short() {
-		histories = 15
+	histories := 24
+	switch {
+	case os.Getenv("MOTE_TORTURE") != "":
+		histories = 600
+	case testing.Short():
+		histories = 8
 	}
 	for seed := range uint64(histories) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
