@@ -303,16 +303,16 @@ func (s *Spool) seal() {
 
 // writeFailed gives up the target after a failed write or sync: what the
 // device holds now is unknown, and a later sync would not tell, so the place
-// is never written again. The durable part of the segment stays.
+// is never written again. The durable part of the segment stays. A fresh
+// segment's header may have reached the device, and caps the active segment
+// after a crash, so that one ends too.
 func (s *Spool) writeFailed(t target, err error) error {
 	err = s.explain("write "+t.seg.name, err)
 	s.mu.Lock()
 	s.stats.writeErrors++
 	s.stats.lastError = err.Error()
-	if !t.fresh {
-		s.seal()
-		s.release()
-	}
+	s.seal()
+	s.release()
 	s.mu.Unlock()
 	if t.fresh {
 		s.discard(t)

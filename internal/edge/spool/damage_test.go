@@ -227,3 +227,33 @@ func atoi(text string) (n int) {
 }
 
 func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// TestHeaderOfAFailedSegmentTakesNothing: a large append fails in a fresh
+// segment whose header reaches the device and whose removal does not; smaller
+// records that would still have fitted before it are not cut off by it.
+func TestHeaderOfAFailedSegmentTakesNothing(t *testing.T) {
+	fsys := newMemFS(4)
+	opts := Options{FS: fsys, Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes}
+	s := open(t, "spool", opts)
+	s.w.pause = 0
+	fill(t, s, 0, 80)
+	fsys.setFail(func(op, name string) error {
+		if name == segmentName(2) && (op == "remove" || op == "sync") {
+			return fmt.Errorf("%s: %w", op, errDying)
+		}
+		return nil
+	})
+	if _, err := s.Append(t.Context(), make([]byte, MaxRecord)); err == nil {
+		t.Fatal("append succeeded")
+	}
+	fsys.setFail(nil)
+	f := fsys.disk[s.path(segmentName(2))]
+	f.durable = slices.Clone(f.data) // the device had it all
+	add(t, s, "small")
+	fsys.crash()
+	_ = s.Close()
+	s = open(t, "spool", opts)
+	if got := drain(t, s.Reader("iot")); len(got) != 81 || string(got[80].Data) != "small" {
+		t.Fatalf("%d delivered, last %.20q", len(got), got[len(got)-1].Data)
+	}
+}
