@@ -183,7 +183,7 @@ class Chart {
     this.u = new uPlot({
       width: this.width, height, legend: { show: false },
       padding: [8, 10, 0, 0],
-      cursor: { sync: { key: this.charts.sync.key }, drag: { x: false, y: false }, y: false, points: { size: 7 }, dataIdx: nearest },
+      cursor: { sync: { key: this.charts.sync.key, scales: ["x", null] }, drag: { x: false, y: false }, y: false, points: { size: 7 }, dataIdx: nearest },
       scales: { x: { range: () => { const now = this.charts.now(); return [(now - ranges[this.charts.range]) / 1000, now / 1000]; } } },
       axes: [
         { ...axis, space: 64, size: 30, values: (u, splits) => splits.map((s) => (s % 60 ? clockTime : clockMinutes)(s * 1000)) },
