@@ -18,6 +18,7 @@ import (
 	"sync"
 
 	"mote/internal/cloud/broker"
+	"mote/internal/cloud/console"
 	"mote/internal/cloud/refusal"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rest"
@@ -66,6 +67,7 @@ type Cloud struct {
 	broker   *broker.Broker
 	routes   *rest.Engine
 	refusals *refusal.Log
+	console  *console.Console
 
 	servers []*http.Server
 	serving sync.WaitGroup // the goroutines that serve the listeners
@@ -180,6 +182,9 @@ func (c *Cloud) Close(ctx context.Context) error {
 		if s.Shutdown(ctx) != nil {
 			_ = s.Close()
 		}
+	}
+	if c.console != nil {
+		errs = append(errs, c.console.Close())
 	}
 	if c.broker != nil {
 		errs = append(errs, c.broker.Close(ctx))

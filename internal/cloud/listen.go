@@ -15,6 +15,7 @@ import (
 	"mote/internal/cloud/awsapi/iot"
 	"mote/internal/cloud/awsapi/iotdata"
 	"mote/internal/cloud/broker"
+	"mote/internal/cloud/console"
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/rest"
 	"mote/internal/cloud/table"
@@ -71,6 +72,7 @@ func (c *Cloud) hosts() []string {
 func (c *Cloud) listen() error {
 	streams, stop := context.WithCancel(context.Background())
 	c.streams = stop
+	c.console = console.New(console.Config{Messages: c.broker, Tables: c.tables, Refusals: c.refusals, Counters: c.counters, Log: c.log})
 	handler := c.handler()
 	if l, err := c.open("mqtt", c.opts.MQTT); err != nil {
 		return err
@@ -158,12 +160,27 @@ func (c *Cloud) handler() http.Handler {
 		DynamoDB:   dynamodb.New(c.tables, dynamodb.Options{Region: c.opts.Region, Log: c.log}),
 		APIGateway: apigateway.New(c.routes, c.log),
 		Rest:       c.routes,
+		Console:    c.console,
 		Keys:       c.registry.AccessKey,
 		Account:    c.registry.Account(),
 		Region:     c.opts.Region,
 		Refusals:   c.refusals,
 		Log:        c.log,
 	})
+}
+
+// counters are the small figures of the console.
+func (c *Cloud) counters() console.Counters {
+	b := c.broker.Status()
+	out := console.Counters{Connections: b.Connections, Sessions: b.Sessions, Received: b.Received, Dropped: b.Dropped}
+	for _, r := range c.rules.Status() {
+		rule := console.Rule{Name: r.Name, Filter: r.Filter, Enabled: r.Enabled, Matched: r.Matched, Fired: r.Fired, Failed: r.Failed}
+		if r.LastError != nil {
+			rule.LastError = r.LastError.Text
+		}
+		out.Rules = append(out.Rules, rule)
+	}
+	return out
 }
 
 // deviceHost is what DescribeEndpoint answers: the host that devices connect
