@@ -43,8 +43,10 @@ func TestInABrowser(t *testing.T) {
 	p := newParts(t)
 	p.create(t, "air", "id", "time", table.S)
 	now := time.Now()
-	for i := range 60 {
-		p.put(t, "air", row("1", now.Add(time.Duration(i-60)*5*time.Second), 30+float64(i%7)))
+	for i := range 80 {
+		if i < 40 || i >= 60 { // the board was silent for 100 s
+			p.put(t, "air", row("1", now.Add(time.Duration(i-80)*5*time.Second), 30+float64(i%7)))
+		}
 	}
 	k := p.console(t)
 	site := &site{t: t}
@@ -57,6 +59,7 @@ func TestInABrowser(t *testing.T) {
 	b.until("board 1 from the table", `document.querySelector("[data-board='1'] .state")?.textContent === "alive"`)
 	b.until("a chart of dust", `document.querySelectorAll("[data-field='dust'] canvas").length === 1`)
 	b.until("something is drawn", drawn)
+	b.until("a gap in the line", `document.querySelector("[data-field='dust']").chart.u.data[1].filter((v) => v === null).length === 1`)
 	b.until("rows of the table", `document.querySelectorAll("#rows tbody tr").length === 50`)
 	b.until("the rules", `document.querySelector("#rules").innerText.includes("store_air")`)
 

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,7 +145,11 @@ func (k *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := admit(r); err != nil {
 		k.c.Refusals.Add(refusal.Refusal{Where: "console", Action: r.Method + " " + clip(r.URL.Path, maxText),
 			Resource: clip(r.Host, maxText), SourceIP: remoteIP(r), Reason: err.Error()})
-		writeError(w, http.StatusForbidden, err)
+		if strings.HasPrefix(r.URL.Path, "/console/api/") {
+			writeError(w, http.StatusForbidden, err)
+		} else {
+			http.Error(w, err.Error(), http.StatusForbidden)
+		}
 		return
 	}
 	k.mux.ServeHTTP(w, r)

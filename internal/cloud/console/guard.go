@@ -28,7 +28,7 @@ func setHeaders(h http.Header) {
 func admit(r *http.Request) error {
 	if ip := remoteIP(r); !isLoopback(ip) {
 		return fmt.Errorf("the console is only for the machine that it runs on, and this request comes from %s: "+
-			"open it there, or forward the port with ssh -L 8080:127.0.0.1:8080", clip(ip, maxText))
+			"open it there, or forward the port with ssh -L", clip(ip, maxText))
 	}
 	if name := hostName(r.Host); name != "localhost" && !isLoopback(name) {
 		return fmt.Errorf("the console does not answer to the host name %q: open it as http://localhost or http://127.0.0.1, with its port", clip(name, maxText))

@@ -166,7 +166,7 @@ func (k *Console) readSlices(ctx context.Context, t *table.Table, hash table.Val
 // boundsOf returns how a partition writes times in its sort key; ok is false
 // when it has none that the console reads.
 func (k *Console) boundsOf(t *table.Table, hash table.Value) (bound func(time.Time) table.Value, ok bool, err error) {
-	rows, err := k.newest(t, hash, 1)
+	rows, err := k.newest(t, hash, nil, 1)
 	if err != nil || len(rows) == 0 {
 		return nil, false, err
 	}

@@ -86,8 +86,13 @@ func (k *Console) latestItems(ctx context.Context, t *table.Table, limit int) (i
 		if err != nil || ctx.Err() != nil {
 			return nil, false, cmp.Or(err, ctx.Err())
 		}
+		var above *table.Value
+		if len(items) == limit { // older rows than the last of these do not matter
+			low := items[limit-1][t.Range.Name]
+			above = &low
+		}
 		var rows []table.Item
-		rows, err = k.newest(t, key, limit)
+		rows, err = k.newest(t, key, above, limit)
 		items = newestOf(append(items, rows...), t.Range, limit)
 	}
 	return items, partial, err

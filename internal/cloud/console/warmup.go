@@ -26,7 +26,7 @@ func (k *Console) warmFrom(ctx context.Context, t *table.Table, now time.Time) e
 		return err
 	}
 	for _, id := range ids {
-		rows, err := k.newest(t, id, warmRows)
+		rows, err := k.newest(t, id, nil, warmRows)
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -111,11 +111,17 @@ func highest(kind table.Kind) table.Value {
 	return table.String(strings.Repeat("\U0010ffff", 8))
 }
 
-// newest returns up to n rows of a partition, the newest first.
-func (k *Console) newest(t *table.Table, hash table.Value, n int) ([]table.Item, error) {
-	page, err := k.c.Tables.Query(table.QueryRequest{
+// newest returns up to n rows of a partition, the newest first; unless above
+// is nil, only those with a higher sort key.
+func (k *Console) newest(t *table.Table, hash table.Value, above *table.Value, n int) ([]table.Item, error) {
+	r := table.QueryRequest{
 		Reading:      table.Reading{Table: t.Name, Limit: n, Names: map[string]string{"#h": t.Hash.Name}, Values: map[string]table.Value{":h": hash}},
 		KeyCondition: "#h = :h", Descending: true,
-	})
+	}
+	if above != nil {
+		r.Names["#r"], r.Values[":above"] = t.Range.Name, *above
+		r.KeyCondition += " AND #r > :above"
+	}
+	page, err := k.c.Tables.Query(r)
 	return page.Items, err
 }

@@ -6,6 +6,7 @@ import { byId, clockMinutes, clockTime, el, setText, timeOf } from "./dom.js";
 import { colour } from "./slots.js";
 
 const height = 190;
+const leastWindow = 2 * 60e3; // what is drawn of a range that has just begun to fill
 const gaps = 2; // uPlot.join: a null also covers the other boards' times around it
 const mostFields = 16;
 const mostPoints = 3000; // kept of a line between two loads of the history
@@ -74,16 +75,17 @@ export class Charts {
 
   // render draws if something is new, or if the window has moved by a pixel or so.
   render() {
-    const now = this.now(), moved = ranges[this.range] / 600;
+    const now = this.now(), moved = (this.to - this.from) / 600;
     if (document.hidden || (!this.#dirty && now - this.drawnAt < moved)) return;
     this.#dirty = false;
     this.drawnAt = now;
     const drawn = this.slots.drawn();
+    this.#window(drawn, now);
     const fields = [...this.#lines.keys()].sort().filter((f) => drawn.some((id) => this.#lines.get(f).get(id)?.size));
     for (const field of [...this.#charts.keys()]) if (!fields.includes(field)) this.#remove(field);
     fields.forEach((field, i) => {
       if (!this.#charts.has(field)) this.#make(field, drawn, i);
-      this.#charts.get(field).draw(drawn.map((id) => this.#points(field, id, now)));
+      this.#charts.get(field).draw(drawn.map((id) => this.#points(field, id)));
     });
     this.#notes(fields, drawn);
   }
@@ -93,9 +95,19 @@ export class Charts {
     return drawn.length ? "No numbers in this range." : "No board is chosen: tick one above.";
   }
 
-  #points(field, id, now) {
+  // window begins with the range, or with the first reading if that is later.
+  #window(drawn, now) {
+    let first = now - leastWindow;
+    for (const boards of this.#lines.values()) {
+      for (const id of drawn) first = Math.min(first, boards.get(id)?.t[0] ?? first);
+    }
+    this.from = Math.max(now - ranges[this.range], first);
+    this.to = now;
+  }
+
+  #points(field, id) {
     const line = this.#lines.get(field).get(id);
-    return line ? line.table(now - ranges[this.range], 3 * (this.interval(id) || 20e3)) : [[], []];
+    return line ? line.table(this.from, 3 * (this.interval(id) || 20e3)) : [[], []];
   }
 
   #make(field, drawn, at) {
@@ -184,7 +196,7 @@ class Chart {
       width: this.width, height, legend: { show: false },
       padding: [8, 10, 0, 0],
       cursor: { sync: { key: this.charts.sync.key, scales: ["x", null] }, drag: { x: false, y: false }, y: false, points: { size: 7 }, dataIdx: nearest },
-      scales: { x: { range: () => { const now = this.charts.now(); return [(now - ranges[this.charts.range]) / 1000, now / 1000]; } } },
+      scales: { x: { range: () => [this.charts.from / 1000, this.charts.to / 1000] } },
       axes: [
         { ...axis, space: 64, size: 30, values: (u, splits) => splits.map((s) => (s % 60 ? clockTime : clockMinutes)(s * 1000)) },
         { ...axis, space: 34, size: (u, values) => Math.max(40, 14 + 7.2 * Math.max(0, ...(values ?? []).map((v) => v.length))) },
