@@ -53,6 +53,16 @@ type offer struct {
 // bodyTimeout is how long a client may take to send its body.
 const bodyTimeout = 30 * time.Second
 
+// limitBody begins the time in which the body of r has to arrive. Without it a
+// client that announces a body and sends none would hold its connection for
+// ever, also when it is refused unread: net/http reads what is left of a body
+// before it answers, and ReadHeaderTimeout does not cover that.
+func limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 { // or unknown
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer has deadlines; then the server's own limits hold
+	}
+}
+
 // NewFront returns the handler for c.
 func NewFront(c Config) *Front {
 	if c.Log == nil {
@@ -85,6 +95,7 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 
 // ServeHTTP implements http.Handler.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	limitBody(w, r)
 	t, scope := dispatch(r, f.hasStage)
 	switch t {
 	case toConsole:
@@ -148,11 +159,10 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *sig
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer has deadlines; then the server's own limits hold
-	defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	limitBody(w, r)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the service may take its time; a failed read keeps the deadline for what is left
 		return body, nil
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {

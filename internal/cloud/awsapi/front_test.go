@@ -2,10 +2,12 @@ package awsapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -223,6 +226,59 @@ func TestBodyAtTheLimit(t *testing.T) {
 	o := serve(t)
 	if resp, body := o.call(t, "POST", "/topics/a", "iotdata", strings.Repeat("x", 128<<10)); resp.StatusCode != 200 {
 		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+}
+
+// pipes is a listener of in-memory connections.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p pipes) Close() error   { close(p.done); return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestBodyThatNeverComes: who announces a body and sends none is answered in
+// time, and holds no connection, whatever part of the origin it asks.
+func TestBodyThatNeverComes(t *testing.T) {
+	for name, head := range map[string]string{
+		"unsigned":   "POST /things/a HTTP/1.1\r\nContent-Length: 1000\r\n",
+		"chunked":    "POST /things/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+		"health":     "GET / HTTP/1.1\r\nContent-Length: 1000\r\n",
+		"console":    "POST /console/x HTTP/1.1\r\nContent-Length: 1000\r\n",
+		"route":      "POST /prod/dust HTTP/1.1\r\nContent-Length: 1000\r\n",
+		"known key":  "POST /things/a HTTP/1.1\r\nContent-Length: 1000\r\nX-Amz-Date: 20000101T000000Z\r\nAuthorization: AWS4-HMAC-SHA256 Credential=" + keyID + "/20000101/r/iot/aws4_request, SignedHeaders=host, Signature=00\r\n",
+		"no service": "POST /x HTTP/1.1\r\nContent-Length: 1000\r\nAuthorization: AWS4-HMAC-SHA256 Credential=" + keyID + "/20000101/r/s3/aws4_request\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // begins on 2000-01-01, and takes no real time
+				f := NewFront(Config{IoT: &recorder{name: "iot"}, Rest: &routes{recorder{name: "rest"}}, Keys: keys, Refusals: refusal.New(nil),
+					Console: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+				l := pipes{make(chan net.Conn), make(chan struct{})}
+				s := Server(f, slog.New(slog.DiscardHandler))
+				go s.Serve(l)
+				defer s.Close()
+				client, server := net.Pipe()
+				l.conns <- server
+				defer client.Close()
+				_, _ = io.WriteString(client, head+"Host: here\r\n\r\n")
+				ctx, cancel := context.WithTimeout(t.Context(), 2*bodyTimeout)
+				defer cancel()
+				defer context.AfterFunc(ctx, func() { _ = client.Close() })()
+				data, err := io.ReadAll(client) // until the server closes
+				if ctx.Err() != nil || err != nil || !bytes.HasPrefix(data, []byte("HTTP/1.1 ")) {
+					t.Errorf("after %v: %.100q %v", 2*bodyTimeout, data, err)
+				}
+			})
+		})
 	}
 }
 

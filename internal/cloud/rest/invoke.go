@@ -274,7 +274,9 @@ func (c *call) readBody(w http.ResponseWriter) *refused {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer has deadlines; then the server's own limits hold
 	body, err := io.ReadAll(http.MaxBytesReader(w, c.r.Body, int64(limit)))
-	_ = control.SetReadDeadline(time.Time{})
+	if err == nil { // after a failure the deadline stays, for what net/http reads of the rest
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return tooLong()
 	}
