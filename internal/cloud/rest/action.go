@@ -199,13 +199,57 @@ var contextValues = map[string]source{
 	"identity.apiKeyId": func(c *call) string { return c.apiKeyID },
 }
 
-// pathTemplate is text with {name} in it.
+// pathTemplate is a text made of pieces.
 type pathTemplate []source
 
-// compilePath reads the topic of an integration's uri: its {names} are mapped
+func (t pathTemplate) text(c *call) string {
+	var b strings.Builder
+	for _, s := range t {
+		b.WriteString(s(c))
+	}
+	return b.String()
+}
+
+// topicTemplate is the compiled topic of a publishing integration.
+type topicTemplate []topicPart
+
+// topicPart is one piece of a topic.
+type topicPart struct {
+	text source
+	from string // the mapping, when who sends the request chooses the text; else ""
+}
+
+// compileTopic reads the topic of an integration's uri: its {names} are mapped
 // by request parameters integration.request.path.NAME.
-func compilePath(text string, parameters map[string]string) (pathTemplate, error) {
-	sources := map[string]source{}
+func compileTopic(text string, parameters map[string]string) (topicTemplate, error) {
+	parts, err := compileMappings(parameters)
+	if err != nil {
+		return nil, err
+	}
+	var out topicTemplate
+	for text != "" {
+		before, rest, found := strings.Cut(text, "{")
+		fixed, err := url.PathUnescape(before)
+		if err != nil {
+			return nil, badRequest("the topic of the uri is not well escaped")
+		}
+		out = append(out, topicPart{text: func(*call) string { return fixed }})
+		if text = rest; !found {
+			break
+		}
+		name, rest, closed := strings.Cut(rest, "}")
+		if part, ok := parts[name]; closed && ok {
+			out, text = append(out, part), rest
+			continue
+		}
+		return nil, badRequest("the uri's {%.64s} needs a request parameter integration.request.path.%.64s", name, name)
+	}
+	return out, nil
+}
+
+// compileMappings reads the request parameters of an integration, by NAME.
+func compileMappings(parameters map[string]string) (map[string]topicPart, error) {
+	parts := map[string]topicPart{}
 	for target, from := range parameters {
 		name, ok := strings.CutPrefix(target, "integration.request.path.")
 		if !ok {
@@ -215,35 +259,55 @@ func compilePath(text string, parameters map[string]string) (pathTemplate, error
 		if err != nil {
 			return nil, err
 		}
-		sources[name] = s
+		if !strings.HasPrefix(from, "method.request.") {
+			from = ""
+		}
+		parts[name] = topicPart{s, from}
 	}
-	var out pathTemplate
-	for text != "" {
-		before, rest, found := strings.Cut(text, "{")
-		fixed, err := url.PathUnescape(before)
-		if err != nil {
-			return nil, badRequest("the topic of the uri is not well escaped")
-		}
-		out = append(out, func(*call) string { return fixed })
-		if text = rest; !found {
-			break
-		}
-		name, rest, closed := strings.Cut(rest, "}")
-		if s := sources[name]; closed && s != nil {
-			out, text = append(out, s), rest
-			continue
-		}
-		return nil, badRequest("the uri's {%.64s} needs a request parameter integration.request.path.%.64s", name, name)
-	}
-	return out, nil
+	return parts, nil
 }
 
-func (t pathTemplate) text(c *call) string {
+// topic returns the topic of one request. What the sender chooses stays within
+// the level where it stands: else a route for sensors/{id}/air would publish
+// on any topic for who writes %2F into the id, and a route for {topic} would
+// reach the rules past the topics that they select from.
+func (t topicTemplate) topic(c *call) (string, error) {
 	var b strings.Builder
-	for _, s := range t {
-		b.WriteString(s(c))
+	for _, part := range t {
+		v := part.text(c)
+		if part.from != "" {
+			if err := c.staysInLevel(part.from, v); err != nil {
+				return "", err
+			}
+			if b.Len() == 0 && strings.HasPrefix(v, "$") {
+				return "", errors.New("topics that begin with $ are reserved")
+			}
+		}
+		b.WriteString(v)
 	}
-	return b.String()
+	return b.String(), nil
+}
+
+// ownTopic is the topic of a route that names none: rest/{stage}/{path}.
+func (c *call) ownTopic() (string, error) {
+	for name, v := range c.labels {
+		if err := c.staysInLevel(pathMapping+name, v); err != nil {
+			return "", err
+		}
+	}
+	return "rest/" + c.ep.stage + "/" + strings.Join(c.parts, "/"), nil
+}
+
+const pathMapping = "method.request.path."
+
+// staysInLevel refuses a slash in a value that stands for one level of a
+// topic; only greedy labels, {name+}, stand for several.
+func (c *call) staysInLevel(from, value string) error {
+	name, ok := strings.CutPrefix(from, pathMapping)
+	if !strings.Contains(value, "/") || ok && strings.Contains(c.ep.path, "{"+name+"+}") {
+		return nil
+	}
+	return errors.New(strconv.QuoteToASCII(cut(value)) + " has a slash, and would add levels to the topic")
 }
 
 // validTopic refuses what can be no topic; the broker has the last word.

@@ -17,7 +17,7 @@ const maxPayload = 128 << 10
 
 // publish sends the body as a message to the rules and subscribers.
 type publish struct {
-	topic  pathTemplate // nil: rest/{stage}/{path}
+	topic  topicTemplate // nil: rest/{stage}/{path}
 	qos    byte
 	answer response
 }
@@ -36,16 +36,20 @@ func compilePublish(in *Integration, topic string, answer response) (action, err
 		return nil, badRequest("a publishing integration sends the body as it is: remove the request templates")
 	}
 	var err error
-	p.topic, err = compilePath(topic, in.RequestParameters)
+	p.topic, err = compileTopic(topic, in.RequestParameters)
 	return p, err
 }
 
 func (publish) maxBody() int { return maxPayload }
 
 func (p publish) run(ctx context.Context, e *Engine, c *call) reply {
-	topic := "rest/" + c.ep.stage + "/" + strings.Join(c.parts, "/")
+	topicOf := c.ownTopic
 	if p.topic != nil {
-		topic = p.topic.text(c)
+		topicOf = func() (string, error) { return p.topic.topic(c) }
+	}
+	topic, err := topicOf()
+	if err != nil {
+		return failure(http.StatusBadRequest, "BadRequestException", err.Error())
 	}
 	if !validTopic(topic) {
 		return failure(http.StatusBadRequest, "BadRequestException", "the topic "+strconv.QuoteToASCII(cut(topic))+" of this request is not valid: it has 1 to 256 bytes without + and #")

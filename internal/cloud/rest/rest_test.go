@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -461,6 +462,66 @@ func TestTopicMapping(t *testing.T) {
 	}
 	if a := w.do(t, w.request(t, "GET", "/prod/mock", "")); a.status != 204 {
 		t.Errorf("mock: %+v", a)
+	}
+}
+
+// TestSenderStaysInItsLevel: what a sender writes into a path, a query or a
+// header must not choose another topic than the route's author meant.
+func TestSenderStaysInItsLevel(t *testing.T) {
+	w := newWorld(t)
+	publishes := func(topic, from string) Integration {
+		return Integration{Type: "AWS", HTTPMethod: "POST", URI: publishURI + topic, RequestParameters: map[string]string{"integration.request.path.x": from}}
+	}
+	w.route(t, w.api.ID, "/own/{x}", Method{HTTPMethod: "POST"}, Integration{Type: "AWS", HTTPMethod: "POST", URI: publishURI})
+	w.route(t, w.api.ID, "/path/{x}", Method{HTTPMethod: "POST"}, publishes("{x}", "method.request.path.x"))
+	w.route(t, w.api.ID, "/query", Method{HTTPMethod: "POST"}, publishes("sensors/{x}/air", "method.request.querystring.x"))
+	w.route(t, w.api.ID, "/header", Method{HTTPMethod: "POST"}, publishes("sensors/{x}/air", "method.request.header.x"))
+	w.route(t, w.api.ID, "/greedy/{x+}", Method{HTTPMethod: "POST"}, publishes("{x}", "method.request.path.x"))
+	w.route(t, w.api.ID, "/fixed", Method{HTTPMethod: "POST"}, publishes("{x}", "'a/b'"))
+	must[Deployment](t)(w.e.Deploy(w.api.ID, Stage{Name: "prod"}, ""))
+	for path, want := range map[string]string{
+		"/prod/own/a": "rest/prod/own/a", "/prod/own/a%2Fb": "", "/prod/path/a": "a", "/prod/path/a%2Fb": "", "/prod/path/$aws": "",
+		"/prod/path/%24aws%2Frules%2Fstore_air%2Fx": "", "/prod/query?x=1": "sensors/1/air", "/prod/query?x=1/cmd": "", "/prod/header": "",
+		"/prod/greedy/a/b": "a/b", "/prod/greedy/$aws/rules/store_air/x": "", "/prod/fixed": "a/b",
+	} {
+		w.messages = nil
+		a := w.post(t, path, "x", "x", "1/cmd")
+		switch {
+		case want != "" && (a.status != 200 || w.messages[0].Topic != want):
+			t.Errorf("%s: %+v %+v", path, a, w.messages)
+		case want == "" && (a.status != 400 || len(w.messages) != 0 || !strings.Contains(a.body, "slash") && !strings.Contains(a.body, "reserved")):
+			t.Errorf("%s: %+v %+v", path, a, w.messages)
+		}
+	}
+}
+
+// deadlines is a writer that remembers the read deadline that was set last.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.read = t; return nil }
+
+// TestUnreadBodyKeepsItsDeadline: net/http reads what is left of a body before
+// it answers, which takes for ever without a deadline.
+func TestUnreadBodyKeepsItsDeadline(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		name string
+		body io.Reader
+		left bool
+	}{
+		{"whole", strings.NewReader("x"), false},
+		{"cut off", io.MultiReader(strings.NewReader("x"), iotest.ErrReader(errors.New("timeout"))), true},
+		{"too large", strings.NewReader(strings.Repeat("x", maxPayload+1)), true},
+	} {
+		rec := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		req := httptest.NewRequest("POST", "/prod/open", io.NopCloser(c.body)) // of unknown length
+		w.e.ServeHTTP(rec, req)
+		if rec.read.IsZero() == c.left || (rec.Code == 200) == c.left {
+			t.Errorf("%s: %d, deadline %v", c.name, rec.Code, rec.read)
+		}
 	}
 }
 
