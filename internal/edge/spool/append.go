@@ -111,7 +111,7 @@ func (s *Spool) commitPending() {
 
 // commitSome resolves one or more of reqs and returns how many.
 func (s *Spool) commitSome(reqs []*request) int {
-	t, room, err := s.place(reqs[0].size)
+	t, room, err := s.place(reqs[0].size, s.opts.Full == DropOldest)
 	if room != nil {
 		reqs[0].room = room
 		reqs[0].resolve(0, nil)
@@ -158,8 +158,8 @@ func (t target) room() int64 {
 }
 
 // place returns a target with room for size bytes, or the channel to wait on
-// when the spool is full.
-func (s *Spool) place(size int64) (target, <-chan struct{}, error) {
+// when the spool is full and the oldest records may not be given up for it.
+func (s *Spool) place(size int64, mayDrop bool) (target, <-chan struct{}, error) {
 	w := &s.w
 	if a := w.active; a != nil && w.off+size <= a.head.size {
 		return target{seg: a, file: w.file, off: w.off}, nil, nil
@@ -167,7 +167,7 @@ func (s *Spool) place(size int64) (target, <-chan struct{}, error) {
 	if w.failed != nil && time.Since(w.failedAt) < w.pause {
 		return target{}, nil, w.failed
 	}
-	t, room, err := s.freshSegment()
+	t, room, err := s.freshSegment(mayDrop)
 	w.failed, w.failedAt = err, time.Now()
 	return t, room, err
 }
@@ -320,7 +320,8 @@ func (s *Spool) writeFailed(t target, err error) error {
 	return err
 }
 
-// saveAcks writes the acks that are not saved yet. The caller leads.
+// saveAcks writes the acks that are not saved yet. It gives up no record for
+// them: forgotten acks only make records come again. The caller leads.
 func (s *Spool) saveAcks() error {
 	s.mu.Lock()
 	acks := s.ackStates(false)
@@ -328,9 +329,9 @@ func (s *Spool) saveAcks() error {
 	if acks == nil {
 		return nil
 	}
-	t, room, err := s.place(ackRecordBytes(acks))
+	t, room, err := s.place(ackRecordBytes(acks), false)
 	if room != nil {
-		return fmt.Errorf("spool %s is full: acks are saved when they free a segment", s.dir)
+		return fmt.Errorf("spool %s is full: the latest acks are saved when they free a segment; what they cover would be sent again after a restart", s.dir)
 	}
 	if err != nil {
 		return err

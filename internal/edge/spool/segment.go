@@ -20,11 +20,11 @@ func (s *Spool) path(name string) string { return filepath.Join(s.dir, name) }
 
 // freshSegment takes a free file, or makes one, names it for the next
 // generation and opens it. Its header is written with the first commit. room
-// is set instead when the spool is full and must wait.
-func (s *Spool) freshSegment() (t target, room <-chan struct{}, err error) {
+// is set instead when the spool is full and must wait, unless mayDrop.
+func (s *Spool) freshSegment(mayDrop bool) (t target, room <-chan struct{}, err error) {
 	s.w.gen++
 	name := segmentName(s.w.gen)
-	sp, room, err := s.takeSpare(name)
+	sp, room, err := s.takeSpare(name, mayDrop)
 	if room != nil || err != nil {
 		return t, room, err
 	}
@@ -50,8 +50,8 @@ func newSalt() uint64 {
 }
 
 // takeSpare leaves a file of the configured size under name, durably.
-func (s *Spool) takeSpare(name string) (spare, <-chan struct{}, error) {
-	sp, room, err := s.pickSpare()
+func (s *Spool) takeSpare(name string, mayDrop bool) (spare, <-chan struct{}, error) {
+	sp, room, err := s.pickSpare(mayDrop)
 	if err != nil || room != nil {
 		return sp, room, err
 	}
@@ -79,13 +79,13 @@ func (s *Spool) putBack(sp spare) {
 
 // pickSpare takes a free file of the configured size out of the list; an empty
 // name means that a new one may be made. It removes files that are free but
-// too many or of another size, and in a full spool gives up the oldest segment
-// or returns the channel to wait on.
-func (s *Spool) pickSpare() (spare, <-chan struct{}, error) {
+// too many or of another size, and in a full spool gives up the oldest segment,
+// if it may, or returns the channel to wait on.
+func (s *Spool) pickSpare(mayDrop bool) (spare, <-chan struct{}, error) {
 	for {
 		s.mu.Lock()
 		if len(s.spares) == 0 {
-			decided, room, err := s.makeRoom()
+			decided, room, err := s.makeRoom(mayDrop)
 			s.mu.Unlock()
 			if decided {
 				return spare{}, room, err
@@ -108,7 +108,7 @@ func (s *Spool) pickSpare() (spare, <-chan struct{}, error) {
 
 // makeRoom decides what to do when there is no spare: make a file, wait on
 // room, or, undecided, look again because it freed one. The caller holds mu.
-func (s *Spool) makeRoom() (decided bool, room <-chan struct{}, err error) {
+func (s *Spool) makeRoom(mayDrop bool) (decided bool, room <-chan struct{}, err error) {
 	if s.total+s.opts.SegmentBytes <= s.opts.MaxBytes {
 		return true, nil, nil
 	}
@@ -120,7 +120,7 @@ func (s *Spool) makeRoom() (decided bool, room <-chan struct{}, err error) {
 		s.release()
 		return false, nil, nil
 	}
-	if s.opts.Full == Block {
+	if !mayDrop {
 		return true, s.room, nil
 	}
 	s.dropOldest()

@@ -258,7 +258,7 @@ func (s *Spool) flusher() {
 		if err != nil {
 			s.wantFlush()
 			if !failing {
-				s.log.Warn("acks are not saved yet; what they cover would be sent again after a restart", "err", err)
+				s.log.Warn("acks are not saved yet", "err", err)
 			}
 		}
 		failing = err != nil

@@ -529,3 +529,32 @@ func TestUnreadableBlock(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingIsDroppedForAcks: a full spool does not give up a segment to save
+// an ack that rides on no append.
+func TestNothingIsDroppedForAcks(t *testing.T) {
+	opts := Options{FS: newMemFS(1), Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, MaxBytes: 2 * MinSegmentBytes}
+	s := open(t, "spool", opts)
+	fill(t, s, 0, 240)
+	_ = s.Close()
+	for range 2 { // every run that writes begins a segment
+		s = open(t, "spool", opts)
+		if got := drain(t, s.Reader("iot")); len(got) != 240 {
+			t.Fatalf("%d records", len(got))
+		}
+		s.Reader("iot").Ack(1)
+		if err := s.Close(); err == nil || !strings.Contains(err.Error(), "sent again after a restart") {
+			t.Errorf("close: %v", err)
+		}
+	}
+	s = open(t, "spool", opts)
+	drain(t, s.Reader("iot"))
+	s.Reader("iot").Ack(200) // frees the first segment
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	s = open(t, "spool", opts)
+	if got := drain(t, s.Reader("iot")); len(got) != 40 {
+		t.Errorf("%d records are left", len(got))
+	}
+}
