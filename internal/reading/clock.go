@@ -19,12 +19,22 @@ type stamps struct {
 	back int       // sequence of the readings made while the wall clock was behind wall
 }
 
+// The sequence numbers, so that readings made after the clock was set back
+// never meet those of a burst.
+const (
+	lastBurst = 499 // bursts have 1 to 499
+	firstBack = 500 // readings after a step back have 500 to 999
+	countBack = 500
+)
+
 // Stamp returns the time of a reading of board id whose frame was complete at
-// now: now in milliseconds, plus a sequence number in the microseconds when
-// that millisecond is taken. When the wall clock was set back, the times that
-// were already given out may come again, so readings there always carry a
-// sequence number. A board that sends more than 999 frames in a millisecond
-// borrows from the next one.
+// now: now in milliseconds. When that millisecond is taken, it is the next one
+// plus a sequence number in the microseconds; a board that sends more frames in
+// a millisecond than there are numbers borrows from the one after. The texts of
+// the times (see [TimeText]), by which tables sort, then have the order of the
+// readings: "…124001Z" comes after "…123Z", but "…123001Z" would come before
+// it. When the wall clock was set back, the times that were already given out
+// may come again, so readings there always carry a sequence number.
 func (c *Clock) Stamp(id string, now time.Time) time.Time {
 	t := now.UTC().Truncate(time.Millisecond)
 	c.mu.Lock()
@@ -38,13 +48,23 @@ func (c *Clock) Stamp(id string, now time.Time) time.Time {
 		c.boards[id] = b
 	}
 	if t.Before(b.wall) {
-		b.back = b.back%999 + 1
-		return t.Add(time.Duration(b.back) * time.Microsecond)
+		seq := firstBack + b.back
+		b.back = (b.back + 1) % countBack
+		return t.Add(time.Duration(seq) * time.Microsecond)
 	}
 	b.wall = t
-	if !t.After(b.last) {
-		t = b.last.Add(time.Microsecond)
+	if !t.After(b.last) || t.Equal(b.last.Truncate(time.Millisecond)) {
+		t = b.following()
 	}
 	b.last = t
 	return t
+}
+
+// following is the first time behind last that has a sequence number.
+func (b *stamps) following() time.Time {
+	ms := b.last.Truncate(time.Millisecond)
+	if seq := b.last.Sub(ms) / time.Microsecond; seq > 0 && seq < lastBurst {
+		return b.last.Add(time.Microsecond)
+	}
+	return ms.Add(time.Millisecond + time.Microsecond)
 }

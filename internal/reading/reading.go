@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -34,7 +35,7 @@ type Field struct {
 }
 
 // Value makes the field called name from what a board sent: a number when text
-// is one and declaredText is false, text otherwise.
+// is one that every table takes and declaredText is false, text otherwise.
 func Value(name, text string, declaredText bool) Field {
 	if !declaredText {
 		if n, ok := number(text); ok {
@@ -69,6 +70,9 @@ func number(s string) (string, bool) {
 		}
 	}
 	whole = strings.TrimLeft(whole, "0")
+	if !storable(whole, frac, exp) {
+		return "", false
+	}
 	if whole == "" {
 		whole = "0"
 	}
@@ -76,6 +80,34 @@ func number(s string) (string, bool) {
 		whole += "." + frac
 	}
 	return sign + whole + exp, true
+}
+
+// A number of DynamoDB has at most 38 significant digits and is between 1E-130
+// and 9.99…E+125 (Amazon DynamoDB developer guide, "Data types"). An item with
+// any other is refused as a whole, so such a value is kept as text instead.
+const (
+	mostDigits  = 38
+	mostPower   = 125
+	leastPower  = -130
+	mostExpText = 6 // bytes of an exponent that are looked at
+)
+
+// storable says whether DynamoDB takes the number; whole has no leading zeros,
+// exp is empty or begins with an e.
+func storable(whole, frac, exp string) bool {
+	power := 0
+	if exp != "" {
+		if len(exp) > mostExpText {
+			return false
+		}
+		power, _ = strconv.Atoi(exp[1:]) // its digits were checked
+	}
+	significant := strings.TrimLeft(whole+frac, "0")
+	if significant == "" {
+		return true
+	}
+	power += len(significant) - len(frac) - 1
+	return len(strings.TrimRight(significant, "0")) <= mostDigits && leastPower <= power && power <= mostPower
 }
 
 func digits(s string) bool {

@@ -2,6 +2,7 @@ package reading
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 )
@@ -31,6 +32,9 @@ func TestJSON(t *testing.T) {
 func TestNumber(t *testing.T) {
 	for in, want := range map[string]string{
 		"35.2": "35.2", "-4": "-4", "+1.50": "1.50", "007": "7", ".5": "0.5", "5.": "5", "0": "0", "1e3": "1e3", "1E-5": "1E-5", "-0.0": "-0.0",
+		"1e125": "1e125", "9.9e-130": "9.9e-130", "0.00e5": "0.00e5", "000.1e126": "0.1e126",
+		"1" + strings.Repeat("0", 60): "1" + strings.Repeat("0", 60), "12345678901234567890123456789012345678": "12345678901234567890123456789012345678",
+		"1e126": "", "1e400": "", "1e-131": "", "0.1e-130": "", "1e99999999999999999999": "", "0e99999999999": "", "123456789012345678901234567890123456789": "",
 		"": "", "-": "", ".": "", "1e": "", "1e+-2": "", "nan": "", "0x10": "", "1 ": "", "1,5": "", "Infinity": "",
 	} {
 		got, ok := number(in)
@@ -58,7 +62,7 @@ func TestClockGivesEachReadingItsOwnTime(t *testing.T) {
 	if got := TimeText(stamp(now)); got != "2026-01-01T00:00:00.500Z" {
 		t.Errorf("first: %s", got)
 	}
-	if got := TimeText(stamp(now)); got != "2026-01-01T00:00:00.500001Z" {
+	if got := TimeText(stamp(now)); got != "2026-01-01T00:00:00.501001Z" {
 		t.Errorf("second in the same millisecond: %s", got)
 	}
 	for range 2500 {
@@ -68,6 +72,25 @@ func TestClockGivesEachReadingItsOwnTime(t *testing.T) {
 		stamp(now.Add(-time.Second).Add(time.Duration(i) * time.Millisecond))
 	}
 	stamp(now.Add(time.Second))
+}
+
+func TestTextsOfTimesHaveTheOrderOfReadings(t *testing.T) {
+	var c Clock
+	now, last := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), ""
+	for _, burst := range []int{1, 2, 3, 1, 1, 2000, 1, 1, 1, 1, 1, 500, 1, 1, 999, 1} {
+		for range burst {
+			stamp := c.Stamp("1", now)
+			if text := TimeText(stamp); text <= last {
+				t.Fatalf("%s comes after %s but sorts before it", text, last)
+			} else {
+				last = text
+			}
+			if ahead := stamp.Sub(now); ahead > 6*time.Millisecond {
+				t.Fatalf("stamped %v ahead", ahead)
+			}
+		}
+		now = now.Add(700 * time.Microsecond)
+	}
 }
 
 func FuzzUnmarshal(f *testing.F) {
