@@ -38,6 +38,7 @@ func (c *Cloud) openBroker() (err error) {
 		Log:      c.log,
 
 		BasicIngest: true,
+		Limits:      broker.Limits{Connections: crowdFor(fileLimit()).mqtt},
 		TLS:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}},
 	})
 	if err != nil {
@@ -89,6 +90,7 @@ func (c *Cloud) listen() error {
 		s.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
 			alpnMQTT: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { c.broker.ServeConn(streams, conn) },
 		}
+		l := newBounded(l, "https", crowdFor(fileLimit()).https, c.log)
 		c.serve(func() error { return s.ServeTLS(l, "", "") })
 	}
 	if l, err := c.open("http", c.opts.HTTP); err != nil {
@@ -96,6 +98,7 @@ func (c *Cloud) listen() error {
 	} else if l != nil {
 		c.endpoints.HTTP = "http://" + l.Addr().String()
 		s := c.server(streams, handler)
+		l := newBounded(l, "http", crowdFor(fileLimit()).http, c.log)
 		c.serve(func() error { return s.Serve(l) })
 	}
 	return c.writeConfig()

@@ -1,0 +1,89 @@
+package cloud
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// crowd is how many connections each listener serves at a time.
+type crowd struct{ mqtt, https, http int }
+
+// keptFiles are the file descriptors that connections never get: the store
+// keeps 256 files open, and needs new ones to go on at all; the rest is for
+// the spool, the boards and the calls that a process makes of itself.
+const keptFiles = 512
+
+// crowdFor shares out the file descriptors that a process may have, so that
+// strangers who open connections cannot stop the store from opening files.
+func crowdFor(files uint64) crowd {
+	free := int(min(max(files, keptFiles+128)-keptFiles, 1<<20))
+	return crowd{mqtt: min(free/2, 20000), https: min(free/4, 20000), http: min(free/8, 1024)}
+}
+
+// fileLimit is how many file descriptors this process may have.
+func fileLimit() uint64 {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 1024 // the usual least
+	}
+	return l.Cur
+}
+
+// bounded is a listener with at most a number of connections at a time; more
+// are closed at once.
+type bounded struct {
+	net.Listener
+	name   string
+	places chan struct{} // a token for each open connection
+	log    *slog.Logger
+	told   atomic.Int64 // Unix seconds of the last log line about it
+}
+
+// tellEvery is how often the log says that connections are turned away.
+const tellEvery = 10 // seconds
+
+func newBounded(l net.Listener, name string, most int, log *slog.Logger) *bounded {
+	return &bounded{Listener: l, name: name, places: make(chan struct{}, most), log: log}
+}
+
+// Accept implements net.Listener.
+func (b *bounded) Accept() (net.Conn, error) {
+	for {
+		c, err := b.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case b.places <- struct{}{}:
+			return &place{Conn: c, leave: sync.OnceFunc(func() { <-b.places })}, nil
+		default:
+			_ = c.Close()
+			b.tell()
+		}
+	}
+}
+
+func (b *bounded) tell() {
+	now, last := time.Now().Unix(), b.told.Load()
+	if now-last >= tellEvery && b.told.CompareAndSwap(last, now) {
+		b.log.Warn("too many connections, some are turned away: see who opens them, or raise the limit of open files (ulimit -n)",
+			"listener", b.name, "most", cap(b.places))
+	}
+}
+
+// place is a connection that gives its place back when it is closed.
+type place struct {
+	net.Conn
+	leave func()
+}
+
+// Close implements net.Conn.
+func (p *place) Close() error {
+	defer p.leave()
+	return p.Conn.Close()
+}
