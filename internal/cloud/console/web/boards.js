@@ -3,7 +3,7 @@
 import { byId, count, el, setText, span, localTime } from "./dom.js";
 import { colour, most } from "./slots.js";
 
-const shownAtFirst = 48;
+const shownAtFirst = matchMedia("(max-width: 36rem)").matches ? 8 : 24; // a phone should not scroll past them all
 const words = { alive: "alive", silent: "silent", "catching-up": "catching up" };
 const natural = new Intl.Collator(undefined, { numeric: true });
 

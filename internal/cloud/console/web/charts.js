@@ -194,7 +194,7 @@ class Chart {
     const axis = { stroke: ink("--quiet"), font: "12px system-ui, sans-serif", grid: { stroke: ink("--grid"), width: 1 }, ticks: { stroke: ink("--grid"), width: 1, size: 4 } };
     this.u = new uPlot({
       width: this.width, height, legend: { show: false },
-      padding: [8, 10, 0, 0],
+      padding: [8, 22, 0, 0],
       cursor: { sync: { key: this.charts.sync.key, scales: ["x", null] }, drag: { x: false, y: false }, y: false, points: { size: 7 }, dataIdx: nearest },
       scales: { x: { range: () => [this.charts.from / 1000, this.charts.to / 1000] } },
       axes: [
