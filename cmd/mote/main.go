@@ -85,6 +85,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			code = int(e)
 		}
 	}()
+	// What a verb makes is for this user alone, whatever the shell's umask: the
+	// database's files, which hold keys, take their mode from it.
+	syscall.Umask(0o077)
 	var c cli
 	parser := kong.Must(&c,
 		kong.Name("mote"),
