@@ -43,10 +43,10 @@ func (c pubCmd) Run(s *session) error {
 	defer conn.Close()
 	p := &publisher{conn: conn, acks: make(chan error, 1024), template: mqtt.Publish{Topic: c.Topic, QoS: c.QoS, Retain: c.Retain}}
 	if err := p.sendAll(s.ctx, in, c.Lines); err != nil {
-		return err
+		return p.failed(err, c.Lines)
 	}
 	if err := p.wait(s.ctx); err != nil {
-		return err
+		return p.failed(err, c.Lines)
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
 	defer cancel()
@@ -87,8 +87,9 @@ type publisher struct {
 	conn     *client.Conn
 	template mqtt.Publish
 	sent     int
-	acked    int
-	acks     chan error // one per acknowledged message
+	acked    int        // of them, taken or not
+	refused  int        // of them, not taken
+	acks     chan error // one per message sent
 }
 
 func (p *publisher) sendAll(ctx context.Context, in io.Reader, lines bool) error {
@@ -123,8 +124,28 @@ func (p *publisher) send(ctx context.Context, payload []byte) error {
 	}
 	m := p.template
 	m.Payload = payload
+	if err := p.conn.Publish(ctx, &m, func(err error) { p.acks <- err }); err != nil {
+		return err
+	}
 	p.sent++
-	return p.conn.Publish(ctx, &m, func(err error) { p.acks <- err })
+	return nil
+}
+
+// failed ends the connection and adds to err how many messages the server has
+// taken, so that the caller knows where to go on.
+func (p *publisher) failed(err error, lines bool) error {
+	_ = p.conn.Close() // every message that is under way gets its answer now
+	for p.acked < p.sent {
+		_ = p.ack(context.Background())
+	}
+	if !lines {
+		return err
+	}
+	what := "acknowledged"
+	if p.template.QoS == 0 {
+		what = "sent"
+	}
+	return fmt.Errorf("%w; %d messages were %s", err, p.sent-p.refused, what)
 }
 
 func (p *publisher) wait(ctx context.Context) error {
@@ -141,6 +162,7 @@ func (p *publisher) ack(ctx context.Context) error {
 	case err := <-p.acks:
 		p.acked++
 		if err != nil {
+			p.refused++
 			return fmt.Errorf("message %d was not taken: %w", p.acked, err)
 		}
 		return nil

@@ -40,6 +40,10 @@ func (c upCmd) Run(s *session) error {
 		return err
 	}
 	g, err := c.prepare(s, running, file, log)
+	if err != nil && s.ctx.Err() != nil {
+		fmt.Fprintln(s.stderr, "stopping") // Ctrl-C came first; the next start goes on with what is made
+		return stopCloud(running, nil)
+	}
 	if err != nil {
 		return stopCloud(running, err)
 	}
