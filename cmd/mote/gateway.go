@@ -52,6 +52,7 @@ func (c gatewayCmd) Run(s *session) error {
 		return err
 	}
 	log.Info("gateway starts", "name", file.Gateway.Name, "sources", len(g.lines), "uplinks", len(g.uplinks), "spool", file.Gateway.Spool.Dir)
+	settle(log)
 	return g.run(s.ctx)
 }
 

@@ -34,7 +34,7 @@ type PolicyVersion struct {
 // control plane, Policies).
 const maxVersions = 5
 
-var policyNameForm = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,128}$`)
+var policyNameForm = form{regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]+$`), 128}
 
 func (r *Registry) loadPolicy(name string, data []byte) error {
 	p := new(Policy)

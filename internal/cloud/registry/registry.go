@@ -68,7 +68,7 @@ type Registry struct {
 
 var (
 	accountForm = regexp.MustCompile(`^[0-9]{12}$`)
-	regionForm  = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+	regionForm  = form{regexp.MustCompile(`^[a-z0-9-]+$`), 64}
 )
 
 // firstAccount is the account of a new registry when none is asked for.

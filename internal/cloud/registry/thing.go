@@ -23,10 +23,20 @@ const maxAttributes = 3
 
 // Forms of names and values (AWS-REFERENCE: IoT control plane, Things).
 var (
-	thingNameForm      = regexp.MustCompile(`^[a-zA-Z0-9:_-]{1,128}$`)
-	attributeNameForm  = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]{1,128}$`)
-	attributeValueForm = regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}$`)
+	thingNameForm      = form{regexp.MustCompile(`^[a-zA-Z0-9:_-]+$`), 128}
+	attributeNameForm  = form{regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]+$`), 128}
+	attributeValueForm = form{regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#=\[\]-]*$`), 800}
 )
+
+// form is what a name or value may look like. The length stands beside the
+// expression, since one that counts, such as {0,800}, takes a megabyte.
+type form struct {
+	chars *regexp.Regexp
+	most  int // bytes
+}
+
+// MatchString says whether s has the form.
+func (f form) MatchString(s string) bool { return len(s) <= f.most && f.chars.MatchString(s) }
 
 func checkThingName(name string) error {
 	if !thingNameForm.MatchString(name) {
