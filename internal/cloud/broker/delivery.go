@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -42,7 +43,7 @@ type waiting struct {
 	qos    byte
 	retain bool
 	seq    uint64 // of its queue entry, 0 when it has none
-	size   int    // of its queue entry, or of its topic and payload
+	size   int    // of its queue entry, or the weight of its message
 }
 
 // room is how many QoS 1 publishes may still be sent.
@@ -113,8 +114,33 @@ func (d *delivery) hold(w waiting) {
 		d.drop()
 		return
 	}
+	w.m = alone(w.m)
 	d.memory = append(d.memory, w)
 	d.memoryBytes += w.size
+}
+
+// weight is about how many bytes of memory a message takes that is alone.
+func weight(m *message.Message) int {
+	n := messageCost + len(m.Payload) + len(m.Topic) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
+	for _, u := range m.UserProperties {
+		n += propertyCost + len(u.Name) + len(u.Value)
+	}
+	return n
+}
+
+// What a message and a user property take beside their bytes: the structures,
+// and what small allocations waste.
+const (
+	messageCost  = 256
+	propertyCost = 64
+)
+
+// alone returns a copy of m that shares no memory with its burst: a message
+// that waits would keep all others of the burst in memory.
+func alone(m *message.Message) *message.Message {
+	out := *m
+	out.Payload = bytes.Clone(m.Payload)
+	return &out
 }
 
 func (d *delivery) drop() {

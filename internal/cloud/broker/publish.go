@@ -237,7 +237,7 @@ func (u *burst) deliver() {
 	for i := range u.items {
 		it := &u.items[i]
 		for _, t := range it.targets {
-			w := waiting{m: it.m, qos: min(it.m.QoS, t.qos), retain: it.retainFlag(t), size: len(it.m.Payload) + len(it.m.Topic)}
+			w := waiting{m: it.m, qos: min(it.m.QoS, t.qos), retain: it.retainFlag(t), size: weight(it.m)}
 			switch {
 			case it.queuedFor(t):
 				w.seq, w.size = u.entries[next].seq, u.entries[next].size

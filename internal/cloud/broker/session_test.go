@@ -579,6 +579,34 @@ func TestFullQueueIsCounted(t *testing.T) {
 	last.receive("a", "again")
 }
 
+// What waits in memory counts with its properties, which can take far more
+// than the payload.
+func TestWaitingPropertiesCount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Limits{Outbound: 1, QueueBytes: 1 << 20}, nil) // 104857 bytes in memory
+	slow, _ := w.connect(clean(mqtt.V5, "slow"))
+	slow.subscribe(1, "a")
+	pub, _ := w.connect(clean(mqtt.V5, "pub"))
+	many := &mqtt.Properties{UserProperties: make([]mqtt.UserProperty, 500)} // 1000s of bytes on the wire, 32000 here
+	for i := range 10 {
+		pub.send(&mqtt.Publish{Topic: "a", QoS: 1, PacketID: uint16(i + 1), Props: many})
+		expect[*mqtt.Ack](pub)
+	}
+	if st := w.b.Status(); st.Dropped != 6 {
+		t.Errorf("dropped %d messages, want 6: one is in flight, three fit", st.Dropped)
+	}
+}
+
+func TestWaitingMessageLetsItsBurstGo(t *testing.T) {
+	burst := []byte("abc")
+	m := &message.Message{Topic: "a", Payload: burst[1:2:2]}
+	one := alone(m)
+	burst[1] = 'x'
+	if one == m || string(one.Payload) != "b" || one.Topic != "a" {
+		t.Errorf("%+v", one)
+	}
+}
+
 // A subscriber that does not read must not stop the publisher or fill the
 // memory.
 func TestSlowSubscriberIsBounded(t *testing.T) {
