@@ -41,7 +41,8 @@ func (s scope) String() string {
 
 // Claimed returns the access key id and the service that the request's
 // credential scope names, in the header or the query form, without checking
-// anything; both are "" when it names none. It is for dispatch and for logs.
+// anything; both are "" when it names none. It is for dispatch and for logs:
+// what cannot be a key id comes veiled, since it may be the secret.
 func Claimed(r *http.Request) (keyID, service string) {
 	credential := ""
 	if auth := r.Header.Get("Authorization"); auth != "" {
@@ -54,7 +55,7 @@ func Claimed(r *http.Request) (keyID, service string) {
 	if len(parts) != 5 || len(parts[0]) > 128 {
 		return "", ""
 	}
-	return parts[0], parts[3]
+	return veilKeyID(parts[0]), parts[3]
 }
 
 // readClaim makes checks 1 to 6 of AWS-REFERENCE 13.3 in their order.
@@ -121,7 +122,7 @@ func headerClaim(r *http.Request, auth string) (*claim, *Error) {
 		name, value, ok := strings.Cut(piece, "=")
 		if !ok && piece != "" {
 			return nil, &Error{Code: CodeIncomplete, Message: "'" + cut(piece) + "' not a valid key=value pair (missing equal-sign) in Authorization header: '" + cut(auth) + "'.",
-				Diagnosis: "the Authorization header has a part without equal sign: " + quote(piece)}
+				Diagnosis: "the Authorization header has a part without equal sign, of " + strconv.Itoa(len(piece)) + " bytes"}
 		}
 		switch name { // the last of a repeated one wins
 		case "Credential":
@@ -154,7 +155,7 @@ func (c *claim) missingParts(auth string) *Error {
 
 func wrongAlgorithm(alg string) *Error {
 	return &Error{Code: CodeIncomplete, Message: "Unsupported AWS 'algorithm': '" + cut(alg) + "' (only AWS4-HMAC-SHA256 for now). ",
-		Diagnosis: "the request is signed with " + quote(alg) + ", only " + algorithm + " is understood"}
+		Diagnosis: "the request is signed with " + schemeOf(alg) + ", only " + algorithm + " is understood"}
 }
 
 // readDate makes check 7. A Date header may also have the form of RFC 9110.
@@ -176,7 +177,7 @@ func (c *claim) readScope() *Error {
 	p := strings.Split(c.credential, "/")
 	if len(p) != 5 {
 		return &Error{Code: CodeIncomplete, Message: "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '" + cut(c.credential) + "'",
-			Diagnosis: "the credential " + quote(c.credential) + " is not keyid/date/region/service/aws4_request"}
+			Diagnosis: "the credential has " + strconv.Itoa(len(p)) + " parts, it must be keyid/date/region/service/aws4_request"}
 	}
 	c.scope = scope{p[0], p[1], p[2], p[3], p[4]}
 	return nil
@@ -229,6 +230,26 @@ func cut(s string) string {
 		return s[:maxEcho] + "…"
 	}
 	return s
+}
+
+// veilKeyID returns id as it may stand in a log. Key ids are capitals and
+// digits; a secret, which people do put in the place of the id, is not.
+func veilKeyID(id string) string {
+	for i := range len(id) {
+		if c := id[i]; (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return "(no key id)"
+		}
+	}
+	return id
+}
+
+// schemeOf names an authentication scheme for a log. Other text may be a token
+// that was sent bare.
+func schemeOf(alg string) string {
+	if strings.HasPrefix(alg, "AWS") && len(alg) <= 32 || slices.Contains([]string{"Basic", "Bearer", "Digest", "Negotiate"}, alg) {
+		return alg
+	}
+	return "something else"
 }
 
 // quote bounds and quotes a stranger's text for a diagnosis.

@@ -72,7 +72,7 @@ func Examine(r *http.Request, keys Keys, o Options) (*Claim, *Error) {
 	secret, ok := keys(c.scope.keyID)
 	if !ok {
 		return nil, &Error{Code: CodeUnknownKey, Message: "The security token included in the request is invalid.",
-			Diagnosis: "access key " + quote(c.scope.keyID) + " is not known here, or is switched off: the client may be using credentials of AWS; give it those of this server (mote env prints them)"}
+			Diagnosis: "access key " + quote(veilKeyID(c.scope.keyID)) + " is not known here, or is switched off: the client may be using credentials of AWS; give it those of this server (mote env prints them)"}
 	}
 	return &Claim{*c, signingKey(secret, c.scope.day, c.scope.region, c.scope.service)}, nil
 }

@@ -123,7 +123,7 @@ func TestRefusals(t *testing.T) {
 		{"none", get, CodeMissingToken, "Request is missing Authentication Token", "not signed"},
 		{"algorithm", get + "Authorization: Basic eDp5", CodeIncomplete, "Unsupported AWS 'algorithm': 'Basic' (only AWS4-HMAC-SHA256 for now). ", "Basic"},
 		{"query algorithm", "GET /?X-Amz-Algorithm=AWS3 HTTP/1.1\nHost: h", CodeIncomplete, "Unsupported AWS 'algorithm': 'AWS3' (only AWS4-HMAC-SHA256 for now). ", "AWS3"},
-		{"no equal sign", get + date + alg + "hello", CodeIncomplete, "'hello' not a valid key=value pair (missing equal-sign) in Authorization header: 'AWS4-HMAC-SHA256 hello'.", "hello"},
+		{"no equal sign", get + date + alg + "hello", CodeIncomplete, "'hello' not a valid key=value pair (missing equal-sign) in Authorization header: 'AWS4-HMAC-SHA256 hello'.", "of 5 bytes"},
 		{"all missing", get + alg + "a=b", CodeIncomplete, "Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. " +
 			"Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. Authorization=AWS4-HMAC-SHA256 a=b", "incomplete"},
 		{"query missing", "GET /?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=x HTTP/1.1\nHost: h", CodeIncomplete,
@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 		{"date", get + "X-Amz-Date: yesterday\n" + alg + cred + ", SignedHeaders=host, " + sig, CodeIncomplete, "Date must be in ISO-8601 'basic format'. Got 'yesterday'. See http://en.wikipedia.org/wiki/ISO_8601", "yesterday"},
 		{"expired", get + "X-Amz-Date: 20150830T122059Z\n" + alg + cred + ", SignedHeaders=host, " + sig, CodeInvalid, "Signature expired: 20150830T122059Z is now earlier than 20150830T122100Z (20150830T123600Z - 15 min.)", "15m1s behind"},
 		{"future", get + "X-Amz-Date: 20150830T125101Z\n" + alg + cred + ", SignedHeaders=host, " + sig, CodeInvalid, "Signature not yet current: 20150830T125101Z is still later than 20150830T125100Z (20150830T123600Z + 15 min.)", "15m1s ahead of"},
-		{"credential", get + date + alg + "Credential=a/b, SignedHeaders=host, " + sig, CodeIncomplete, "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got 'a/b'", "a/b"},
+		{"credential", get + date + alg + "Credential=a/b, SignedHeaders=host, " + sig, CodeIncomplete, "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got 'a/b'", "has 2 parts"},
 		{"scope", get + date + alg + "Credential=AKIDEXAMPLE/20150829/mars/iot/aws5, SignedHeaders=host, " + sig, CodeInvalid,
 			"Credential should be scoped to a valid region, not 'mars'. Credential should be scoped to correct service: 'dynamodb'. Credential should be scoped with a valid terminator: 'aws4_request', not 'aws5'. " +
 				"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '20150829' != '20150830', from '20150830T123600Z'.", `service "iot"`},
@@ -401,6 +401,22 @@ func TestClaimed(t *testing.T) {
 		r.Header.Set("Authorization", auth)
 		if id, service := Claimed(r); id != "" || service != "" {
 			t.Errorf("%q: %q %q", auth, id, service)
+		}
+	}
+}
+
+// TestSecretsInTheWrongPlace: people swap key id and secret, and send tokens
+// bare; the client may read them back, the log must not have them.
+func TestSecretsInTheWrongPlace(t *testing.T) {
+	const token = "wJalrXUtnFEMI-K7MDENG+bPxRfiCYEXAMPLEKEY"
+	now := "\nX-Amz-Date: 20150830T123600Z\nAuthorization: "
+	for _, auth := range []string{token, "Token " + token, "AWS4-HMAC-SHA256 " + token, "AWS4-HMAC-SHA256 Credential=" + token + ", SignedHeaders=host, Signature=00",
+		"AWS4-HMAC-SHA256 Credential=" + token + "/20150830/us-east-1/iot/aws4_request, SignedHeaders=host, Signature=00"} {
+		r, body := parse(t, "GET / HTTP/1.1\nHost: h"+now+auth)
+		_, e := Verify(r, body, exampleKeys, Options{Now: at(exampleTime)})
+		id, _ := Claimed(r)
+		if e == nil || strings.Contains(e.Diagnosis+id, token[:8]) {
+			t.Errorf("%s: for the log %q %+v", auth, id, e)
 		}
 	}
 }
