@@ -1,6 +1,8 @@
 // Package refusal keeps the last refusals of the cloud, so that whoever was
 // turned away can be told why: who asked, for what, and what decided. Every
-// refusal is also one log line. Nothing secret goes in.
+// refusal is also one log line, unless there are very many: strangers can make
+// refusals as fast as they like, and must not fill the disk with them. Nothing
+// secret goes in.
 package refusal
 
 import (
@@ -24,6 +26,13 @@ type Refusal struct {
 // keep is how many refusals are remembered.
 const keep = 200
 
+// So many refusals get a log line at once, and so many in a second from then
+// on; the next line tells how many got none.
+const (
+	logBurst  = 200
+	logPerSec = 20
+)
+
 // Log remembers the last refusals. Its methods are safe for concurrent use,
 // and all work on a nil *Log, which drops everything.
 type Log struct {
@@ -33,11 +42,15 @@ type Log struct {
 	ring  []Refusal // guarded by mu; the oldest first
 	total uint64    // guarded by mu
 	watch map[chan<- Refusal]struct{}
+
+	lines    float64   // that may be logged now; guarded by mu
+	linesAt  time.Time // when lines was true; guarded by mu
+	unlogged int       // since the last line; guarded by mu
 }
 
 // New returns a Log that also writes each refusal to log.
 func New(log *slog.Logger) *Log {
-	return &Log{log: log, watch: map[chan<- Refusal]struct{}{}}
+	return &Log{log: log, watch: map[chan<- Refusal]struct{}{}, lines: logBurst, linesAt: time.Now()}
 }
 
 // Add records r; its time is set when it is zero.
@@ -48,10 +61,7 @@ func (l *Log) Add(r Refusal) {
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	if l.log != nil {
-		l.log.Warn("refused", "where", r.Where, "action", r.Action, "resource", r.Resource,
-			"principal", r.Principal, "client_id", r.ClientID, "source_ip", r.SourceIP, "reason", r.Reason)
-	}
+	l.write(r)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.ring) == keep {
@@ -65,6 +75,40 @@ func (l *Log) Add(r Refusal) {
 		default: // a slow watcher misses some; Recent has them
 		}
 	}
+}
+
+// write logs r, or counts that it did not.
+func (l *Log) write(r Refusal) {
+	if l.log == nil {
+		return
+	}
+	unlogged, ok := l.line()
+	if !ok {
+		return
+	}
+	log := l.log
+	if unlogged > 0 {
+		log = log.With("refusals_not_logged_before", unlogged)
+	}
+	log.Warn("refused", "where", r.Where, "action", r.Action, "resource", r.Resource,
+		"principal", r.Principal, "client_id", r.ClientID, "source_ip", r.SourceIP, "reason", r.Reason)
+}
+
+// line says whether there is room for a log line, and how many refusals had
+// none since the last.
+func (l *Log) line() (unlogged int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	l.lines = min(logBurst, l.lines+now.Sub(l.linesAt).Seconds()*logPerSec)
+	l.linesAt = now
+	if l.lines < 1 {
+		l.unlogged++
+		return 0, false
+	}
+	l.lines--
+	unlogged, l.unlogged = l.unlogged, 0
+	return unlogged, true
 }
 
 // Recent returns up to n refusals, the newest first, and how many there were
