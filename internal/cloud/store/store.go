@@ -11,6 +11,10 @@
 // that is sent from done is therefore never sent before the data is on disk,
 // and acks come in commit order.
 //
+// A write of the log that fails leaves unknown what is on disk, and writes after
+// it cannot be told from it: the store then stops the process (see
+// [Options].Fatal), and the next start recovers what was acknowledged.
+//
 // Values read through Get are copies; values read through an iterator are
 // valid until its next move. What the keys and values mean belongs to the
 // owner of each key space (see [Space]).
@@ -28,6 +32,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -70,10 +75,13 @@ type Options struct {
 	MinFree  uint64       // bytes that must stay free on the disk; default 64 MiB
 	MemTable uint64       // bytes; default 16 MiB
 	Cache    int64        // bytes of block cache; default 8 MiB
-	// Fatal is called when Pebble cannot go on (an fsync failed, a file is
-	// damaged). It must not return. The default logs and ends the process with
-	// status 1: everything acknowledged is on disk, and the next start recovers.
+	// Fatal is called when Pebble cannot go on (a write or fsync of its log
+	// failed, a file is damaged). It must not return, and locks are held while
+	// it runs. The default logs and ends the process with status 1: everything
+	// acknowledged is on disk, and the next start recovers.
 	Fatal func(error)
+
+	fs vfs.FS // for tests; default: the operating system's
 }
 
 // Store is an open database. Its methods are safe for concurrent use.
@@ -92,6 +100,8 @@ type Store struct {
 	orderMu sync.Mutex
 
 	reserve *reserve
+	pacer   *pacer
+	fatal   func(error)
 }
 
 // Open opens the store in dir and creates it when it is not there. It returns
@@ -111,15 +121,23 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if o.Fatal == nil {
 		o.Fatal = func(err error) {
-			o.Log.Error("the store cannot go on, stopping; everything acknowledged is on disk", "err", err)
+			o.Log.Error("the store cannot go on, stopping; everything acknowledged is on disk: mend the disk, or free some space on it, and start again", "err", err)
 			os.Exit(1)
 		}
+	}
+	if o.fs == nil {
+		o.fs = vfs.Default
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Store{log: o.Log, pending: make(chan *Batch, 4096), cache: pebble.NewCache(o.Cache)}
+	if err := roomToOpen(dir, 2*o.MemTable); err != nil {
+		return nil, err
+	}
+	s := &Store{log: o.Log, pending: make(chan *Batch, 4096), cache: pebble.NewCache(o.Cache), pacer: newPacer(o.fs, o.Log), fatal: o.Fatal}
 	opts := &pebble.Options{
+		FS:                 s.pacer,
+		EventListener:      &pebble.EventListener{BackgroundError: s.pacer.failed},
 		Cache:              s.cache,
 		MemTableSize:       o.MemTable,
 		MaxOpenFiles:       256,
@@ -170,6 +188,7 @@ func (s *Store) Close() error {
 	close(s.pending)
 	s.waiter.Wait()
 	s.reserve.stop()
+	s.pacer.stop()
 	err := s.db.Close()
 	s.cache.Unref()
 	return err
@@ -263,11 +282,23 @@ func (s *Store) CommitAsync(b *Batch, done func(error)) {
 		b.err = s.reserve.check(b.b.Len())
 	}
 	if b.err == nil && !b.Empty() {
-		b.err = s.db.ApplyNoSyncWait(b.b, pebble.Sync)
+		s.apply(b)
 	}
 	b.runApplied()
 	s.pending <- b
 	s.orderMu.Unlock()
+}
+
+// apply appends b to the log. Pebble panics when its log cannot go on: were
+// that recovered further up, as HTTP servers do, the locks held here would stay
+// locked for good.
+func (s *Store) apply(b *Batch) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.fatal(fmt.Errorf("append to the log: %v", r))
+		}
+	}()
+	b.err = s.db.ApplyNoSyncWait(b.b, pebble.Sync)
 }
 
 // waitForSyncs is the goroutine that calls done for every commit, in order.
@@ -275,7 +306,9 @@ func (s *Store) waitForSyncs() {
 	for b := range s.pending {
 		err := b.err
 		if err == nil && !b.Empty() {
-			err = b.b.SyncWait()
+			if err = b.b.SyncWait(); err != nil { // readers see what is not on disk: there is no way on
+				s.fatal(fmt.Errorf("write the log: %w", err))
+			}
 		}
 		b.done(err)
 		_ = b.b.Close()
@@ -355,6 +388,19 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 }
 
 func (l pebbleLog) Fatalf(format string, args ...any) { l.fatal(fmt.Errorf(format, args...)) }
+
+// roomToOpen refuses to open a store without the space that the start itself
+// takes: Pebble would wait for it without a word.
+func roomToOpen(dir string, need uint64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	if free := st.Bavail * uint64(st.Bsize); free < need {
+		return fmt.Errorf("%w: %d MiB free on the disk of %s, the store needs %d MiB to start: free some space and start again", ErrFull, free>>20, dir, need>>20)
+	}
+	return nil
+}
 
 // reserve refuses writes while the disk has less free space than it should,
 // since Pebble cannot go on once a write of its own fails.
