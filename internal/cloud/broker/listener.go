@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"mote/internal/cloud/policy"
@@ -43,11 +44,13 @@ func (b *Broker) TLSConfig() *tls.Config {
 	return t
 }
 
+var errNoCertificate = errors.New("the client sent no certificate: connect with the thing's certificate and key")
+
 // verify has the gate judge a client's certificate. It is asked again for a
 // resumed TLS session, whose certificate may have been deactivated since.
 func (b *Broker) verify(cs tls.ConnectionState) (*x509.Certificate, string, error) {
 	if len(cs.PeerCertificates) == 0 {
-		return nil, "", &certificateError{err: errors.New("the client sent no certificate: connect with the thing's certificate and key")}
+		return nil, "", &certificateError{err: errNoCertificate}
 	}
 	cert := cs.PeerCertificates[0]
 	id, err := b.gate.VerifyCertificate(cert)
@@ -178,6 +181,9 @@ func handshakeReason(err error) string {
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "the client does not speak TLS: connect with TLS"
+	}
+	if strings.HasSuffix(err.Error(), "client didn't provide a certificate") { // crypto/tls has no value for it
+		return errNoCertificate.Error()
 	}
 	return err.Error()
 }

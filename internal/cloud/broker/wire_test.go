@@ -64,7 +64,7 @@ func TestHandshakeRefusals(t *testing.T) {
 		{"other CA", &stranger, 0, false, "not issued by this cloud"},
 		{"other CA, TLS 1.2", &stranger, tls.VersionTLS12, false, "not issued by this cloud"},
 		{"inactive", &inactive, 0, false, "INACTIVE"},
-		{"none", nil, 0, false, "certificate"},
+		{"none", nil, 0, false, "connect with the thing's certificate"},
 		{"TLS 1.1", &good, tls.VersionTLS11, false, "version"},
 	} {
 		cfg := w.tlsConfig(good)
