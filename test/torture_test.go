@@ -3,6 +3,7 @@ package test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -20,6 +23,8 @@ import (
 type board struct {
 	listener net.Listener
 	pause    time.Duration // between frames
+	format   string        // of a frame, for its number
+	written  atomic.Int64  // frames, also while one is being written
 	serving  sync.WaitGroup
 
 	mu      sync.Mutex
@@ -34,7 +39,7 @@ func startBoard(t *testing.T, pause time.Duration) *board {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &board{listener: l, pause: pause}
+	b := &board{listener: l, pause: pause, format: "{t:%d:21.5:40:1}"}
 	b.serving.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -74,23 +79,31 @@ func (b *board) send(conn net.Conn, span int) bool {
 	if b.stopped || span != len(b.spans)-1 { // a newer connection has taken over
 		return false
 	}
-	if _, err := fmt.Fprintf(conn, "{t:%d:21.5:40:1}", b.next); err != nil {
+	if _, err := fmt.Fprintf(conn, b.format, b.next); err != nil {
 		return false
 	}
 	b.next++
+	b.written.Store(int64(b.next))
 	b.spans[span][1] = b.next
 	return true
 }
 
-// freeAddr finds an address to listen on that stays the same over restarts.
+// freeAddr finds an address to listen on that stays free over restarts: its
+// port is below those that the kernel gives to outgoing connections, which
+// would otherwise take it, or even connect to themselves, while nobody listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return l.Addr().String()
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // plant is a cloud and a gateway in processes of their own.

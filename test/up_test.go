@@ -123,3 +123,20 @@ func TestASecondCloudOnTheSameDataIsRefused(t *testing.T) {
 		t.Errorf("got %q, %v", out, err)
 	}
 }
+
+// history is every reading of one board in the order of time, page by page.
+func (h *host) history(id string) (items []map[string]types.AttributeValue) {
+	h.t.Helper()
+	pages := dynamodb.NewQueryPaginator(dynamodb.NewFromConfig(h.aws()), &dynamodb.QueryInput{
+		TableName: aws.String("air"), KeyConditionExpression: aws.String("id = :id"),
+		ExpressionAttributeValues: map[string]types.AttributeValue{":id": &types.AttributeValueMemberS{Value: id}},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(context.Background())
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		items = append(items, page.Items...)
+	}
+	return items
+}
