@@ -71,5 +71,9 @@ func forget(from, to uintptr) error {
 	// The address is the kernel's own word for memory that stays mapped for the
 	// life of the process; the garbage collector never moves it.
 	start := *(*unsafe.Pointer)(unsafe.Pointer(&from))
-	return unix.Madvise(unsafe.Slice((*byte)(start), to-from), unix.MADV_DONTNEED)
+	pages := unsafe.Slice((*byte)(start), to-from)
+	// Otherwise one access may bring 2 MB back. Kernels without huge pages refuse
+	// the advice, and need none.
+	_ = unix.Madvise(pages, unix.MADV_NOHUGEPAGE)
+	return unix.Madvise(pages, unix.MADV_DONTNEED)
 }
