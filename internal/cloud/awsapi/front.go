@@ -93,10 +93,26 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
+// answerTimeout is how long a request may take from its first line to the last
+// byte of its answer: body and service have their own limits, the rest is for a
+// slow network.
+const answerTimeout = 3 * time.Minute
+
+// limitAnswer begins the time of an answer: a client that never reads would
+// hold its connection for ever. The console streams without end.
+func limitAnswer(w http.ResponseWriter, t target) {
+	var until time.Time
+	if t != toConsole {
+		until = time.Now().Add(answerTimeout)
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(until) // not every writer has deadlines
+}
+
 // ServeHTTP implements http.Handler.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	limitBody(w, r)
 	t, scope := dispatch(r, f.hasStage)
+	limitAnswer(w, t)
 	switch t {
 	case toConsole:
 		if f.c.Console == nil {

@@ -246,6 +246,47 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { close(p.done); return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
+// dialInMemory returns a connection to a front in the caller's bubble.
+func dialInMemory(t *testing.T) net.Conn {
+	f := NewFront(Config{IoT: &recorder{name: "iot"}, Rest: &routes{recorder{name: "rest"}}, Keys: keys, Refusals: refusal.New(nil),
+		Console: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for range 10 {
+				if r.URL.Path != "/console/events" {
+					return
+				}
+				time.Sleep(answerTimeout / 3)
+				io.WriteString(w, "news")
+				w.(http.Flusher).Flush()
+			}
+		})})
+	l := pipes{make(chan net.Conn), make(chan struct{})}
+	s := Server(f, slog.New(slog.DiscardHandler))
+	go s.Serve(l)
+	t.Cleanup(func() { _ = s.Close() })
+	client, server := net.Pipe()
+	l.conns <- server
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// TestClientThatNeverReads: who takes no answer does not hold a connection for
+// ever; the console's stream may go on.
+func TestClientThatNeverReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := dialInMemory(t)
+		_, _ = io.WriteString(client, "GET /things HTTP/1.1\r\nHost: here\r\n\r\n")
+		time.Sleep(answerTimeout + time.Second)
+		if data, err := io.ReadAll(client); err != nil || len(data) > 0 {
+			t.Errorf("the connection is still there: %.60q %v", data, err)
+		}
+		client = dialInMemory(t)
+		_, _ = io.WriteString(client, "GET /console/events HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+		if data, err := io.ReadAll(client); err != nil || bytes.Count(data, []byte("news")) != 10 {
+			t.Errorf("the stream was cut: %q %v", data, err)
+		}
+	})
+}
+
 // TestBodyThatNeverComes: who announces a body and sends none is answered in
 // time, and holds no connection, whatever part of the origin it asks.
 func TestBodyThatNeverComes(t *testing.T) {
@@ -260,15 +301,7 @@ func TestBodyThatNeverComes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // begins on 2000-01-01, and takes no real time
-				f := NewFront(Config{IoT: &recorder{name: "iot"}, Rest: &routes{recorder{name: "rest"}}, Keys: keys, Refusals: refusal.New(nil),
-					Console: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
-				l := pipes{make(chan net.Conn), make(chan struct{})}
-				s := Server(f, slog.New(slog.DiscardHandler))
-				go s.Serve(l)
-				defer s.Close()
-				client, server := net.Pipe()
-				l.conns <- server
-				defer client.Close()
+				client := dialInMemory(t)
 				_, _ = io.WriteString(client, head+"Host: here\r\n\r\n")
 				ctx, cancel := context.WithTimeout(t.Context(), 2*bodyTimeout)
 				defer cancel()
