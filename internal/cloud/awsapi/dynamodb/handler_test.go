@@ -64,7 +64,7 @@ func call(t testing.TB, server *httptest.Server, op, body string) (int, string) 
 	if id := resp.Header.Get("x-amzn-RequestId"); !regexp.MustCompile(`^[A-Z0-9]{52}$`).MatchString(id) {
 		t.Errorf("request id %q", id)
 	}
-	if sum := strconv.Itoa(int(crc32.ChecksumIEEE(answer))); resp.Header.Get("x-amz-crc32") != sum {
+	if sum := strconv.FormatUint(uint64(crc32.ChecksumIEEE(answer)), 10); resp.Header.Get("x-amz-crc32") != sum {
 		t.Errorf("checksum %s, want %s", resp.Header.Get("x-amz-crc32"), sum)
 	}
 	if got := resp.Header.Get("Content-Type"); got != "application/x-amz-json-1.0" {
