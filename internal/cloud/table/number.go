@@ -94,7 +94,7 @@ func cutExponent(text string) (mantissa string, exp int, ok bool) {
 		if !isDigit(digits[j]) {
 			return "", 0, false
 		}
-		exp = min(exp*10+int(digits[j]-'0'), 1<<28)
+		exp = min(exp*10+int(digits[j]-'0'), 1<<27) // ten times as much fits into 32 bits
 	}
 	if neg {
 		exp = -exp
