@@ -87,10 +87,11 @@ type Options struct {
 }
 
 // Stopping takes at most DefaultDrain after the last append, for which there is
-// appendGrace.
+// appendGrace. The uplinks then give what is on its way up to a second, and all
+// of it together must stay under two.
 const (
-	DefaultDrain = 800 * time.Millisecond
-	appendGrace  = 500 * time.Millisecond
+	DefaultDrain = 400 * time.Millisecond
+	appendGrace  = 400 * time.Millisecond
 )
 
 // Gateway is made by New and does its work in Run.
