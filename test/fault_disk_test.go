@@ -120,9 +120,9 @@ func TestAFullDiskUnderTheSpoolStopsOnlyTheReading(t *testing.T) {
 	b := startWideBoard(t)
 	s.configure(fmt.Sprintf("dir = %q", filepath.Join(d.dir, "spool")), b.listener.Addr().String(), s.iotUplink(s.mqtt))
 	s.startGateway()
-	waitFor(t, "frames", 10*time.Second, func() error {
-		if b.written.Load() < 100 {
-			return errors.New("few")
+	waitFor(t, "first file of the spool", 10*time.Second, func() error {
+		if files, _ := filepath.Glob(filepath.Join(d.dir, "spool", "*.seg")); len(files) == 0 {
+			return errors.New("none")
 		}
 		return nil
 	})

@@ -364,6 +364,8 @@ func TestAFrozenCloudNeitherLosesNorReordersNorFillsMemory(t *testing.T) {
 func startWideBoard(t *testing.T) *board {
 	t.Helper()
 	b := startBoard(t, 0)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.format = "{t:%d:" + strings.Repeat("x", 230) + ":40:1}"
 	return b
 }

@@ -23,7 +23,6 @@ import (
 type board struct {
 	listener net.Listener
 	pause    time.Duration // between frames
-	format   string        // of a frame, for its number
 	written  atomic.Int64  // frames, also while one is being written
 	serving  sync.WaitGroup
 
@@ -31,6 +30,7 @@ type board struct {
 	next    int      // guarded by mu; the number of the next frame
 	spans   [][2]int // guarded by mu; per connection the numbers [from, to) that were written
 	stopped bool     // guarded by mu
+	format  string   // guarded by mu; of a frame, for its number
 }
 
 func startBoard(t *testing.T, pause time.Duration) *board {
