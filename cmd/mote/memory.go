@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -31,49 +33,74 @@ func settle(log *slog.Logger) {
 }
 
 // unmapBinary drops the pages of this binary's code and constants from the
-// page table (madvise(2), MADV_DONTNEED). The mapping is of a file and read
-// only, so that nothing can be lost: the next access reads the file's page.
+// page table (madvise(2), MADV_DONTNEED). Only what the file has is dropped, so
+// that nothing can be lost: the next access reads the file's page.
 func unmapBinary() error {
-	maps, err := os.Open("/proc/self/maps")
-	if err != nil {
-		return err
-	}
-	defer maps.Close()
 	self, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return err
 	}
-	scan := bufio.NewScanner(maps)
-	for scan.Scan() {
-		from, to, ok := constantPages(scan.Text(), self)
-		if !ok {
-			continue
-		}
-		if err := forget(from, to); err != nil {
-			return fmt.Errorf("%s: %w", scan.Text(), err)
-		}
+	smaps, err := os.Open("/proc/self/smaps")
+	if err != nil {
+		return err
 	}
-	return scan.Err()
+	defer smaps.Close()
+	clean, err := cleanMappings(smaps, self)
+	for _, m := range clean {
+		err = errors.Join(err, m.forget())
+	}
+	return err
 }
 
-// constantPages reads a line of /proc/PID/maps (proc_pid_maps(5)) and says
-// whether it is a private mapping of the file that nobody can write to.
-func constantPages(line, file string) (from, to uintptr, ok bool) {
+// mapping is a part of the address space.
+type mapping struct{ from, to uintptr }
+
+// cleanMappings reads /proc/PID/smaps (proc_pid_smaps(5)) and returns the
+// private mappings of the file that nobody can write to and that have no pages
+// of their own, in memory or in swap. A position-independent binary has
+// read-only ones that are not as in the file: the loader has put addresses into
+// them.
+func cleanMappings(smaps io.Reader, file string) (clean []mapping, err error) {
+	var m mapping
+	ours, zeros := false, 0
+	scan := bufio.NewScanner(smaps)
+	for scan.Scan() {
+		f := strings.Fields(scan.Text())
+		switch {
+		case len(f) == 0:
+		case !strings.HasSuffix(f[0], ":"): // the next mapping begins
+			m, ours = constantPages(scan.Text(), file)
+			zeros = 0
+		case ours && len(f) == 3 && (f[0] == "Anonymous:" || f[0] == "Swap:") && f[1] == "0":
+			if zeros++; zeros == 2 {
+				clean = append(clean, m)
+			}
+		}
+	}
+	return clean, scan.Err()
+}
+
+// constantPages reads the first line of a mapping and says whether it is a
+// private one of the file that nobody can write to.
+func constantPages(line, file string) (m mapping, ok bool) {
 	f := strings.Fields(line)
 	if len(f) < 6 || len(f[1]) != 4 || f[1][1] != '-' || f[1][3] != 'p' || !strings.HasSuffix(line, " "+file) {
-		return 0, 0, false
+		return m, false
 	}
-	n, err := fmt.Sscanf(f[0], "%x-%x", &from, &to)
-	return from, to, err == nil && n == 2 && from < to
+	n, err := fmt.Sscanf(f[0], "%x-%x", &m.from, &m.to)
+	return m, err == nil && n == 2 && m.from < m.to
 }
 
-func forget(from, to uintptr) error {
+func (m mapping) forget() error {
 	// The address is the kernel's own word for memory that stays mapped for the
 	// life of the process; the garbage collector never moves it.
-	start := *(*unsafe.Pointer)(unsafe.Pointer(&from))
-	pages := unsafe.Slice((*byte)(start), to-from)
+	start := *(*unsafe.Pointer)(unsafe.Pointer(&m.from))
+	pages := unsafe.Slice((*byte)(start), m.to-m.from)
 	// Otherwise one access may bring 2 MB back. Kernels without huge pages refuse
 	// the advice, and need none.
 	_ = unix.Madvise(pages, unix.MADV_NOHUGEPAGE)
-	return unix.Madvise(pages, unix.MADV_DONTNEED)
+	if err := unix.Madvise(pages, unix.MADV_DONTNEED); err != nil {
+		return fmt.Errorf("%x-%x: %w", m.from, m.to, err)
+	}
+	return nil
 }

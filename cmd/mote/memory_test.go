@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,10 +25,39 @@ func TestConstantPages(t *testing.T) {
 		{"zz-yy r--p 00000000 fe:00 1234 /opt/my mote", 0, 0, false},
 		{"", 0, 0, false},
 	} {
-		from, to, ok := constantPages(c.line, "/opt/my mote")
-		if ok != c.ok || ok && (from != c.from || to != c.to) {
-			t.Errorf("%q: %x-%x %v", c.line, from, to, ok)
+		m, ok := constantPages(c.line, "/opt/my mote")
+		if ok != c.ok || ok && m != (mapping{c.from, c.to}) {
+			t.Errorf("%q: %x %v", c.line, m, ok)
 		}
+	}
+}
+
+// What the loader has written to is in no file, also when it is read-only now.
+func TestCleanMappingsLeavesPagesOfItsOwn(t *testing.T) {
+	const smaps = `00400000-00500000 r-xp 00000000 fe:00 1234                               /opt/mote
+Size:               1024 kB
+Rss:                 512 kB
+Anonymous:             0 kB
+Swap:                  0 kB
+VmFlags: rd ex mr mw me
+00500000-00600000 r--p 00100000 fe:00 1234                               /opt/mote
+Anonymous:             4 kB
+Swap:                  0 kB
+00600000-00700000 r--p 00200000 fe:00 1234                               /opt/mote
+Anonymous:             0 kB
+Swap:                  8 kB
+00700000-00800000 r--p 00300000 fe:00 1234                               /opt/mote
+Anonymous:             0 kB
+00800000-00900000 rw-p 00400000 fe:00 1234                               /opt/mote
+Anonymous:             0 kB
+Swap:                  0 kB
+00900000-00a00000 r--p 00500000 fe:00 1234                               /opt/mote
+Anonymous:             0 kB
+Swap:                  0 kB
+`
+	got, err := cleanMappings(strings.NewReader(smaps), "/opt/mote")
+	if want := []mapping{{0x400000, 0x500000}, {0x900000, 0xa00000}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%x, %v; want %x", got, err, want)
 	}
 }
 
