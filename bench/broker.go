@@ -1,0 +1,203 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// shapes are the loads of the broker.
+var shapes = []shape{
+	{1, 64, false}, {10, 64, false}, {100, 16, false}, {10, 64, true},
+}
+
+// broker measures publish, rule, commit and PUBACK beside mosquitto, which
+// acknowledges at once and stores nothing.
+func (b *bench) broker() error {
+	c, err := b.newCloud()
+	if err != nil {
+		return err
+	}
+	defer c.stop()
+	mote, err := clientTLS(c.CA, c.certificate("cert.pem"), c.certificate("key.pem"))
+	if err != nil {
+		return err
+	}
+	m, err := b.mosquitto()
+	if err != nil {
+		return err
+	}
+	defer m.stop()
+	const unit, base, stored = "CPU s/million", "mosquitto QoS 1, nothing stored", "MQTT publish→rule→commit→PUBACK, "
+	var peers, ours []float64
+	for _, s := range shapes {
+		if !strings.Contains(s.String(), b.match) {
+			continue
+		}
+		v, err := b.turns(
+			b.published(m.process, m.addr, m.tls, s, "sensors/%d/air"),
+			b.published(c.process, c.MQTT, mote, s, "sensors/%d/air"),
+			b.published(c.process, c.MQTT, mote, s, "bare/%d/air"),
+		)
+		if err != nil {
+			return fmt.Errorf("%v: %w", s, err)
+		}
+		peers, ours = append(peers, v[0]...), append(ours, v[1]...)
+		b.report.add(row{what: stored + s.String(), unit: unit, baseline: base, base: median(v[0]), value: median(v[1]), goal: 1})
+		b.report.add(row{what: "MQTT publish→PUBACK, no rule, " + s.String(), unit: unit, baseline: base, base: median(v[0]), value: median(v[2])})
+	}
+	if len(ours) == 0 {
+		return fmt.Errorf("no load's name contains %q", b.match)
+	}
+	// A median can leave out the turns in which the store compacts.
+	b.report.add(row{what: stored + "mean of all", unit: unit, baseline: base, base: mean(peers), value: mean(ours), goal: 1})
+	return nil
+}
+
+// runs numbers the loads, so that every message makes a row of its own.
+var runs int
+
+// published measures the CPU of p for each publish; seconds for a million are
+// microseconds for one.
+func (b *bench) published(p *process, addr string, config *tls.Config, s shape, topic string) func() (float64, error) {
+	return func() (float64, error) {
+		runs++
+		work, stop, err := mqttLoad(addr, config, s, func(i int) string { return fmt.Sprintf(topic, i) }, runs, b.span)
+		if err != nil {
+			return 0, err
+		}
+		defer stop()
+		return p.perItem(work)
+	}
+}
+
+// peer is a running mosquitto.
+type peer struct {
+	*process
+	addr string
+	tls  *tls.Config
+}
+
+// mosquitto starts the broker of that name as plain as it gets: TLS with
+// client certificates, no persistence, no log.
+func (b *bench) mosquitto() (*peer, error) {
+	program, err := exec.LookPath("mosquitto")
+	if err != nil {
+		if program, err = exec.LookPath("/usr/sbin/mosquitto"); err != nil {
+			return nil, errors.New("mosquitto is not installed (Debian: apt-get install mosquitto)")
+		}
+	}
+	dir := filepath.Join(b.dir, "mosquitto")
+	if err := writePKI(dir); err != nil {
+		return nil, err
+	}
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf(`per_listener_settings false
+listener %s 127.0.0.1
+cafile %[2]s/ca.pem
+certfile %[2]s/server.pem
+keyfile %[2]s/server.key
+require_certificate true
+allow_anonymous true
+persistence false
+log_dest none
+max_inflight_messages 0
+`, addr[len("127.0.0.1:"):], dir)
+	if os.Getuid() == 0 {
+		config += "user root\n" // it would give up the right to read the key
+	}
+	path := filepath.Join(dir, "mosquitto.conf")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	p, err := b.start(program, "-c", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.ready(func() error { return listening(addr) }); err != nil {
+		p.stop()
+		return nil, err
+	}
+	client, err := clientTLS(filepath.Join(dir, "ca.pem"), filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key"))
+	return &peer{p, addr, client}, err
+}
+
+// writePKI makes a CA, a server's and a client's certificate, all ECDSA P-256,
+// as the cloud makes them.
+func writePKI(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	ca := template("ca")
+	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign
+	if err := issue(dir, "ca", ca, ca, caKey, caKey); err != nil {
+		return err
+	}
+	for _, name := range []string{"server", "client"} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return err
+		}
+		if err := issue(dir, name, template(name), ca, key, caKey); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func template(name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+}
+
+// issue writes name.pem and name.key.
+func issue(dir, name string, cert, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) error {
+	der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, signer)
+	if err != nil {
+		return err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	for file, block := range map[string]*pem.Block{name + ".pem": {Type: "CERTIFICATE", Bytes: der}, name + ".key": {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readPool(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: there is no certificate in it", file)
+	}
+	return pool, nil
+}

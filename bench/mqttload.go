@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mote/internal/mqtt"
+)
+
+// shape is how the load comes: connections, publishes in flight on each, and
+// whether each publish is a TLS record of its own, as most clients write, or
+// all that the window allows are one.
+type shape struct {
+	conns, window int
+	joined        bool
+}
+
+func (s shape) String() string {
+	records := "a record each"
+	if s.joined {
+		records = "records joined"
+	}
+	return fmt.Sprintf("%d×%d, %s", s.conns, s.window, records)
+}
+
+// publisher is one connection of the load.
+type publisher struct {
+	net      *tls.Conn
+	packet   []byte // a PUBLISH, patched for each message
+	idAt     int    // of the packet id in packet
+	countAt  int    // of the digits that make each message its own row
+	sent     int
+	buf      []byte
+	answered []byte // the rest of a PUBACK
+}
+
+// digits is how many digits of a message's time count messages.
+const digits = 9
+
+// newPublisher connects with MQTT 3.1.1. id goes into every message.
+func newPublisher(addr string, config *tls.Config, clientID, topic, id string) (*publisher, error) {
+	nc, err := tls.Dial("tcp", addr, config)
+	if err != nil {
+		return nil, err
+	}
+	p := &publisher{net: nc}
+	hello, err := (&mqtt.Connect{Version: mqtt.V311, CleanStart: true, KeepAlive: 600, ClientID: clientID}).Append(nil, mqtt.V311)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := nc.Write(hello); err != nil {
+		return nil, err
+	}
+	answer := make([]byte, 4)
+	if n, err := nc.Read(answer); err != nil || n != 4 || !bytes.Equal(answer, []byte{0x20, 2, 0, 0}) {
+		return nil, fmt.Errorf("CONNECT was answered with % x, %w", answer[:n], err)
+	}
+	return p, p.prepare(topic, id)
+}
+
+// prepare encodes the message: JSON of 100 bytes.
+func (p *publisher) prepare(topic, id string) error {
+	const size = 100
+	payload := fmt.Sprintf(`{"id":%q,"time":"2026-11-22T10:15:30.%0*dZ","dust":35.2,"temp":21.5,"humid":40`, id, digits, 0)
+	at := len(payload) - len(`Z","dust":35.2,"temp":21.5,"humid":40`) - digits
+	payload += `,"n":` + fmt.Sprintf("%0.*f}", size-len(payload)-len(`,"n":1.}`), 1.0)
+	if len(payload) != size {
+		return fmt.Errorf("the payload has %d bytes: %s", len(payload), payload)
+	}
+	var err error
+	p.packet, err = (&mqtt.Publish{Topic: topic, Payload: []byte(payload), QoS: 1, PacketID: 1}).Append(nil, mqtt.V311)
+	p.countAt = len(p.packet) - size + at
+	p.idAt = len(p.packet) - size - 2
+	return err
+}
+
+// next patches the packet to the next message.
+func (p *publisher) next() []byte {
+	p.sent++
+	id := p.sent%65535 + 1
+	p.packet[p.idAt], p.packet[p.idAt+1] = byte(id>>8), byte(id)
+	for i, n := p.countAt+digits-1, p.sent; i >= p.countAt; i-- {
+		p.packet[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return p.packet
+}
+
+// send publishes n messages.
+func (p *publisher) send(n int, joined bool) error {
+	p.buf = p.buf[:0]
+	for range n {
+		if joined {
+			p.buf = append(p.buf, p.next()...)
+		} else if _, err := p.net.Write(p.next()); err != nil {
+			return err
+		}
+	}
+	if !joined {
+		return nil
+	}
+	_, err := p.net.Write(p.buf)
+	return err
+}
+
+// pubacks waits for acknowledgements and returns how many came.
+func (p *publisher) pubacks(in []byte) (int, error) {
+	n, err := p.net.Read(in)
+	if err != nil {
+		return 0, err
+	}
+	p.answered = append(p.answered, in[:n]...)
+	whole := len(p.answered) / 4
+	for i := range whole {
+		if a := p.answered[4*i:]; a[0] != 0x40 || a[1] != 2 {
+			return 0, fmt.Errorf("want PUBACKs, got % x", a[:4])
+		}
+	}
+	p.answered = append(p.answered[:0], p.answered[4*whole:]...)
+	return whole, nil
+}
+
+// run keeps the window full until the deadline and returns when all is
+// acknowledged.
+func (p *publisher) run(s shape, deadline time.Time) error {
+	_ = p.net.SetDeadline(deadline.Add(30 * time.Second))
+	in := make([]byte, 16<<10)
+	inFlight := 0
+	for room := s.window; ; {
+		if time.Now().Before(deadline) {
+			if err := p.send(room, s.joined); err != nil {
+				return err
+			}
+			inFlight += room
+		}
+		if inFlight == 0 {
+			return nil
+		}
+		n, err := p.pubacks(in)
+		if err != nil {
+			return err
+		}
+		inFlight, room = inFlight-n, n
+	}
+}
+
+// mqttLoad publishes to addr for the span and returns a function that
+// does it, so that connecting is not measured, and one that disconnects.
+func mqttLoad(addr string, config *tls.Config, s shape, topic func(i int) string, run int, span time.Duration) (work func() (int, error), stop func(), err error) {
+	var all []*publisher
+	stop = func() {
+		for _, p := range all {
+			_ = p.net.Close()
+		}
+	}
+	for i := range s.conns {
+		p, err := newPublisher(addr, config, "bench-"+strconv.Itoa(i), topic(i), fmt.Sprintf("%d.%d", run, i))
+		if err != nil {
+			stop()
+			return nil, nil, err
+		}
+		all = append(all, p)
+	}
+	return func() (int, error) {
+		var g errgroup.Group
+		deadline := time.Now().Add(span)
+		for _, p := range all {
+			g.Go(func() error { return p.run(s, deadline) })
+		}
+		err := g.Wait()
+		sum := 0
+		for _, p := range all {
+			sum += p.sent
+		}
+		return sum, err
+	}, stop, nil
+}
+
+// clientTLS is a device's side.
+func clientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
+	pool, err := readPool(caFile)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: "localhost"}, nil
+}
