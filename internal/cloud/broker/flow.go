@@ -32,12 +32,19 @@ func (f *flow) begin(u *burst) (alone bool) {
 	return alone
 }
 
+// answer is called before the answers to u's publishes can reach the client:
+// from then on it may send as many again.
+func (f *flow) answer(u *burst) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unacked -= len(u.acks)
+}
+
 func (f *flow) finish(u *burst) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bursts--
 	f.bytes -= u.bytes
-	f.unacked -= len(u.acks)
 	f.changed.Signal()
 }
 

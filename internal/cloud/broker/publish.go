@@ -195,6 +195,9 @@ func (it *item) retainFlag(t target) bool { return it.retained || t.asSent && it
 // finish is called by the store when the burst is on disk or has failed. It
 // must not wait for anything.
 func (u *burst) finish(err error) {
+	if u.c != nil {
+		u.c.flow.answer(u)
+	}
 	if err == nil {
 		u.acknowledge()
 		u.deliver()
