@@ -60,7 +60,7 @@ func TestHeadersAndMethods(t *testing.T) {
 		{"HEAD", "/", 200, "text/html; charset=utf-8"},
 		{"GET", "/console", 200, "text/html; charset=utf-8"},
 		{"GET", "/console/app.js", 200, "text/javascript; charset=utf-8"},
-		{"GET", "/console/uplot/uPlot.esm.js", 200, "text/javascript; charset=utf-8"},
+		{"GET", "/console/uplot/uPlot.iife.min.js", 200, "text/javascript; charset=utf-8"},
 		{"GET", "/console/style.css", 200, "text/css; charset=utf-8"},
 		{"GET", "/favicon.ico", 200, "image/svg+xml"},
 		{"GET", "/console/api/tables", 200, "application/json"},

@@ -1,9 +1,10 @@
 // One chart for each field, one line for each drawn board. Readings lie on the
 // board's own times; where a board was silent the line has a gap.
 
-import uPlot from "./uplot/uPlot.esm.js";
 import { byId, clockMinutes, clockTime, el, setText, timeOf } from "./dom.js";
 import { colour } from "./slots.js";
+
+const { uPlot } = globalThis; // index.html loads it before the modules; only this form of it comes minified
 
 const height = 190;
 const leastWindow = 2 * 60e3; // what is drawn of a range that has just begun to fill
