@@ -58,7 +58,11 @@ func (c cloudCmd) Run(s *session) error {
 		}
 	}
 	log := s.logger(slog.LevelInfo)
-	running, err := cloud.Start(c.options(file.Cloud, log))
+	options := c.options(file.Cloud, log)
+	if err := options.Check(); err != nil {
+		return usageError{err}
+	}
+	running, err := cloud.Start(options)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,11 @@ func (c upCmd) Run(s *session) error {
 		return usageError{err}
 	}
 	log := s.logger(slog.LevelWarn)
-	running, err := cloud.Start(c.options(file.Cloud, log))
+	options := c.options(file.Cloud, log)
+	if err := errors.Join(options.Check(), checkGateway(s.ctx, file, log)); err != nil {
+		return usageError{err}
+	}
+	running, err := cloud.Start(options)
 	if err != nil {
 		return err
 	}
@@ -77,6 +81,24 @@ func (c upCmd) load() (*config.File, error) {
 		return config.Load(c.Config)
 	}
 	return config.Parse("built-in mote.toml", c.Data, upToml)
+}
+
+// checkGateway finds what is wrong with the gateway before anything starts. Its
+// uplink is left out when it is the cloud beside it, which is not there yet.
+func checkGateway(ctx context.Context, file *config.File, log *slog.Logger) error {
+	if file.Gateway == nil {
+		return nil
+	}
+	if file.Uplink.IoT != nil || file.Uplink.REST != nil {
+		_, err := newGateway(ctx, file, log)
+		return err
+	}
+	for i := range file.Sources {
+		if _, err := newLines(&file.Sources[i]); err != nil {
+			return fmt.Errorf("source %d: %w", i+1, err)
+		}
+	}
+	return nil
 }
 
 // prepare makes the resources through the cloud's own APIs and the gateway,

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	"mote/internal/cloud/broker"
@@ -79,7 +80,7 @@ type Cloud struct {
 // it returns an error.
 func Start(o Options) (c *Cloud, err error) {
 	o.setDefaults()
-	if err := checkLoopback(o.HTTP); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
@@ -115,17 +116,20 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// checkLoopback refuses to serve APIs and console without TLS to the network.
-func checkLoopback(addr string) error {
-	if addr == Off {
-		return nil
-	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("bad http address %q: want HOST:PORT", addr)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("http address %q is not on this machine: the listener without TLS is for 127.0.0.1 only, use https for the network", addr)
+// Check says whether the listeners' addresses are good, before anything is
+// opened. APIs and console without TLS are for this machine only.
+func (o Options) Check() error {
+	for _, l := range []struct{ name, addr string }{{"mqtt", o.MQTT}, {"https", o.HTTPS}, {"http", o.HTTP}} {
+		if l.addr == "" || l.addr == Off {
+			continue
+		}
+		host, port, err := net.SplitHostPort(l.addr)
+		if n, nerr := strconv.Atoi(port); err != nil || nerr != nil || n < 0 || n > 65535 {
+			return fmt.Errorf("bad %s address %q: want HOST:PORT, or off", l.name, l.addr)
+		}
+		if ip := net.ParseIP(host); l.name == "http" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return fmt.Errorf("http address %q is not on this machine: the listener without TLS is for 127.0.0.1 only, use https for the network", l.addr)
+		}
 	}
 	return nil
 }
