@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"mote/internal/mqtt"
@@ -42,6 +44,9 @@ func (c pubCmd) Run(s *session) error {
 	}
 	defer conn.Close()
 	p := &publisher{conn: conn, acks: make(chan error, 1024), template: mqtt.Publish{Topic: c.Topic, QoS: c.QoS, Retain: c.Retain}}
+	if c.Lines {
+		defer showProgress(s.stderr, func() string { return fmt.Sprintf("%d messages acknowledged", p.taken.Load()) })()
+	}
 	if err := p.sendAll(s.ctx, in, c.Lines); err != nil {
 		return p.failed(err, c.Lines)
 	}
@@ -65,21 +70,9 @@ func (c pubCmd) input(s *session) (in io.Reader, closeIn func() error, err error
 		}
 		return f, f.Close, nil
 	case c.Payload != "":
-		return &oneString{c.Payload}, none, nil
+		return strings.NewReader(c.Payload), none, nil
 	}
 	return s.stdin, none, nil
-}
-
-// oneString reads one string, once.
-type oneString struct{ s string }
-
-func (o *oneString) Read(p []byte) (int, error) {
-	if o.s == "" {
-		return 0, io.EOF
-	}
-	n := copy(p, o.s)
-	o.s = o.s[n:]
-	return n, nil
 }
 
 // publisher sends messages without waiting for each one's acknowledgement.
@@ -87,8 +80,8 @@ type publisher struct {
 	conn     *client.Conn
 	template mqtt.Publish
 	sent     int
-	acked    int        // of them, taken or not
-	refused  int        // of them, not taken
+	acked    int // of them, taken or not
+	taken    atomic.Int64
 	acks     chan error // one per message sent
 }
 
@@ -124,7 +117,13 @@ func (p *publisher) send(ctx context.Context, payload []byte) error {
 	}
 	m := p.template
 	m.Payload = payload
-	if err := p.conn.Publish(ctx, &m, func(err error) { p.acks <- err }); err != nil {
+	err := p.conn.Publish(ctx, &m, func(err error) {
+		if err == nil {
+			p.taken.Add(1)
+		}
+		p.acks <- err
+	})
+	if err != nil {
 		return err
 	}
 	p.sent++
@@ -145,7 +144,7 @@ func (p *publisher) failed(err error, lines bool) error {
 	if p.template.QoS == 0 {
 		what = "sent"
 	}
-	return fmt.Errorf("%w; %d messages were %s", err, p.sent-p.refused, what)
+	return fmt.Errorf("%w; %d messages were %s", err, p.taken.Load(), what)
 }
 
 func (p *publisher) wait(ctx context.Context) error {
@@ -162,7 +161,6 @@ func (p *publisher) ack(ctx context.Context) error {
 	case err := <-p.acks:
 		p.acked++
 		if err != nil {
-			p.refused++
 			return fmt.Errorf("message %d was not taken: %w", p.acked, err)
 		}
 		return nil

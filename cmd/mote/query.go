@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -48,6 +50,10 @@ func (c queryCmd) Run(s *session) error {
 		return err
 	}
 	out := newRows(s.stdout, s.stderr, c.Output, keys.names())
+	var printed atomic.Int64
+	if f, ok := s.stdout.(*os.File); ok && !isTerminal(f) { // on a terminal the rows are the progress
+		defer showProgress(s.stderr, func() string { return fmt.Sprintf("%d rows", printed.Load()) })()
+	}
 	for left := c.Limit; ; {
 		items, more, err := pages(s.ctx, int32(left))
 		if err != nil {
@@ -56,6 +62,7 @@ func (c queryCmd) Run(s *session) error {
 		if err := out.write(items); err != nil {
 			return err
 		}
+		printed.Add(int64(len(items)))
 		if left -= len(items); !more || c.Limit > 0 && left <= 0 {
 			return out.close()
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strconv"
 	"time"
 
@@ -62,15 +61,14 @@ func (c simCmd) Run(s *session) error {
 			return nil
 		})
 	}
-	progress := newProgress(s.stderr)
-	defer progress.end()
-	progress.every(ctx, time.Second, func() string {
+	stopProgress := showProgress(s.stderr, func() string {
 		var frames int64
 		for _, b := range boards {
 			frames += b.Frames()
 		}
 		return strconv.FormatInt(frames, 10) + " frames sent"
 	})
+	defer stopProgress()
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -191,48 +189,4 @@ func nextPort(addr string, i int) (string, error) {
 		n += i
 	}
 	return net.JoinHostPort(host, strconv.Itoa(n)), nil
-}
-
-// progress shows one line that changes, on a terminal only.
-type progress struct {
-	out  *os.File // nil when nobody would see it
-	done chan struct{}
-}
-
-func newProgress(w io.Writer) *progress {
-	p := &progress{}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			p.out = f
-		}
-	}
-	return p
-}
-
-// every shows text each interval until ctx ends.
-func (p *progress) every(ctx context.Context, interval time.Duration, text func() string) {
-	if p.out == nil {
-		return
-	}
-	p.done = make(chan struct{})
-	go func() {
-		defer close(p.done)
-		for tick := time.NewTicker(interval); ; {
-			fmt.Fprintf(p.out, "\r\x1b[K%s", text())
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				tick.Stop()
-				fmt.Fprintf(p.out, "\r\x1b[K%s\n", text())
-				return
-			}
-		}
-	}()
-}
-
-// end waits for the last line; the context of every has ended before.
-func (p *progress) end() {
-	if p.done != nil {
-		<-p.done
-	}
 }
