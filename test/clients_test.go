@@ -183,6 +183,21 @@ func TestSubSeesWhatMosquittoSends(t *testing.T) {
 	}
 }
 
+func TestMQTTOnTheHTTPSPort(t *testing.T) {
+	h := startHost(t, t.TempDir(), "up")
+	tools := device{cert: filepath.Join(h.data, "things/tools/cert.pem"), key: filepath.Join(h.data, "things/tools/key.pem")}
+	h.ep.MQTT = strings.TrimPrefix(h.ep.HTTPS, "https://")
+	h.mustRun(tool(t, "mosquitto_pub"), h.mosquitto(tools, "--tls-alpn", "x-amzn-mqtt-ca", "-q", "1", "-t", "sensors/alpn/air",
+		"-m", `{"id":"alpn","time":"2026-01-01T00:00:00.000Z"}`)...)
+	if h.item("alpn", "2026-01-01T00:00:00.000Z") == nil {
+		t.Error("the message is not in the table")
+	}
+	out := h.mustRun("curl", "-s", "--cacert", h.ep.CA, h.ep.HTTPS+"/prod/nosuch")
+	if !strings.Contains(out, "Missing Authentication Token") {
+		t.Errorf("HTTPS beside it: %s", out)
+	}
+}
+
 func TestQueryPrintsRows(t *testing.T) {
 	h := startHost(t, t.TempDir(), "up")
 	waitFor(t, "rows", 30*time.Second, func() error {
