@@ -200,7 +200,7 @@ func (w *work) release(topic string, h *hold) {
 		}
 	}
 	w.rouse()
-	w.u.log.Info("topic is no longer denied, its readings are sent", "topic", topic)
+	w.u.log.Info("the server takes this topic again, its readings are sent", "topic", topic)
 }
 
 // refuse ends an entry that can never be delivered.
@@ -259,7 +259,7 @@ func (w *work) hold(topic string, why error) *hold {
 	h := &hold{backoff: uplink.Backoff{Min: w.u.o.MinBackoff, Max: w.u.o.MaxBackoff}}
 	w.held[topic] = h
 	d := w.pause(h, why)
-	w.u.log.Warn("topic is denied, its readings are kept and the others go on", "topic", topic, "error", why, "retry_in", d.Round(time.Millisecond))
+	w.u.log.Warn("the server does not take this topic, its readings are kept and the others go on", "topic", topic, "error", why, "retry_in", d.Round(time.Millisecond))
 	return h
 }
 
