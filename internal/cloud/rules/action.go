@@ -41,13 +41,13 @@ func (a *tableAction) run(x *execution, r eval.Result) (string, error) {
 	if _, binary := r.Binary(); binary || r.Value().Kind() != eval.Object {
 		return name, errors.New("the result of the statement is not a JSON object, so it has no attributes")
 	}
-	item := items.Get().(table.Item)
-	defer releaseItem(item)
+	members := x.attributes(len(r.Value().Members()))
+	defer clear(members)
 	conv := converter{left: maxItemBytes}
-	if err := conv.fill(item, r.Value()); err != nil {
+	if err := conv.list(members, r.Value()); err != nil {
 		return name, err
 	}
-	return name, x.engine.tables.Put(x.batch, name, item)
+	return name, x.engine.tables.PutMembers(x.batch, name, members)
 }
 
 // keyField is one key attribute of the action dynamoDB.

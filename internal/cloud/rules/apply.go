@@ -10,6 +10,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/table"
 	"mote/internal/iotsql/eval"
 )
 
@@ -25,6 +26,23 @@ type execution struct {
 	msg    eval.Message
 	rule   *compiled
 	out    message.Outcome
+
+	members []table.Member // room for one item; clear between uses
+}
+
+// keptMembers is how many members the room of an execution holds at most
+// between messages.
+const keptMembers = 64
+
+// attributes returns room for an item of n attributes, zero values.
+func (x *execution) attributes(n int) []table.Member {
+	if n > keptMembers {
+		return make([]table.Member, n)
+	}
+	if n > len(x.members) {
+		x.members = make([]table.Member, n)
+	}
+	return x.members[:n]
 }
 
 var executions = sync.Pool{New: func() any { return new(execution) }}
@@ -51,7 +69,7 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) message.Outcome {
 		x.runRule(c)
 	}
 	out := x.out
-	*x = execution{}
+	*x = execution{members: x.members}
 	executions.Put(x)
 	return out
 }

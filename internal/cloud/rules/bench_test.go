@@ -15,6 +15,8 @@ type discard struct{}
 
 func (discard) Put(*store.Batch, string, table.Item) error { return nil }
 
+func (discard) PutMembers(*store.Batch, string, []table.Member) error { return nil }
+
 func benchmarkApply(b *testing.B, tables Tables, setup func(e *Engine), topic string) {
 	st, err := store.Open(b.TempDir(), store.Options{})
 	if err != nil {

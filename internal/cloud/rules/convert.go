@@ -34,48 +34,76 @@ func (c *converter) spend(n int) error {
 	return nil
 }
 
-// fill adds the members of an Object to item.
-func (c *converter) fill(item table.Item, v eval.Value) error {
+// list sets dst, which is clear, to the members of an Object, of which there are
+// as many.
+func (c *converter) list(dst []table.Member, v eval.Value) error {
 	members := v.Members()
 	for i := range members {
 		m := &members[i]
-		if err := c.spend(len(m.Name)); err != nil {
+		dst[i].Name = m.Name
+		if err := c.member(&dst[i].Value, m); err != nil {
 			return err
 		}
-		av, err := c.value(m.Value)
-		if err != nil {
-			return fmt.Errorf("attribute %.80q: %w", m.Name, err)
-		}
-		item[m.Name] = av
 	}
 	return nil
 }
 
-func (c *converter) value(v eval.Value) (table.Value, error) {
+// fill adds the members of an Object to item.
+func (c *converter) fill(item table.Item, v eval.Value) error {
+	members := v.Members()
+	for i := range members {
+		var av table.Value
+		if err := c.member(&av, &members[i]); err != nil {
+			return err
+		}
+		item[members[i].Name] = av
+	}
+	return nil
+}
+
+func (c *converter) member(dst *table.Value, m *eval.Member) error {
+	if err := c.spend(len(m.Name)); err != nil {
+		return err
+	}
+	if err := c.set(dst, &m.Value); err != nil {
+		return fmt.Errorf("attribute %.80q: %w", m.Name, err)
+	}
+	return nil
+}
+
+func (c *converter) value(v eval.Value) (out table.Value, err error) {
+	err = c.set(&out, &v)
+	return out, err
+}
+
+// set sets dst, which is zero, member by member: a Value is large.
+func (c *converter) set(dst *table.Value, v *eval.Value) (err error) {
 	if err := c.spend(1); err != nil {
-		return table.Value{}, err
+		return err
 	}
 	switch v.Kind() {
 	case eval.Bool:
-		return table.Bool(v.Bool()), nil
+		dst.Kind, dst.Bool = table.BOOL, v.Bool()
 	case eval.Int, eval.Decimal:
-		return table.Number(v.Text())
+		dst.Kind = table.N
+		dst.Str, err = table.NumberText(v.Text())
 	case eval.String:
-		return table.String(v.Text()), c.spend(len(v.Text()))
+		dst.Kind, dst.Str = table.S, v.Text()
+		err = c.spend(len(dst.Str))
 	case eval.Array:
-		list := make([]table.Value, len(v.Elems()))
-		for i, e := range v.Elems() {
-			var err error
-			if list[i], err = c.value(e); err != nil {
-				return table.Value{}, err
+		dst.Kind, dst.List = table.L, make([]table.Value, len(v.Elems()))
+		for i := range dst.List {
+			if err := c.set(&dst.List[i], &v.Elems()[i]); err != nil {
+				return err
 			}
 		}
-		return table.List(list...), nil
 	case eval.Object:
-		m := make(table.Item, len(v.Members()))
-		return table.Map(m), c.fill(m, v)
+		dst.Kind, dst.Map = table.M, make(table.Item, len(v.Members()))
+		return c.fill(dst.Map, *v)
+	default:
+		dst.Kind = table.NULL
 	}
-	return table.Null(), nil
+	return err
 }
 
 // result makes one attribute value of a whole result: bytes of one that is not

@@ -20,6 +20,8 @@ type Tables interface {
 	// Put adds the write of item into the named table to b, or adds nothing and
 	// says why. The item is not kept. An error is permanent, except store.ErrFull.
 	Put(b *store.Batch, tableName string, item table.Item) error
+	// PutMembers is Put for an item that comes as a list, which is not kept.
+	PutMembers(b *store.Batch, tableName string, members []table.Member) error
 }
 
 // Options configure an engine.

@@ -39,6 +39,14 @@ func (f *fakeTables) Put(b *store.Batch, name string, item table.Item) error {
 	return nil
 }
 
+func (f *fakeTables) PutMembers(b *store.Batch, name string, members []table.Member) error {
+	item := table.Item{}
+	for _, m := range members {
+		item[m.Name] = m.Value
+	}
+	return f.Put(b, name, item)
+}
+
 type bench struct {
 	*testing.T
 	st     *store.Store

@@ -45,13 +45,14 @@ func appendKeyValue(dst []byte, v *Value) []byte {
 // appendText appends the bytes of a text or binary key without its end, which
 // is the common prefix of all keys that begin with it.
 func appendText[T string | []byte](dst []byte, text T) []byte {
+	start := 0
 	for i := range len(text) {
-		dst = append(dst, text[i])
 		if text[i] == escape {
-			dst = append(dst, escapedNul)
+			dst = append(append(dst, text[start:i+1]...), escapedNul)
+			start = i + 1
 		}
 	}
-	return dst
+	return append(dst, text[start:]...)
 }
 
 // appendNumber appends sign, exponent and digit pairs; a negative number has
@@ -187,25 +188,41 @@ func (t *Table) appendPartition(dst []byte, hash *Value) []byte {
 // It refuses a missing, mistyped, empty or too long key attribute; where says
 // whether they come from an item or from a Key, which DynamoDB words differently.
 func (t *Table) appendKey(dst []byte, item Item, where keyPlace) ([]byte, error) {
-	hash, err := t.Hash.of(item, where)
-	if err != nil {
+	var rng *Value
+	if t.Range != nil {
+		rng = item.get(t.Range.Name)
+	}
+	return t.appendKeyValues(dst, item.get(t.Hash.Name), rng, where)
+}
+
+// get returns the attribute of that name, nil when there is none.
+func (item Item) get(name string) *Value {
+	if v, ok := item[name]; ok {
+		return &v
+	}
+	return nil
+}
+
+// appendKeyValues is appendKey for key attributes that have been looked up; nil
+// is a missing one.
+func (t *Table) appendKeyValues(dst []byte, hash, rng *Value, where keyPlace) ([]byte, error) {
+	if err := t.Hash.check(hash, where); err != nil {
 		return nil, err
 	}
 	if hash.keySize() > maxHashSize {
 		return nil, invalidParam("Size of hashkey has exceeded the maximum size limit of2048 bytes")
 	}
-	dst = t.appendPartition(dst, &hash)
+	dst = t.appendPartition(dst, hash)
 	if t.Range == nil {
 		return dst, nil
 	}
-	rng, err := t.Range.of(item, where)
-	if err != nil {
+	if err := t.Range.check(rng, where); err != nil {
 		return nil, err
 	}
 	if rng.keySize() > maxRangeSize {
 		return nil, invalidParam("Aggregated size of all range keys has exceeded the size limit of 1024 bytes")
 	}
-	return appendKeyValue(dst, &rng), nil
+	return appendKeyValue(dst, rng), nil
 }
 
 // keyPlace is where key attributes come from.
@@ -219,18 +236,17 @@ const (
 // errSchema is the refusal of a Key that is not exactly the key of the table.
 var errSchema = invalid("The provided key element does not match the schema")
 
-// of returns the item's value for the key attribute.
-func (k *KeyAttr) of(item Item, where keyPlace) (Value, error) {
-	v, ok := item[k.Name]
+// check refuses what is no value for the key attribute; nil is a missing one.
+func (k *KeyAttr) check(v *Value, where keyPlace) error {
 	switch {
-	case ok && v.Kind == k.Kind:
-		return v, k.checkEmpty(&v)
+	case v != nil && v.Kind == k.Kind:
+		return k.checkEmpty(v)
 	case where == inKey:
-		return v, errSchema
-	case !ok:
-		return v, invalidParam("Missing the key %s in the item", k.Name)
+		return errSchema
+	case v == nil:
+		return invalidParam("Missing the key %s in the item", k.Name)
 	}
-	return v, invalidParam("Type mismatch for key %s expected: %s actual: %s", k.Name, k.Kind, v.Kind)
+	return invalidParam("Type mismatch for key %s expected: %s actual: %s", k.Name, k.Kind, v.Kind)
 }
 
 // checkEmpty refuses an empty text or binary as a key.

@@ -16,25 +16,38 @@ const (
 // refuses what an item can not hold.
 func checkItem(item Item) (int, error) {
 	size, err := checkMap(item, maxDepth)
-	if err == nil && size > maxItemSize {
-		return size, invalid("Item size has exceeded the maximum allowed size")
+	if err != nil {
+		return size, err
 	}
-	return size, err
+	return size, checkSize(size)
+}
+
+func checkSize(size int) error {
+	if size > maxItemSize {
+		return invalid("Item size has exceeded the maximum allowed size")
+	}
+	return nil
 }
 
 func checkMap(m Item, depth int) (int, error) {
 	size := 0
 	for name, v := range m {
-		if len(name) > maxName {
-			return 0, invalidParam("Attribute name is too large, must be less than 65536 bytes")
-		}
-		n, err := checkValue(&v, depth)
+		n, err := checkMember(name, &v, depth)
 		if err != nil {
 			return 0, err
 		}
-		size += len(name) + n
+		size += n
 	}
 	return size, nil
+}
+
+// checkMember returns the size of an attribute with its name.
+func checkMember(name string, v *Value, depth int) (int, error) {
+	if len(name) > maxName {
+		return 0, invalidParam("Attribute name is too large, must be less than 65536 bytes")
+	}
+	n, err := checkValue(v, depth)
+	return len(name) + n, err
 }
 
 // checkValue returns the size of a value and refuses what is no value.

@@ -55,6 +55,8 @@ type DB struct {
 type scratch struct {
 	key, value []byte
 	names      []string
+	members    []Member // of the item of PutMembers
+	order      []int    // of the members by their names; it stays for the next item, which often has the same
 }
 
 // Open reads the catalogue of tables from st.
@@ -119,10 +121,11 @@ func (db *DB) put(b *store.Batch, t *Table, item Item) error {
 
 // release gives s back, unless one large item has made it large for good.
 func (db *DB) release(s *scratch) {
-	if cap(s.value) > 64<<10 {
+	if cap(s.value) > 64<<10 || cap(s.order) > 1<<10 {
 		return
 	}
 	clear(s.names)
+	s.members = nil
 	db.scratch.Put(s)
 }
 

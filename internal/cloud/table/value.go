@@ -73,14 +73,23 @@ func String(text string) Value { return Value{Kind: S, Str: text} }
 // canonical form. More than 38 significant digits, and magnitudes outside
 // 1E-130 to 9.99E+125, give an *[Error] with DynamoDB's text.
 func Number(text string) (Value, error) {
-	if isCanonical(text) {
-		return Value{Kind: N, Str: text}, nil
-	}
-	d, err := parseDecimal(text)
+	text, err := NumberText(text)
 	if err != nil {
 		return Value{}, err
 	}
-	return Value{Kind: N, Str: d.String()}, nil
+	return Value{Kind: N, Str: text}, nil
+}
+
+// NumberText returns the canonical text of a number: the Str of [Number].
+func NumberText(text string) (string, error) {
+	if isCanonical(text) {
+		return text, nil
+	}
+	d, err := parseDecimal(text)
+	if err != nil {
+		return "", err
+	}
+	return d.String(), nil
 }
 
 // Binary returns a value of kind B, which keeps b.

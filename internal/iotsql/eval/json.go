@@ -78,6 +78,13 @@ func (r *reader) space() {
 
 // next skips white space and returns the byte there, 0 at the end.
 func (r *reader) next() byte {
+	if r.at < len(r.src) && r.src[r.at] > ' ' { // nearly always
+		return r.src[r.at]
+	}
+	return r.afterSpace()
+}
+
+func (r *reader) afterSpace() byte {
 	r.space()
 	if r.at < len(r.src) {
 		return r.src[r.at]
@@ -187,15 +194,56 @@ func (r *reader) object() (Value, bool) {
 	return Value{kind: Object, ref: n}, true
 }
 
+// smallObject is a node with room for the members of most objects beside it:
+// one allocation instead of two.
+type smallObject struct {
+	node
+	room [8]Member
+}
+
+func objectNode(members int) *node {
+	if members < 5 || members > len(smallObject{}.room) {
+		return &node{members: make([]Member, 0, members)}
+	}
+	n := new(smallObject)
+	n.members = n.room[:0:members]
+	return &n.node
+}
+
 // newObject copies the members; the last of several with one name counts.
 func newObject(members []Member) *node {
-	n := &node{members: make([]Member, 0, len(members))}
-	if len(members) > manyMembers {
+	n := objectNode(len(members))
+	switch {
+	case len(members) > manyMembers:
 		for _, m := range members {
 			n.set(m.Name, m.Value)
 		}
-		return n
+	case distinct(members):
+		n.members = append(n.members, members...)
+	default:
+		n.addAll(members)
 	}
+	return n
+}
+
+// distinct says whether all names surely differ, without comparing them all.
+func distinct(members []Member) bool {
+	var seen uint64 // one bit for each length and ends of a name
+	for i := range members {
+		name := members[i].Name
+		if name == "" {
+			return false
+		}
+		bit := uint64(1) << ((31*uint(len(name)) + 7*uint(name[0]) + uint(name[len(name)-1])) % 64)
+		if seen&bit != 0 && find(members[:i], name) >= 0 {
+			return false
+		}
+		seen |= bit
+	}
+	return true
+}
+
+func (n *node) addAll(members []Member) {
 	for i := range members {
 		if j := n.find(members[i].Name); j >= 0 {
 			n.members[j].Value = members[i].Value
@@ -203,7 +251,6 @@ func newObject(members []Member) *node {
 			n.members = append(n.members, members[i])
 		}
 	}
-	return n
 }
 
 func (r *reader) number() (Value, bool) {
@@ -213,17 +260,27 @@ func (r *reader) number() (Value, bool) {
 		i++
 	}
 	first := i
-	i = skipDigits(s, i)
+	i, coef := readDigits(s, i, 0)
 	if i == first || s[first] == '0' && i > first+1 {
 		return undef, false
 	}
+	kind, exp := Int, 0
 	if i < len(s) && s[i] == '.' {
 		frac := i + 1
-		if i = skipDigits(s, frac); i == frac {
+		if i, coef = readDigits(s, frac, coef); i == frac {
 			return undef, false
 		}
+		kind, exp = Decimal, frac-i
 	}
-	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
+	exponent := i < len(s) && (s[i] == 'e' || s[i] == 'E')
+	if !exponent && i-first <= smallDigits { // as number does it, in the same walk
+		if first > start {
+			coef = -coef
+		}
+		r.at = i
+		return Value{kind: kind, small: true, coef: coef, exp: int32(exp), text: s[start:i]}, true
+	}
+	if exponent {
 		i++
 		if i < len(s) && (s[i] == '+' || s[i] == '-') {
 			i++
@@ -235,6 +292,16 @@ func (r *reader) number() (Value, bool) {
 	}
 	r.at = i
 	return number(s[start:i]), true
+}
+
+// readDigits moves past digits and appends them to coef, which is right as
+// long as there are at most smallDigits in all.
+func readDigits(s string, i int, coef int64) (int, int64) {
+	for i < len(s) && s[i] >= '0' && s[i] <= '9' {
+		coef = coef*10 + int64(s[i]-'0')
+		i++
+	}
+	return i, coef
 }
 
 func skipDigits(s string, i int) int {

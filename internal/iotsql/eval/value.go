@@ -135,8 +135,12 @@ func (n *node) find(name string) int {
 		}
 		return -1
 	}
-	for i := range n.members {
-		if n.members[i].Name == name {
+	return find(n.members, name)
+}
+
+func find(members []Member, name string) int {
+	for i := range members {
+		if members[i].Name == name {
 			return i
 		}
 	}
