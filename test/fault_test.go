@@ -345,11 +345,14 @@ func TestAFrozenCloudNeitherLosesNorReordersNorFillsMemory(t *testing.T) {
 		before, sent := memory(t, s.gateway), b.sent()
 		_ = s.cloud.cmd.Process.Signal(syscall.SIGSTOP)
 		time.Sleep(1500 * time.Millisecond)
+		waitFor(t, "frames that are taken while the cloud is frozen", 20*time.Second, func() error { // as fast as the disk syncs
+			if more := b.sent() - sent; more < 500 {
+				return fmt.Errorf("%d frames", more)
+			}
+			return nil
+		})
 		after := memory(t, s.gateway)
 		_ = s.cloud.cmd.Process.Signal(syscall.SIGCONT)
-		if more := b.sent() - sent; more < 500 {
-			t.Errorf("only %d frames were taken while the cloud was frozen", more)
-		}
 		if after-before > 16<<20 {
 			t.Errorf("the gateway grew from %d to %d bytes while the cloud was frozen", before, after)
 		}
