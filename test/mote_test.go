@@ -115,6 +115,7 @@ func (p *process) interrupt() time.Duration {
 	case <-time.After(10 * time.Second):
 		p.t.Fatalf("still running 10 s after Ctrl-C; it printed:\n%s", p.out)
 	}
+	p.t.Logf("stopped in %v", time.Since(began))
 	return time.Since(began)
 }
 
