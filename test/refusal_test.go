@@ -90,13 +90,22 @@ func TestRefusalsSayWhy(t *testing.T) {
 	if err := publish(d, "mqttv5", "dev1", "mine/a"); err == nil {
 		t.Error("a deactivated certificate got in")
 	}
-	log := h.out.String()
-	for _, want := range []string{"client/dev2", "topic/other/a", "INACTIVE", "iot:Connect", "iot:Publish"} {
-		if !strings.Contains(log, want) {
-			t.Errorf("the log does not name %q:\n%s", want, log)
-		}
-	}
+	h.waitForLog("client/dev2", "topic/other/a", "INACTIVE", "iot:Connect", "iot:Publish")
 	checkConsoleShows(t, h, "client/dev2", "topic/other/a", "INACTIVE")
+}
+
+// waitForLog waits until the log names everything; a client may learn of its
+// refusal a moment before the log does.
+func (h *host) waitForLog(wants ...string) {
+	h.t.Helper()
+	waitFor(h.t, "log line", 10*time.Second, func() error {
+		for _, want := range wants {
+			if !strings.Contains(h.out.String(), want) {
+				return fmt.Errorf("the log does not name %q", want)
+			}
+		}
+		return nil
+	})
 }
 
 // checkConsoleShows looks for refusals in what the console's page loads.
