@@ -1,7 +1,6 @@
 package iotcore
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -33,33 +32,9 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// logText is a log that may be read while it is written.
-type logText struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logText) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), what)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func newUplink(t *testing.T, certs *mqtttest.Certs, addr string, change func(*Options)) (*Uplink, *logText) {
+func newUplink(t *testing.T, certs *mqtttest.Certs, addr string, change func(*Options)) (*Uplink, *uplinktest.Log) {
 	t.Helper()
-	log := &logText{}
+	log := &uplinktest.Log{}
 	o := Options{
 		Endpoint: addr, ClientID: "pi", Files: Files{certs.ClientCertFile, certs.ClientKeyFile, certs.CAFile},
 		MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil)),
@@ -74,31 +49,9 @@ func newUplink(t *testing.T, certs *mqtttest.Certs, addr string, change func(*Op
 	return u, log
 }
 
-// run runs the uplink until the test ends, or stop is called.
 func run(t *testing.T, u *Uplink, q uplink.Queue) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- u.Run(ctx, q) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for range 1000 {
-		if ok() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("never happened: %s", what)
+	return uplinktest.Run(t, func(ctx context.Context) error { return u.Run(ctx, q) })
 }
 
 // collect subscribes with a lasting session, reconnecting for ever, and hands
@@ -218,9 +171,9 @@ func TestEveryRecordArrivesThroughRestarts(t *testing.T) {
 		}
 	}
 	topics := []string{"sensors/1/air", "sensors/2/air"}
-	eventually(t, "all arrived", func() bool { return got.all(each, topics...) })
+	uplinktest.Eventually(t, "all arrived", func() bool { return got.all(each, topics...) })
 	got.check(t, each, topics...)
-	eventually(t, "the spool is empty", func() bool { return s.Stats().Readers[0].Waiting == 0 })
+	uplinktest.Eventually(t, "the spool is empty", func() bool { return s.Stats().Readers[0].Waiting == 0 })
 	stop()
 	st := u.Status()
 	if st.Delivered < 2*each || st.Connected || st.InFlight != 0 || st.Refused != 0 || st.LastError == "" {
@@ -240,7 +193,7 @@ func TestVersion311(t *testing.T) {
 	if err := q.Empty(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all arrived", func() bool { return got.all(300, "sensors/1/air") })
+	uplinktest.Eventually(t, "all arrived", func() bool { return got.all(300, "sensors/1/air") })
 	if st := u.Status(); !st.Connected || st.Since.IsZero() || st.Delivered != 300 {
 		t.Errorf("status %+v", st)
 	}
@@ -270,15 +223,15 @@ func TestDeniedRecordsAreKeptUntilAllowed(t *testing.T) {
 				}
 				return
 			}
-			eventually(t, "a few tries", func() bool { return strings.Count(m.Log(), "Denied PUBLISH") > 3 })
-			eventually(t, "the others are through", func() bool { return u.Status().Delivered >= 10 })
+			uplinktest.Eventually(t, "a few tries", func() bool { return strings.Count(m.Log(), "Denied PUBLISH") > 3 })
+			uplinktest.Eventually(t, "the others are through", func() bool { return u.Status().Delivered >= 10 })
 			if n := q.Acked(); n != 5 {
 				t.Errorf("%d records acknowledged, the sixth is denied", n)
 			}
 			if st := u.Status(); st.Refused != 0 || st.LastError == "" {
 				t.Errorf("status %+v", st)
 			}
-			if log.count("does not take this topic") != 1 || log.count("allow iot:Publish on topic/sensors/2/air") != 1 || log.count("cannot deliver") > 1 { // mosquitto may reset the connection before the PUBACK is read
+			if log.Count("does not take this topic") != 1 || log.Count("allow iot:Publish on topic/sensors/2/air") != 1 || log.Count("cannot deliver") > 1 { // mosquitto may reset the connection before the PUBACK is read
 				t.Errorf("the log does not tell the change of state once:\n%s", log)
 			}
 			allow("topic readwrite #\n")
@@ -287,7 +240,7 @@ func TestDeniedRecordsAreKeptUntilAllowed(t *testing.T) {
 			if err := q.Empty(testContext(t)); err != nil {
 				t.Error(err)
 			}
-			eventually(t, "the log tells", func() bool { return log.count("takes this topic again") == 1 })
+			uplinktest.Eventually(t, "the log tells", func() bool { return log.Count("takes this topic again") == 1 })
 		})
 	}
 }
@@ -363,12 +316,12 @@ func TestOneDeniedTopicDoesNotStopTheOthers(t *testing.T) {
 			q := &uplinktest.Queue{}
 			q.AppendReadings(each, "1", "2", "3")
 			stop := run(t, u, q)
-			eventually(t, "the others are through", func() bool { return s.arrivals.all(each, "sensors/1/air", "sensors/3/air") })
-			eventually(t, "the denied topic is tried again", func() bool { return s.denials.Load() > 6 })
+			uplinktest.Eventually(t, "the others are through", func() bool { return s.arrivals.all(each, "sensors/1/air", "sensors/3/air") })
+			uplinktest.Eventually(t, "the denied topic is tried again", func() bool { return s.denials.Load() > 6 })
 			if n := q.Acked(); n != 1 {
 				t.Errorf("%d records acknowledged, the second is denied", n)
 			}
-			if n := log.count("does not take this topic"); n != 1 {
+			if n := log.Count("does not take this topic"); n != 1 {
 				t.Errorf("the denial is logged %d times:\n%s", n, log)
 			}
 			before := s.denials.Load()
@@ -383,7 +336,7 @@ func TestOneDeniedTopicDoesNotStopTheOthers(t *testing.T) {
 			stop()
 			s.close()
 			s.arrivals.check(t, each, "sensors/1/air", "sensors/2/air", "sensors/3/air")
-			if log.count("takes this topic again") != 1 {
+			if log.Count("takes this topic again") != 1 {
 				t.Errorf("the end of the denial is not logged once:\n%s", log)
 			}
 		})
@@ -402,7 +355,7 @@ func TestWhatIsHeldBackIsBounded(t *testing.T) {
 	}
 	q.AppendReadings(3, "1")
 	run(t, u, q)
-	eventually(t, "a few tries", func() bool { return s.denials.Load() > 10 })
+	uplinktest.Eventually(t, "a few tries", func() bool { return s.denials.Load() > 10 })
 	if n := u.Status().InFlight; n < maxHeldBytes/(size+100) || n > maxHeldBytes/size+10 {
 		t.Errorf("%d records of %d bytes were taken", n, size)
 	}
@@ -452,10 +405,10 @@ func TestUnreachableIsToldOnceAndKept(t *testing.T) {
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
 	stop := run(t, u, q)
-	eventually(t, "an error", func() bool { return u.Status().LastError != "" })
+	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
 	time.Sleep(200 * time.Millisecond)
 	stop()
-	if log.count("cannot deliver") != 1 || !strings.Contains(u.Status().LastError, "check the ca file") || q.Acked() != 0 {
+	if log.Count("cannot deliver") != 1 || !strings.Contains(u.Status().LastError, "check the ca file") || q.Acked() != 0 {
 		t.Errorf("%s\n%+v", log, u.Status())
 	}
 }

@@ -35,27 +35,9 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// logText is a log that may be read while it is written.
-type logText struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func newUplink(t *testing.T, url string, change func(*Options)) (*Uplink, *logText) {
+func newUplink(t *testing.T, url string, change func(*Options)) (*Uplink, *uplinktest.Log) {
 	t.Helper()
-	log := &logText{}
+	log := &uplinktest.Log{}
 	o := Options{URL: url, MinBackoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil))}
 	if change != nil {
 		change(&o)
@@ -69,28 +51,7 @@ func newUplink(t *testing.T, url string, change func(*Options)) (*Uplink, *logTe
 
 func run(t *testing.T, u *Uplink, q *uplinktest.Queue) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- u.Run(ctx, q) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for range 1000 {
-		if ok() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("never happened: %s", what)
+	return uplinktest.Run(t, func(ctx context.Context) error { return u.Run(ctx, q) })
 }
 
 // body is what the routes get: every value is text.
@@ -181,7 +142,7 @@ func TestOneBoardInTroubleDoesNotStopTheOthers(t *testing.T) {
 	q := &uplinktest.Queue{}
 	q.AppendReadings(50, "1", "2", "3")
 	run(t, u, q)
-	eventually(t, "the others are through", func() bool { return u.Status().Delivered == 100 })
+	uplinktest.Eventually(t, "the others are through", func() bool { return u.Status().Delivered == 100 })
 	if n := q.Acked(); n != 1 {
 		t.Errorf("%d records acknowledged; the second is not delivered", n)
 	}
@@ -189,7 +150,7 @@ func TestOneBoardInTroubleDoesNotStopTheOthers(t *testing.T) {
 	if err := q.Empty(testContext(t)); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the log tells", func() bool { return strings.Contains(log.String(), "delivering again") })
+	uplinktest.Eventually(t, "the log tells", func() bool { return strings.Contains(log.String(), "delivering again") })
 	if n := strings.Count(log.String(), "cannot deliver"); n != 1 {
 		t.Errorf("the failure is logged %d times:\n%s", n, log)
 	}
@@ -505,7 +466,7 @@ func TestMissingCredentialsKeepTheReadings(t *testing.T) {
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
 	stop := run(t, u, q)
-	eventually(t, "an error", func() bool { return u.Status().LastError != "" })
+	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
 	stop()
 	if q.Acked() != 0 || !strings.Contains(log.String(), "AWS_ACCESS_KEY_ID") {
 		t.Errorf("%d acknowledged\n%s", q.Acked(), log)
@@ -532,7 +493,7 @@ func TestRedirectsAreNotFollowedAndAnswersAreBounded(t *testing.T) {
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
 	stop := run(t, u, q)
-	eventually(t, "an error", func() bool { return u.Status().LastError != "" })
+	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
 	stop()
 	if e := u.Status().LastError; visited.Load() || !strings.Contains(e, "/elsewhere") || len(e) > 1000 || q.Acked() != 0 {
 		t.Errorf("followed %v, error %.1000s", visited.Load(), e)
@@ -558,7 +519,7 @@ func TestTLS(t *testing.T) {
 	q2 := &uplinktest.Queue{}
 	q2.AppendReadings(1, "1")
 	run(t, stranger, q2)
-	eventually(t, "an error", func() bool { return stranger.Status().LastError != "" })
+	uplinktest.Eventually(t, "an error", func() bool { return stranger.Status().LastError != "" })
 	if e := stranger.Status().LastError; !strings.Contains(e, "unknown authority") || strings.Contains(e, "hidden") || q2.Acked() != 0 {
 		t.Errorf("error %s", e)
 	}
