@@ -50,6 +50,11 @@ const (
 	SpaceSession  Space = 's' // broker: persistent sessions and their subscriptions
 	SpaceQueue    Space = 'q' // broker: queued and in-flight messages of persistent sessions
 	SpaceRetained Space = 'm' // broker: retained messages
+	SpaceOutbox   Space = 'o' // outbox: actions that are still to be performed
+	SpaceDest     Space = 'd' // destination: HTTP destinations of rules
+	SpaceShadow   Space = 'w' // shadow: device shadow documents
+	SpaceIndex    Space = 'x' // table: entries of secondary indexes
+	SpaceStream   Space = 'e' // table: records of streams
 )
 
 // formatVersion is written once into a new store and checked at every open.
