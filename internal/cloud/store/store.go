@@ -203,6 +203,8 @@ func (s *Store) Close() error {
 // by one goroutine at a time and belongs to the store once it is committed.
 type Batch struct {
 	b       *pebble.Batch
+	db      *pebble.DB
+	own     map[string][]byte // what the batch leaves at its keys, nil: removed; made by the first Get
 	before  []func() error
 	applied []func()
 	done    func(error)
@@ -210,16 +212,59 @@ type Batch struct {
 }
 
 // NewBatch returns an empty batch.
-func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch()} }
+func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch(), db: s.db} }
 
 // Set writes key; both slices are copied.
-func (b *Batch) Set(key, value []byte) { b.must(b.b.Set(key, value, nil)) }
+func (b *Batch) Set(key, value []byte) {
+	b.must(b.b.Set(key, value, nil))
+	if b.own != nil {
+		b.own[string(key)] = append([]byte{}, value...)
+	}
+}
 
 // Delete removes key; a missing key is no error.
-func (b *Batch) Delete(key []byte) { b.must(b.b.Delete(key, nil)) }
+func (b *Batch) Delete(key []byte) {
+	b.must(b.b.Delete(key, nil))
+	if b.own != nil {
+		b.own[string(key)] = nil
+	}
+}
 
-// DeleteRange removes all keys from start up to but not including end.
+// DeleteRange removes all keys from start up to but not including end. Get
+// does not see it.
 func (b *Batch) DeleteRange(start, end []byte) { b.must(b.b.DeleteRange(start, end, nil)) }
+
+// Get returns a copy of the value that key has in the newest state with the
+// Sets and Deletes of the batch before this call, and whether there is one.
+func (b *Batch) Get(key []byte) (value []byte, found bool, err error) {
+	if !b.Empty() {
+		if b.own == nil {
+			if err := b.index(); err != nil {
+				return nil, false, err
+			}
+		}
+		if value, ok := b.own[string(key)]; ok {
+			return append([]byte{}, value...), value != nil, nil
+		}
+	}
+	return get(b.db, key)
+}
+
+// index makes own of the writes that the batch already holds.
+func (b *Batch) index() error {
+	b.own = map[string][]byte{}
+	for r := b.b.Reader(); ; {
+		kind, key, value, ok, err := r.Next()
+		switch {
+		case !ok || err != nil:
+			return err
+		case kind == pebble.InternalKeyKindSet:
+			b.own[string(key)] = append([]byte{}, value...)
+		case kind == pebble.InternalKeyKindDelete:
+			b.own[string(key)] = nil
+		}
+	}
+}
 
 // must records what only a misuse of the batch can cause, for the commit to return.
 func (b *Batch) must(err error) {

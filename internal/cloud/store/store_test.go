@@ -171,3 +171,33 @@ func TestPrefixEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestBatchReadsItsOwnWrites(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	first := s.NewBatch()
+	first.Set([]byte("ia"), []byte("1"))
+	first.Set([]byte("ib"), []byte("1"))
+	if err := s.Commit(first); err != nil {
+		t.Fatal(err)
+	}
+	b := s.NewBatch()
+	want := func(key, value string, found bool) {
+		t.Helper()
+		got, ok, err := b.Get([]byte(key))
+		if err != nil || ok != found || string(got) != value {
+			t.Errorf("%s is %q, %v, %v, want %q, %v", key, got, ok, err, value, found)
+		}
+	}
+	want("ia", "1", true)
+	b.Delete([]byte("ia"))
+	b.Set([]byte("ic"), []byte("2"))
+	want("ia", "", false)
+	want("ib", "1", true)
+	want("ic", "2", true)
+	b.Set([]byte("ia"), nil)
+	b.Delete([]byte("ic"))
+	want("ia", "", true)
+	want("ic", "", false)
+	want("id", "", false)
+	b.Discard()
+}

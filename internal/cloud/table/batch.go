@@ -23,50 +23,55 @@ func (db *DB) WriteBatch(writes []BatchWrite) (units map[string]float64, err err
 	if len(writes) == 0 || len(writes) > maxBatchWrite {
 		return nil, invalid("a batch has 1 to %d writes, not %d", maxBatchWrite, len(writes))
 	}
-	sizes := make([]int, len(writes))
-	for i, w := range writes {
-		if w.Item != nil {
-			sizes[i], err = checkItem(w.Item)
-		} else {
-			_, err = checkItem(w.Key)
-		}
-		if err != nil {
+	for _, w := range writes {
+		if err := w.check(); err != nil {
 			return nil, err
 		}
+	}
+	changes := make([]*change, len(writes))
+	seen := map[string]bool{}
+	for i, w := range writes {
+		if changes[i], err = db.batchChange(w); err != nil {
+			return nil, err
+		}
+		key := string(changes[i].key)
+		if seen[key] {
+			return nil, errDuplicateKeys
+		}
+		seen[key] = true
+	}
+	b := db.st.NewBatch()
+	for _, c := range changes {
+		db.write(b, c)
+	}
+	if err := db.st.Commit(b); err != nil {
+		return nil, err
 	}
 	units = map[string]float64{}
-	seen := map[string]bool{}
-	b := db.st.NewBatch()
-	for i, w := range writes {
-		key, err := db.batchKey(&w)
-		if err == nil && seen[string(key)] {
-			err = errDuplicateKeys
-		}
-		if err == nil && w.Item != nil {
-			err = db.Put(b, w.Table, w.Item)
-		}
-		if err != nil {
-			b.Discard()
-			return nil, err
-		}
-		if w.Item == nil {
-			b.Delete(key)
-		}
-		seen[string(key)] = true
-		units[w.Table] += writeUnits(sizes[i])
+	for _, c := range changes {
+		units[c.t.Name] += c.units()
 	}
-	return units, db.st.Commit(b)
+	return units, nil
 }
 
-func (db *DB) batchKey(w *BatchWrite) ([]byte, error) {
+func (w *BatchWrite) check() error {
+	if w.Item == nil {
+		_, err := checkItem(w.Key)
+		return err
+	}
+	_, err := checkItem(w.Item)
+	return err
+}
+
+func (db *DB) batchChange(w BatchWrite) (*change, error) {
 	t, err := db.table(w.Table)
 	if err != nil {
 		return nil, err
 	}
 	if w.Item != nil {
-		return t.appendKey(nil, w.Item, inItem)
+		return t.put(w.Item)
 	}
-	return t.encodeKey(w.Key)
+	return t.remove(w.Key)
 }
 
 // BatchGet asks for items of one table.

@@ -27,7 +27,7 @@ func (db *DB) PutMembers(b *store.Batch, table string, members []Member) error {
 	if !s.sort(members) {
 		return db.put(b, t, itemOf(members))
 	}
-	return s.put(b, t)
+	return s.put(db, b, t)
 }
 
 func itemOf(members []Member) Item {
@@ -70,7 +70,7 @@ func (s *scratch) ascending() bool {
 
 // put adds the item in s.members to b: it checks and encodes it in one walk. It
 // refuses in the order that DB.put does: values, size, key.
-func (s *scratch) put(b *store.Batch, t *Table) error {
+func (s *scratch) put(db *DB, b *store.Batch, t *Table) error {
 	hash, rng := s.keys(t)
 	if err := s.encode(hash, rng); err != nil {
 		return err
@@ -80,8 +80,7 @@ func (s *scratch) put(b *store.Batch, t *Table) error {
 		return err
 	}
 	s.key = key
-	b.Set(s.key, s.value)
-	return nil
+	return s.write(db, b, t)
 }
 
 func (m *Member) value() *Value {

@@ -6,8 +6,8 @@
 //
 // [DB.Put] is a blind write: it reads nothing, takes no lock and adds to the
 // caller's batch, so that everything a message causes becomes durable with one
-// fsync. An operation that must look at the old item (a condition, ReturnOld)
-// does so in [store.Batch.BeforeApply], that is, while the store applies no
+// fsync. An operation that must look at the old item (a condition, an update, a
+// table with an index) does so in [store.Batch.BeforeApply], that is, while the store applies no
 // other batch: what it read is still true when its own write becomes visible,
 // against blind writes too. No lock is held between Put and commit, so an
 // abandoned or slow batch stops nobody.
@@ -20,6 +20,7 @@ package table
 import (
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -54,6 +55,7 @@ type DB struct {
 // scratch is what one Put needs for the time of the call.
 type scratch struct {
 	key, value []byte
+	change     change
 	names      []string
 	members    []Member // of the item of PutMembers
 	order      []int    // of the members by their names; it stays for the next item, which often has the same
@@ -115,7 +117,21 @@ func (db *DB) put(b *store.Batch, t *Table, item Item) error {
 	}
 	s.key = key
 	s.value, s.names = t.appendItem(s.value[:0], item, s.names)
-	b.Set(s.key, s.value)
+	return s.write(db, b, t)
+}
+
+// write adds the put of the encoded item in s to b.
+func (s *scratch) write(db *DB, b *store.Batch, t *Table) (err error) {
+	s.change = change{t: t, key: s.key, value: s.value}
+	if s.change.blind() {
+		db.write(b, &s.change)
+		return nil
+	}
+	c := &change{t: t, key: slices.Clone(s.key), value: slices.Clone(s.value)}
+	if c.item, err = t.decode(c.key, c.value); err != nil {
+		return err
+	}
+	db.write(b, c)
 	return nil
 }
 
@@ -125,7 +141,7 @@ func (db *DB) release(s *scratch) {
 		return
 	}
 	clear(s.names)
-	s.members = nil
+	s.members, s.change = nil, change{}
 	db.scratch.Put(s)
 }
 

@@ -1,9 +1,5 @@
 package table
 
-import (
-	"mote/internal/cloud/store"
-)
-
 // Condition guards a write. The zero Condition always holds.
 type Condition struct {
 	Expression *string           // nil: none
@@ -57,8 +53,7 @@ type WriteResult struct {
 
 // PutItem writes an item if the condition holds; it is durable on return.
 func (db *DB) PutItem(r PutRequest) (WriteResult, error) {
-	size, err := checkItem(r.Item)
-	if err != nil {
+	if _, err := checkItem(r.Item); err != nil {
 		return WriteResult{}, err
 	}
 	cond, err := r.Condition.parse()
@@ -69,14 +64,11 @@ func (db *DB) PutItem(r PutRequest) (WriteResult, error) {
 	if err != nil {
 		return WriteResult{}, err
 	}
-	b := db.st.NewBatch()
-	if err := db.put(b, t, r.Item); err != nil {
-		b.Discard()
+	c, err := t.put(r.Item)
+	if err != nil {
 		return WriteResult{}, err
 	}
-	key, _ := t.appendKey(nil, r.Item, inItem) // put has checked it
-	w := write{db: db, t: t, key: key, cond: cond, returnOld: r.ReturnOld, returnItem: r.Condition.ReturnItem, size: size}
-	return w.commit(b)
+	return db.writeOne(c, cond, &r.Condition, r.ReturnOld)
 }
 
 // DeleteItem removes an item if the condition holds; that is durable on
@@ -93,71 +85,24 @@ func (db *DB) DeleteItem(r DeleteRequest) (WriteResult, error) {
 	if err != nil {
 		return WriteResult{}, err
 	}
-	key, err := t.encodeKey(r.Key)
+	c, err := t.remove(r.Key)
 	if err != nil {
 		return WriteResult{}, err
 	}
-	b := db.st.NewBatch()
-	b.Delete(key)
-	w := write{db: db, t: t, key: key, cond: cond, returnOld: r.ReturnOld, returnItem: r.Condition.ReturnItem}
-	return w.commit(b)
+	return db.writeOne(c, cond, &r.Condition, r.ReturnOld)
 }
 
-// write is one write of one item on its way to the disk.
-type write struct {
-	db         *DB
-	t          *Table
-	key        []byte // store key
-	cond       *node  // nil: none
-	returnOld  bool
-	returnItem bool
-	size       int // bytes of the new item; of the old one when that is larger
-
-	old Item
-}
-
-// commit commits b, which holds the write, if the condition holds.
-func (w *write) commit(b *store.Batch) (WriteResult, error) {
-	if w.cond != nil || w.returnOld {
-		// Read once now, so that the read under the commit's lock finds it in memory.
-		if _, _, err := w.db.st.Get(w.key); err != nil {
-			b.Discard()
-			return WriteResult{}, err
-		}
-		b.BeforeApply(w.look)
-	}
-	if err := w.db.st.Commit(b); err != nil {
+// writeOne commits one change under a condition.
+func (db *DB) writeOne(c *change, cond *node, guard *Condition, returnOld bool) (WriteResult, error) {
+	c.cond, c.returnItem, c.wantOld = cond, guard.ReturnItem, returnOld
+	if err := db.commit(db.st.NewBatch(), c); err != nil {
 		return WriteResult{}, err
 	}
-	r := WriteResult{Units: writeUnits(w.size)}
-	if w.returnOld {
-		r.Old = w.old
+	r := WriteResult{Units: c.units()}
+	if returnOld {
+		r.Old = c.old
 	}
 	return r, nil
-}
-
-// look reads the old item and holds the condition against it. It runs while no
-// other batch is applied.
-func (w *write) look() error {
-	data, found, err := w.db.st.Get(w.key)
-	if err != nil {
-		return err
-	}
-	if found {
-		if w.old, err = w.t.decode(w.key, data); err != nil {
-			return err
-		}
-		old, _ := checkMap(w.old, maxDepth)
-		w.size = max(w.size, old)
-	}
-	if w.cond == nil || w.cond.holds(w.old) {
-		return nil
-	}
-	refusal := &Error{Code: CodeConditionCheck, Message: "The conditional request failed"}
-	if w.returnItem {
-		refusal.Item = w.old
-	}
-	return refusal
 }
 
 // decode reads a stored item.
