@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"slices"
 	"strings"
 
 	"mote/internal/iotsql"
@@ -11,6 +12,10 @@ type fn func(m *Message) Value
 
 // Program is a compiled statement. It is safe for concurrent use.
 type Program struct {
+	variables  []variable // of the SET clause
+	version    iotsql.Version
+	notOffered []string
+
 	where  fn   // nil: none
 	value  fn   // SELECT VALUE; nil otherwise
 	whole  bool // the payload as it is
@@ -31,10 +36,10 @@ type item struct {
 // wrong or not offered, and the place.
 func Compile(st *iotsql.Statement, v iotsql.Version) (*Program, error) {
 	c := &compiler{src: st.Source, version: v, reduce: v == iotsql.V2016}
-	if len(st.Set) > 0 {
-		return nil, c.unsupported(st.Set[0].Pos, "the SET clause")
+	p := &Program{version: v, reduce: c.reduce, old: v == iotsql.V2015}
+	if err := c.set(st.Set); err != nil {
+		return nil, err
 	}
-	p := &Program{reduce: c.reduce, old: v == iotsql.V2015}
 	var err error
 	if p.value, p.items, err = c.selection(st.Select); err != nil {
 		return nil, err
@@ -43,8 +48,14 @@ func Compile(st *iotsql.Statement, v iotsql.Version) (*Program, error) {
 	if st.Where != nil {
 		p.where, err = c.expr(st.Where)
 	}
+	p.variables, p.notOffered = c.variables, c.notOffered
 	return p, err
 }
+
+// NotOffered returns the names of the functions in the statement that need a
+// service that mote does not have, in lower case and each once. Their calls are
+// Undefined.
+func (p *Program) NotOffered() []string { return p.notOffered }
 
 // isWhole says whether a selection is "*" or "VALUE *" alone: the payload as
 // it is, also when it is not JSON.
@@ -58,7 +69,8 @@ func isWhole(s iotsql.Selection) bool {
 }
 
 // Run runs the program over a message. It returns false when WHERE was not
-// true, and a result with an Err when that took too much work.
+// true, and a result with an Err when that took too much work or the variables
+// of SET are too large.
 func (p *Program) Run(m *Message) (Result, bool) {
 	m.spent = 0
 	r, fired := p.run(m)
@@ -69,6 +81,11 @@ func (p *Program) Run(m *Message) (Result, bool) {
 }
 
 func (p *Program) run(m *Message) (Result, bool) {
+	if len(p.variables) > 0 {
+		if err := p.assign(m); err != nil {
+			return Result{err: err}, true
+		}
+	}
 	if p.where != nil {
 		if is, _ := p.where(m).toBool(); !is {
 			return Result{}, false
@@ -144,6 +161,19 @@ type compiler struct {
 	version iotsql.Version
 	reduce  bool // version 2016-03-23: whole Decimals are Ints
 	nested  int  // how many SELECTs are around
+
+	variables     []variable // of SET, up to where the compiler is
+	usesVariables bool
+	notOffered    []string
+}
+
+// notOffer takes down that a function needs a service that mote does not have,
+// and returns what its call is: Undefined.
+func (c *compiler) notOffer(name string) fn {
+	if name = strings.ToLower(name); !slices.Contains(c.notOffered, name) {
+		c.notOffered = append(c.notOffered, name)
+	}
+	return func(*Message) Value { return undef }
 }
 
 func (c *compiler) unsupported(pos iotsql.Pos, what string) error {
@@ -225,7 +255,7 @@ func (c *compiler) expr(x iotsql.Expr) (fn, error) {
 	case *iotsql.Nested:
 		return c.nestedSelect(x)
 	case *iotsql.Var:
-		return nil, iotsql.Errorf(c.src, x.Pos, "variable @%s is not set by a SET clause before it", x.Name)
+		return c.variable(x)
 	}
 	return nil, c.unsupported(x.Position(), "this expression")
 }

@@ -77,13 +77,21 @@ var known = map[string]string{
 	"md2": "", "parse_time": "", "time_to_epoch": "", "regexp_matches": "", "regexp_replace": "", "regexp_substr": "",
 	"get_mqtt_property": "", "get_user_properties": "", "transform": "", "exists": "",
 	"get_dynamodb": "", "get_thing_shadow": "", "get_registry_data": "",
-	"aws_lambda": "it needs AWS Lambda", "get_secret": "it needs AWS Secrets Manager", "machinelearning_predict": "it needs Amazon Machine Learning",
 }
+
+// lacking are the functions of services that mote does not have.
+var lacking = map[string]bool{"aws_lambda": true, "get_secret": true, "machinelearning_predict": true}
 
 func (c *compiler) call(x *iotsql.Call) (fn, error) {
 	name := strings.ToLower(x.Name)
 	f, ok := functions[name]
-	if !ok {
+	switch {
+	case lacking[name]:
+		if _, err := c.exprs(x.Args); err != nil {
+			return nil, err
+		}
+		return c.notOffer(name), nil
+	case !ok:
 		return nil, c.noFunction(x, name)
 	}
 	if f.new {
@@ -127,11 +135,8 @@ func (c *compiler) invoke(f function, args []fn) fn {
 }
 
 func (c *compiler) noFunction(x *iotsql.Call, name string) error {
-	switch why, ok := known[name]; {
-	case !ok:
+	if _, ok := known[name]; !ok {
 		return iotsql.Errorf(c.src, x.Pos, "there is no function %s", clip(x.Name))
-	case why != "":
-		return iotsql.Errorf(c.src, x.Pos, "function %s is not offered: %s", x.Name, why)
 	}
 	return c.unsupported(x.Pos, "function "+x.Name)
 }

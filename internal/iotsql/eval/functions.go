@@ -92,7 +92,7 @@ func clientID(m *Message) Value {
 
 // traceID is Undefined for a message that did not come over MQTT.
 func traceID(m *Message) Value {
-	if m.ClientID == "" {
+	if !m.overMQTT() {
 		return undef
 	}
 	return text(m.TraceID())
@@ -151,8 +151,8 @@ func get(of, key Value) Value {
 	}
 	switch of.kind {
 	case Array:
-		if i < len(of.ref.elems) {
-			return of.ref.elems[i]
+		if elems := of.Elems(); i < len(elems) {
+			return elems[i]
 		}
 	case String:
 		for at := range of.text {
@@ -229,7 +229,7 @@ func concat(c *compiler, m *Message, a []Value) Value {
 		var elems []Value
 		for _, v := range a {
 			if v.kind == Array {
-				elems = append(elems, v.ref.elems...)
+				elems = append(elems, v.Elems()...)
 			} else {
 				elems = append(elems, v)
 			}

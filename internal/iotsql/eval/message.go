@@ -11,18 +11,71 @@ import (
 type Message struct {
 	Topic     string // without the prefix of Basic Ingest
 	Payload   []byte
-	ClientID  string // "" when the message did not come over MQTT
+	ClientID  string // MQTT client id; "" when unknown
+	MQTT      bool   // it came over MQTT; a ClientID says so too
 	Principal string // certificate id or access key id; "" when unknown
 	SourceIP  string // "" when unknown
 	Account   string // 12 digits
 	Time      time.Time
 
+	// MQTT 5 properties; "", nil and FormatAbsent when absent.
+	ContentType     string
+	ResponseTopic   string
+	CorrelationData []byte
+	FormatIndicator FormatIndicator
+	UserProperties  []UserProperty
+
+	Services Services // nil: what asks for one is Undefined
+
 	state  parseState
 	root   Value   // Undefined when the payload is not JSON
 	scopes []scope // of the nested SELECTs that are running, the innermost last
 	trace  string
-	spent  int // of budget, by the statement that runs
+	spent  int      // of budget, by the statement that runs
+	vars   []Value  // of the SET clause of varsOf
+	varsOf *Program // whose variables vars are; nil: of none
 }
+
+// FormatIndicator is the payload format indicator of MQTT 5 (section 3.3.2.3.2).
+type FormatIndicator uint8
+
+// The payload format indicators.
+const (
+	FormatAbsent FormatIndicator = iota
+	FormatBytes                  // 0, unspecified bytes
+	FormatUTF8                   // 1, UTF-8 text
+)
+
+// UserProperty is one MQTT 5 user property; names may repeat.
+type UserProperty struct{ Name, Value string }
+
+// Services is what functions read from outside the message. An answer is one
+// JSON text, whose numbers keep their digits; false stands for "there is
+// none", and for what may not be read. The methods are called while a statement
+// runs and must not block for long.
+type Services interface {
+	// Item returns the item of a table with the given key attributes, one or
+	// two, as a plain JSON object (get_dynamodb).
+	Item(table string, keys []Key) (json []byte, ok bool)
+	// Shadow returns the document of a thing's shadow with state, metadata,
+	// version and timestamp; shadow is "" for the classic one
+	// (get_thing_shadow).
+	Shadow(thing, shadow string) (json []byte, ok bool)
+	// RegistryData returns the answer of an API of the registry,
+	// "DescribeThing" or "ListThingGroupsForThing" (get_registry_data).
+	RegistryData(api, thing string) (json []byte, ok bool)
+}
+
+// Key is one attribute of the key of an item: a String, or a Number with its
+// digits.
+type Key struct {
+	Name   string
+	Text   string
+	Number bool
+}
+
+// overMQTT says whether the message came over MQTT.
+func (m *Message) overMQTT() bool { return m.MQTT || m.ClientID != "" }
 
 type parseState uint8
 

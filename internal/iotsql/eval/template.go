@@ -11,6 +11,9 @@ type Template struct {
 	parts    []templatePart
 	constant bool
 	reduce   bool
+
+	prog       *Program // whose variables it uses; nil: none
+	notOffered []string
 }
 
 type templatePart struct {
@@ -18,13 +21,29 @@ type templatePart struct {
 	x    fn // nil: text
 }
 
-// CompileTemplate makes a Template of a text with ${expression} in it.
+// CompileTemplate makes a Template of a text with ${expression} in it, which
+// belongs to no statement.
 func CompileTemplate(src string, v iotsql.Version) (*Template, error) {
-	t, err := iotsql.ParseTemplate(src)
+	return compileTemplate(&compiler{src: src, version: v, reduce: v == iotsql.V2016})
+}
+
+// CompileTemplate makes a Template that sees the variables of the statement's
+// SET clause, with the values that the last Run of p gave them; when another
+// program ran over the message since, they are computed again.
+func (p *Program) CompileTemplate(src string) (*Template, error) {
+	c := &compiler{src: src, version: p.version, reduce: p.reduce, variables: p.variables}
+	t, err := compileTemplate(c)
+	if err == nil && c.usesVariables {
+		t.prog = p
+	}
+	return t, err
+}
+
+func compileTemplate(c *compiler) (*Template, error) {
+	t, err := iotsql.ParseTemplate(c.src)
 	if err != nil {
 		return nil, err
 	}
-	c := &compiler{src: src, version: v, reduce: v == iotsql.V2016}
 	out := &Template{reduce: c.reduce}
 	if s, ok := t.Constant(); ok {
 		out.parts, out.constant = []templatePart{{text: s}}, true
@@ -39,8 +58,12 @@ func CompileTemplate(src string, v iotsql.Version) (*Template, error) {
 		}
 		out.parts = append(out.parts, part)
 	}
+	out.notOffered = c.notOffered
 	return out, nil
 }
+
+// NotOffered is what [Program.NotOffered] is for the template.
+func (t *Template) NotOffered() []string { return t.notOffered }
 
 // Constant returns the text of a template without substitutions.
 func (t *Template) Constant() (string, bool) {
@@ -56,6 +79,9 @@ func (t *Template) Text(m *Message) string {
 	m.spent = 0
 	if t.constant {
 		return t.parts[0].text
+	}
+	if t.prog != nil && m.varsOf != t.prog {
+		_ = t.prog.assign(m) // what does not fit is Undefined
 	}
 	if len(t.parts) == 1 {
 		return t.parts[0].value(m, t.reduce)
