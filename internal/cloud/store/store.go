@@ -287,6 +287,10 @@ func (b *Batch) Count() int { return int(b.b.Count()) }
 // commit waits for f, so f does no more than a few reads.
 func (b *Batch) BeforeApply(f func() error) { b.before = append(b.before, f) }
 
+// Deferred says whether something of the batch waits for its commit (see
+// [Batch.BeforeApply]): a write that must come after it has to wait too.
+func (b *Batch) Deferred() bool { return len(b.before) > 0 }
+
 // OnApplied registers f to be called when the batch is visible to readers, or
 // was refused, before the disk is waited for. Locks that guard a
 // read-modify-write are released there.

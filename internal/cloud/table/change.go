@@ -27,16 +27,19 @@ func (c *change) blind() bool {
 	return c.cond == nil && c.next == nil && !c.wantOld && !c.t.watched()
 }
 
+// atOnce says whether b can take the change before it is committed.
+func (c *change) atOnce(b *store.Batch) bool { return c.blind() && !b.Deferred() }
+
 // watched says whether something hangs on the images of the table's items, so
 // that every change of them needs the old one: an index, a stream.
 func (t *Table) watched() bool { return false }
 
 // write adds the change to b: at once when it is blind, else when b is applied
 // (see [store.Batch.BeforeApply]), with the result in c. The changes of one
-// batch see each other, in their order. c.key, c.item and c.value must then
+// batch see each other, in their order: behind one that waits, all wait. c.key, c.item and c.value must then
 // stay as they are until the commit.
 func (db *DB) write(b *store.Batch, c *change) {
-	if c.blind() {
+	if c.atOnce(b) {
 		c.set(b)
 		return
 	}

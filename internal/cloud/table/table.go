@@ -123,7 +123,7 @@ func (db *DB) put(b *store.Batch, t *Table, item Item) error {
 // write adds the put of the encoded item in s to b.
 func (s *scratch) write(db *DB, b *store.Batch, t *Table) (err error) {
 	s.change = change{t: t, key: s.key, value: s.value}
-	if s.change.blind() {
+	if s.change.atOnce(b) {
 		db.write(b, &s.change)
 		return nil
 	}
