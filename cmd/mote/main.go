@@ -17,7 +17,7 @@ import (
 	"runtime"
 	"syscall"
 
-	"github.com/alecthomas/kong"
+	"mote/internal/command"
 )
 
 func main() {
@@ -45,7 +45,7 @@ type cli struct {
 	Env     envCmd     `cmd:"" help:"Print the shell exports that point AWS tools at the cloud on this machine."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
-	LogLevel string `help:"Least level of log lines on stderr: debug, info, warn or error." enum:"debug,info,warn,error," default:"" env:"MOTE_LOG_LEVEL"`
+	LogLevel string `help:"Least level of log lines on stderr: debug, info, warn or error." enum:"debug,info,warn,error," default:"" placeholder:"LEVEL" env:"MOTE_LOG_LEVEL"`
 }
 
 // session is what a verb works with.
@@ -60,10 +60,13 @@ type session struct {
 // the command line names another.
 func (s *session) logger(level slog.Level) *slog.Logger {
 	if s.level != "" {
-		_ = level.UnmarshalText([]byte(s.level)) // kong has checked it
+		_ = level.UnmarshalText([]byte(s.level)) // the tag enum has checked it
 	}
 	return slog.New(slog.NewTextHandler(s.stderr, &slog.HandlerOptions{Level: level}))
 }
+
+// verb is what every command of the command line is.
+type verb interface{ Run(s *session) error }
 
 // usageError is a failure of the caller's: exit status 2.
 type usageError struct{ error }
@@ -72,43 +75,30 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// exit is how kong ends a parse that has printed help.
-type exit int
-
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
-	defer func() {
-		if r := recover(); r != nil {
-			e, ok := r.(exit)
-			if !ok {
-				panic(r)
-			}
-			code = int(e)
-		}
-	}()
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// What a verb makes is for this user alone, whatever the shell's umask: the
 	// database's files, which hold keys, take their mode from it.
 	syscall.Umask(0o077)
 	var c cli
-	parser := kong.Must(&c,
-		kong.Name("mote"),
-		kong.Description("Readings from boards, into a table, without losing one."),
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { panic(exit(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Vars{"data": defaultData()},
-	)
-	parsed, err := parser.Parse(args)
+	parser := command.New("mote", "Readings from boards, into a table, without losing one.", &c, map[string]string{"data": defaultData()})
+	selected, err := parser.Parse(args)
 	if err != nil {
 		hint := "mote --help"
-		var pe *kong.ParseError
-		if errors.As(err, &pe) && pe.Context.Selected() != nil {
-			hint = "mote " + pe.Context.Selected().Name + " --help"
+		var wrong *command.UsageError
+		if errors.As(err, &wrong) && wrong.Command != "" {
+			hint = "mote " + wrong.Command + " --help"
 		}
 		fmt.Fprintf(stderr, "mote: %v\nhint: %s\n", err, hint)
 		return 2
 	}
+	if selected.Help != "" {
+		if _, err := io.WriteString(stdout, selected.Help); err != nil {
+			return 1
+		}
+		return 0
+	}
 	s := &session{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, level: c.LogLevel}
-	err = parsed.Run(s)
+	err = selected.Target.(verb).Run(s)
 	switch {
 	case err == nil:
 		return 0

@@ -28,7 +28,7 @@ type simCmd struct {
 	Seed     uint64            `help:"Seed of values and faults; 0: a new one." default:"0"`
 	Numbered bool              `help:"Number the frames in the field dust."`
 	Replay   string            `help:"Play a recording: a CSV file with a header line." type:"path" placeholder:"FILE.csv"`
-	Map      map[string]string `help:"Columns of the recording, for example dust=pm2.5,temp=TEMP,humid=40." mapsep:"," placeholder:"FIELD=COLUMN,…"`
+	Map      map[string]string `help:"Columns of the recording, for example dust=pm2.5,temp=TEMP,humid=40." placeholder:"FIELD=COLUMN,…"`
 	Loop     bool              `help:"Begin the recording again at its end."`
 }
 

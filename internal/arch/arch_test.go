@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	"cmd/mote": {"..."},
 
 	// shared by both halves: only downwards
+	"internal/command":       {},
 	"internal/reading":       {},
 	"internal/sigv4":         {},
 	"internal/config":        {},
