@@ -103,7 +103,8 @@ func (p *parser) postfix(x Expr) (Expr, error) {
 				return nil, err
 			}
 			if t.kind != tokIdent {
-				return nil, p.unexpected("the name of a member after `.`")
+				return nil, p.misplaced("the name of a member after `.`", pick(t.kind == tokNumber || t.kind == tokString,
+					"read such a member with get(object, \"name\")", ""))
 			}
 			x = &Field{X: x, Pos: t.pos, Name: t.text}
 			if err := p.next(); err != nil {
@@ -147,7 +148,7 @@ func (p *parser) primary() (Expr, error) {
 	case t.is("*"):
 		return nil, p.errorf(t.pos, "`*` stands alone in SELECT, as an argument of a function, or as a member of an object")
 	}
-	return nil, p.unexpected("an expression")
+	return nil, p.misplaced("an expression", pick(p.afterComma(), "remove the comma before it", ""))
 }
 
 // word reads an expression that begins with a word: a constant, CASE, a
@@ -166,6 +167,9 @@ func (p *parser) word() (Expr, error) {
 	case "SELECT":
 		return nil, p.errorf(t.pos, "a nested SELECT stands in parentheses")
 	case "FROM", "WHERE", "AS", "AND", "OR", "IN", "WHEN", "THEN", "ELSE", "END", "SET":
+		if p.afterComma() {
+			return nil, p.errorf(t.pos, "expected an expression after the comma, found the keyword %s; remove the comma", strings.ToUpper(t.text))
+		}
 		return nil, p.errorf(t.pos, "expected an expression, found the keyword %s; read a member of that name with get(*, %q)", strings.ToUpper(t.text), t.text)
 	}
 	if !p.peek().is("(") {
@@ -183,8 +187,17 @@ func (p *parser) word() (Expr, error) {
 // call reads the arguments of the function name; "(" is the current token.
 func (p *parser) call(name token) (Expr, error) {
 	c := &Call{Pos: name.pos, Name: name.text}
+	open := p.tok.pos
 	if err := p.next(); err != nil {
 		return nil, err
+	}
+	if name.keyword("EXISTS") && p.tok.keyword("SELECT") { // exists (SELECT …), without more parentheses
+		x, err := p.nested(open)
+		if err != nil {
+			return nil, err
+		}
+		c.Args = []Expr{x}
+		return c, p.take(")")
 	}
 	for !p.tok.is(")") {
 		if len(c.Args) > 0 {
@@ -285,7 +298,7 @@ func (p *parser) parens() (Expr, error) {
 		return nil, err
 	}
 	if !p.tok.is(")") {
-		return nil, p.unexpected("an operator or `)`")
+		return nil, p.misplaced("an operator or `)`", pick(p.tok.is(","), "an array is written in brackets: [1, 2]", ""))
 	}
 	return x, p.next()
 }
@@ -336,6 +349,9 @@ func (p *parser) object() (Expr, error) {
 			}
 			if err := p.next(); err != nil {
 				return nil, err
+			}
+			if p.tok.is("}") { // a comma behind the last member, as rules in the field have
+				break
 			}
 		}
 		m := Member{Pos: p.tok.pos, Name: p.tok.text}

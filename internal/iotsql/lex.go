@@ -118,6 +118,9 @@ func endOfIdent(src string, at int) int {
 }
 
 func lexSymbol(src string, at int) (token, error) {
+	if msg, ok := foreignSymbol(src[at:]); ok && !strings.HasPrefix(src[at:], "!=") {
+		return token{}, Errorf(src, Pos(at), "%s", msg)
+	}
 	if at+1 < len(src) {
 		switch two := src[at : at+2]; two {
 		case "<>", "<=", ">=":
@@ -129,13 +132,13 @@ func lexSymbol(src string, at int) (token, error) {
 	switch src[at] {
 	case '(', ')', '[', ']', '{', '}', ',', '.', ':', '*', '/', '%', '+', '-', '=', '<', '>':
 		return token{tokSymbol, src[at : at+1], Pos(at), Pos(at + 1)}, nil
-	case '`':
-		return token{}, Errorf(src, Pos(at), "names are not quoted in IoT SQL; read an unusual name with get(object, \"name\")")
 	}
-	r, _ := utf8.DecodeRuneInString(src[at:])
+	r, n := utf8.DecodeRuneInString(src[at:])
 	switch r {
 	case '‘', '’', '“', '”':
 		return token{}, Errorf(src, Pos(at), "typographic quote %c: use ' or \"", r)
+	case '–', '−': // as AWS prints it (AWS IoT SQL reference, "SELECT clause")
+		return token{tokSymbol, "-", Pos(at), Pos(at + n)}, nil
 	}
 	return token{}, Errorf(src, Pos(at), "unexpected character %q", r)
 }

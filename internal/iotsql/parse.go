@@ -90,9 +90,27 @@ func (p *parser) errorf(pos Pos, format string, args ...any) error {
 	return Errorf(p.src, pos, format, args...)
 }
 
-func (p *parser) unexpected(want string) error {
-	return p.errorf(p.tok.pos, "expected %s, found %s", want, p.tok.describe())
+// unexpected says what was wanted in place of the current token, and what to
+// do where that is likely known.
+func (p *parser) unexpected(want string) error { return p.misplaced(want, "") }
+
+func (p *parser) misplaced(want, advice string) error {
+	if p.tok.kind == tokIdent {
+		if instead, ok := foreignWords[strings.ToUpper(p.tok.text)]; ok {
+			return p.errorf(p.tok.pos, "IoT SQL has no %s: %s", strings.ToUpper(p.tok.text), instead)
+		}
+		if near := nearKeyword(p.tok.text, want); near != "" {
+			advice = "did you mean " + near + "?"
+		}
+	}
+	if advice != "" {
+		advice = "; " + advice
+	}
+	return p.errorf(p.tok.pos, "expected %s, found %s%s", want, p.tok.describe(), advice)
 }
+
+// afterComma says whether the token before the current one is a comma.
+func (p *parser) afterComma() bool { return strings.HasSuffix(p.src[:p.last], ",") }
 
 // take moves past the symbol s, or says that it was expected.
 func (p *parser) take(s string) error {
@@ -129,7 +147,7 @@ func (p *parser) statement() (*Statement, error) {
 		}
 	}
 	if !p.tok.keyword("SELECT") {
-		return nil, p.unexpected("SELECT")
+		return nil, p.misplaced("SELECT", pick(p.tok.keyword("SET"), "SET stands once, with commas between its variables", ""))
 	}
 	if st.Select, err = p.selection(); err != nil {
 		return nil, err
@@ -150,14 +168,15 @@ func (p *parser) statement() (*Statement, error) {
 	return st, nil
 }
 
-// trailing names what IoT SQL does not have, where people expect it.
+// trailing refuses what follows a statement.
 func (p *parser) trailing(st *Statement) error {
-	for _, w := range []string{"GROUP", "ORDER", "LIMIT", "JOIN", "HAVING", "UNION"} {
-		if p.tok.keyword(w) {
-			return p.errorf(p.tok.pos, "IoT SQL has no %s", w)
-		}
-	}
 	switch {
+	case p.tok.keyword("NOT"):
+		return p.misplaced("an operator or the end", "NOT stands before what it negates: NOT x IN […]")
+	case st.Where == nil && st.From != nil && (p.tok.is(",") || p.tok.keyword("AS")):
+		return p.misplaced("WHERE or the end", "FROM has one topic filter, and it has no alias")
+	case st.From == nil && st.Where == nil && st.Select.Value != nil && p.tok.is(","):
+		return p.misplaced("FROM, WHERE or the end", "SELECT VALUE selects one expression")
 	case p.tok.is("*") || p.tok.kind == tokIdent && st.From == nil && st.Where == nil:
 		return p.unexpected("`,` or AS between items, FROM, WHERE or the end")
 	case st.Where != nil:
@@ -279,6 +298,9 @@ func (p *parser) item() (Item, error) {
 	var it Item
 	var err error
 	start := p.tok.pos
+	if p.tok.keyword("DISTINCT") && p.valueIsKeyword() {
+		return it, p.unexpected("an expression")
+	}
 	if p.tok.is("*") {
 		it.X, err = &Star{start}, p.next()
 	} else {
@@ -328,7 +350,7 @@ func (p *parser) alias() ([]string, error) {
 			return nil, err
 		}
 		if p.tok.kind != tokIdent {
-			return nil, p.unexpected("a name (letters, digits and _)")
+			return nil, p.misplaced("a name (letters, digits and _)", pick(p.tok.kind == tokString, "leave the quotes out", ""))
 		}
 		if len(out) == maxAlias {
 			return nil, p.errorf(p.tok.pos, "an alias has at most %d segments", maxAlias)
@@ -336,6 +358,9 @@ func (p *parser) alias() ([]string, error) {
 		out = append(out, p.tok.text)
 		if err := p.next(); err != nil {
 			return nil, err
+		}
+		if p.tok.is("-") {
+			return nil, p.errorf(p.tok.pos, "a name has letters, digits and _: write %s_…", out[len(out)-1])
 		}
 		if !p.tok.is(".") {
 			return out, nil
@@ -365,8 +390,11 @@ func (p *parser) filter() (*Filter, error) {
 		end++
 	}
 	f.Text = p.src[at:end]
-	if strings.ContainsAny(f.Text, `'"`) {
-		return nil, p.errorf(f.Pos, "a topic filter with quotes inside: put the whole filter into quotes")
+	switch word := (token{kind: tokIdent, text: f.Text}); {
+	case word.keyword("WHERE"), word.keyword("SELECT"), word.keyword("AS"):
+		return nil, p.errorf(f.Pos, "expected a topic filter after FROM, found %s", strings.ToUpper(f.Text))
+	case strings.ContainsAny(f.Text, `'"`), strings.ContainsAny(f.Text[len(f.Text)-1:], ",;)"):
+		return nil, p.errorf(f.Pos, "a topic filter with a quote inside, or with a sign after it: put the filter alone into quotes")
 	}
 	p.tok.end = Pos(end)
 	return f, p.next()

@@ -7,20 +7,33 @@ import (
 	"testing"
 )
 
-// field holds statements of rules in the field.
+// field holds statements of rules in the field. A line of the file that begins
+// with white space continues the statement before it.
 func field(t testing.TB) []string {
-	data, err := os.ReadFile("testdata/field.sql")
+	var out []string
+	more := false
+	for _, line := range lines(t, "testdata/field.sql", 200) {
+		switch {
+		case strings.HasPrefix(line, "#"):
+			more = false
+		case more && (line == "" || strings.ContainsAny(line[:1], " \t")):
+			out[len(out)-1] += "\n" + line
+		case line != "":
+			out, more = append(out, line), true
+		}
+	}
+	return out
+}
+
+// lines returns the lines of a file that has at least so many.
+func lines(t testing.TB, name string, atLeast int) []string {
+	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []string
-	for line := range strings.Lines(string(data)) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			out = append(out, line)
-		}
-	}
-	if len(out) < 10 {
-		t.Fatalf("testdata/field.sql holds %d statements", len(out))
+	out := strings.Split(string(data), "\n")
+	if len(out) < atLeast {
+		t.Fatalf("%s has %d lines", name, len(out))
 	}
 	return out
 }
@@ -50,6 +63,20 @@ func checkStable(t *testing.T, st *Statement) {
 	}
 }
 
+func TestFieldTemplatesParse(t *testing.T) {
+	for _, src := range lines(t, "testdata/templates.txt", 30) {
+		if src == "" || strings.HasPrefix(src, "#") {
+			continue
+		}
+		tpl, err := ParseTemplate(src)
+		if err != nil {
+			t.Errorf("%s\n%v", src, err)
+		} else if _, constant := tpl.Constant(); constant {
+			t.Errorf("%s: nothing to substitute", src)
+		}
+	}
+}
+
 func TestPrint(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{`select * from 'a/b'`, `SELECT * FROM 'a/b'`},
@@ -64,7 +91,9 @@ func TestPrint(t *testing.T) {
 		{`SELECT a FROM 't' WHERE NOT (a AND b)`, `SELECT a FROM 't' WHERE NOT (a AND b)`},
 		{`SELECT a FROM 't' WHERE (NOT a) = b`, `SELECT a FROM 't' WHERE (NOT a) = b`},
 		{`SELECT a FROM 't' WHERE a != "x"`, `SELECT a FROM 't' WHERE a <> 'x'`},
-		{`SELECT --a.b, -(a+b) FROM 't'`, `SELECT --a.b, -(a + b) FROM 't'`},
+		{`SELECT - -a.b, -(a+b), a - -b FROM 't'`, `SELECT -(-a.b), -(a + b), a - -b FROM 't'`},
+		{`SELECT a – b − c FROM 't'`, `SELECT a - b - c FROM 't'`},
+		{`SELECT {'a': 1,} AS o FROM 't' WHERE Exists( select * from a as b )`, `SELECT {'a': 1} AS o FROM 't' WHERE Exists(SELECT * FROM a AS b)`},
 		{`SELECT VALUE a.b FROM 't'`, `SELECT VALUE a.b FROM 't'`},
 		{`SELECT VALUE * FROM 't'`, `SELECT VALUE * FROM 't'`},
 		{`SELECT VALUE (-5) FROM 't'`, `SELECT VALUE (-5) FROM 't'`},
@@ -105,19 +134,19 @@ func TestParseErrors(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{``, `line 1, column 1: expected SELECT, found the end`},
 		{`SELECT`, `line 1, column 7: expected an expression, found the end`},
-		{`SELEC * FROM 'a'`, "line 1, column 1: expected SELECT, found `SELEC`"},
-		{`SELECT a, FROM 'a'`, `line 1, column 11: expected an expression, found the keyword FROM; read a member of that name with get(*, "FROM")`},
+		{`SELEC * FROM 'a'`, "line 1, column 1: expected SELECT, found `SELEC`; did you mean SELECT?"},
+		{`SELECT a, FROM 'a'`, `line 1, column 11: expected an expression after the comma, found the keyword FROM; remove the comma`},
 		{`SELECT a b FROM 'a'`, "line 1, column 10: expected `,` or AS between items, FROM, WHERE or the end, found `b`"},
 		{`SELECT * FROM`, `line 1, column 14: expected a topic filter after FROM, found the end`},
 		{`SELECT * FROM 'a`, `line 1, column 15: the string has no closing '`},
 		{`SELECT * FROM ‘a’`, `line 1, column 15: typographic quote: use ' or "`},
 		{`SELECT a FROM 'a' WHERE b = “x”`, `line 1, column 29: typographic quote “: use ' or "`},
 		{"SELECT *\nFROM 'a'\nWHERE é = ", `line 3, column 11: expected an expression, found the end`},
-		{`SELECT * FROM 'a' ORDER BY b`, `line 1, column 19: IoT SQL has no ORDER`},
+		{`SELECT * FROM 'a' ORDER BY b`, `line 1, column 19: IoT SQL has no ORDER: a rule sees one message at a time`},
 		{`SELECT * FROM 'a' WHERE (a = 1`, "line 1, column 31: expected an operator or `)`, found the end"},
 		{`SELECT f(a b) FROM 'a'`, "line 1, column 12: expected `,` or `)`, found `b`"},
 		{`SELECT a. FROM 'a'`, "line 1, column 16: expected `,`, FROM, WHERE or the end, found a string"},
-		{`SELECT a.1 FROM 'a'`, "line 1, column 10: expected the name of a member after `.`, found `1`"},
+		{`SELECT a.1 FROM 'a'`, "line 1, column 10: expected the name of a member after `.`, found `1`; read such a member with get(object, \"name\")"},
 		{`SELECT 2fast FROM 'a'`, `line 1, column 8: a name cannot begin with a digit; read such a member with get(object, "name")`},
 		{"SELECT `a` FROM 'a'", `line 1, column 8: names are not quoted in IoT SQL; read an unusual name with get(object, "name")`},
 		{`SELECT CASE WHEN a THEN b END FROM 'a'`, `line 1, column 13: CASE needs a value before WHEN: write CASE condition WHEN true THEN …`},
@@ -125,15 +154,15 @@ func TestParseErrors(t *testing.T) {
 		{`SELECT a.* AS b FROM 'a'`, "line 1, column 12: `.*` takes no alias: it gives every member its own name"},
 		{`SELECT (a+1).* FROM 'a'`, "line 1, column 13: `.*` needs a path before it"},
 		{`SELECT a + * FROM 'a'`, "line 1, column 12: `*` stands alone in SELECT, as an argument of a function, or as a member of an object"},
-		{`SELECT a AS 'b' FROM 'a'`, `line 1, column 13: expected a name (letters, digits and _), found a string`},
+		{`SELECT a AS 'b' FROM 'a'`, `line 1, column 13: expected a name (letters, digits and _), found a string; leave the quotes out`},
 		{`SELECT SELECT a FROM b FROM 'a'`, `line 1, column 8: a nested SELECT stands in parentheses`},
 		{`SET @a = 1, @a = 2 SELECT * FROM 'a'`, `line 1, column 13: @a is assigned twice`},
 		{`SET a = 1 SELECT * FROM 'a'`, "line 1, column 5: expected a variable such as @name, found `a`"},
 		{`SELECT @ FROM 'a'`, `line 1, column 8: expected the name of a variable after @`},
-		{`SELECT a ; FROM 'a'`, `line 1, column 10: unexpected character ';'`},
+		{`SELECT a ; FROM 'a'`, `line 1, column 10: IoT SQL has no ` + "`;`" + `: a rule is one statement, which ends without it`},
 		{"SELECT \xff FROM 'a'", `line 1, column 1: the text is not valid UTF-8`},
 		{`SELECT ` + strings.Repeat("(", 200) + `a`, `line 1, column 108: expressions are nested deeper than 100`},
-		{`SELECT ` + strings.Repeat("-", 200) + `a`, `line 1, column 108: expressions are nested deeper than 100`},
+		{`SELECT ` + strings.Repeat("- ", 200) + `a`, `line 1, column 208: expressions are nested deeper than 100`},
 		{strings.Repeat(" ", MaxLength) + `SELECT`, `line 1, column 1: the text has 16390 bytes, the limit is 16384`},
 	} {
 		_, err := Parse(c.in)
@@ -149,8 +178,8 @@ func TestParseErrors(t *testing.T) {
 
 func TestErrorDetailPointsAtThePlace(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
-		{"SELECT *\nFROM 'é' WHER x = 1\n", "line 2, column 10: expected WHERE or the end, found `WHER`\n  FROM 'é' WHER x = 1\n           ^"},
-		{"SELECT " + strings.Repeat("a,", 100) + "; FROM 'a'", "line 1, column 208: unexpected character ';'\n  …" +
+		{"SELECT *\nFROM 'é' WHER x = 1\n", "line 2, column 10: expected WHERE or the end, found `WHER`; did you mean WHERE?\n  FROM 'é' WHER x = 1\n           ^"},
+		{"SELECT " + strings.Repeat("a,", 100) + "; FROM 'a'", "line 1, column 208: IoT SQL has no `;`: a rule is one statement, which ends without it\n  …" +
 			strings.Repeat("a,", 24) + "; FROM 'a'\n   " + strings.Repeat(" ", 48) + "^"},
 	} {
 		_, err := Parse(c.in)
@@ -191,7 +220,7 @@ func TestParseTemplate(t *testing.T) {
 	for in, want := range map[string]string{
 		`a${b`:    "line 1, column 5: expected an operator or the closing `}` of ${…}, found the end",
 		`${}`:     "line 1, column 3: expected an expression, found `}`",
-		`${a}${;`: "line 1, column 7: unexpected character ';'",
+		`${a}${;`: "line 1, column 7: IoT SQL has no `;`: a rule is one statement, which ends without it",
 	} {
 		if _, err := ParseTemplate(in); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", in, err, want)

@@ -138,6 +138,9 @@ func (pr *printer) expr(x Expr, power int) {
 		pr.expr(x.R, own)
 	case *Unary:
 		pr.text(pick(x.Op == OpNot, "NOT ", "-"))
+		if again, ok := x.X.(*Unary); ok && x.Op == OpNeg && again.Op == OpNeg {
+			own++ // -(-x), since -- begins a comment elsewhere
+		}
 		pr.expr(x.X, own-1)
 	case *Field:
 		pr.base(x.X)
@@ -166,9 +169,7 @@ func (pr *printer) primary(x Expr) {
 	case *Var:
 		pr.text("@" + x.Name)
 	case *Call:
-		pr.text(x.Name + "(")
-		pr.list(x.Args)
-		pr.text(")")
+		pr.call(x)
 	case *Cast:
 		pr.text("cast(")
 		pr.expr(x.X, powerNone)
@@ -184,6 +185,19 @@ func (pr *printer) primary(x Expr) {
 	case *Nested:
 		pr.nested(x)
 	}
+}
+
+func (pr *printer) call(x *Call) {
+	pr.text(x.Name)
+	if len(x.Args) == 1 && strings.EqualFold(x.Name, "exists") {
+		if n, ok := x.Args[0].(*Nested); ok { // has parentheses itself
+			pr.nested(n)
+			return
+		}
+	}
+	pr.text("(")
+	pr.list(x.Args)
+	pr.text(")")
 }
 
 func (pr *printer) literal(x *Literal) {
