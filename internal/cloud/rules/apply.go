@@ -69,6 +69,7 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) message.Outcome {
 		x.runRule(c)
 	}
 	out := x.out
+	x.msg.Release()
 	*x = execution{members: x.members}
 	executions.Put(x)
 	return out

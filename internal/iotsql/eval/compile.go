@@ -36,7 +36,11 @@ type item struct {
 // wrong or not offered, and the place.
 func Compile(st *iotsql.Statement, v iotsql.Version) (*Program, error) {
 	c := &compiler{src: st.Source, version: v, reduce: v == iotsql.V2016}
-	p := &Program{version: v, reduce: c.reduce, old: v == iotsql.V2015}
+	return c.program(st)
+}
+
+func (c *compiler) program(st *iotsql.Statement) (*Program, error) {
+	p := &Program{version: c.version, reduce: c.reduce, old: c.version == iotsql.V2015}
 	if err := c.set(st.Set); err != nil {
 		return nil, err
 	}
@@ -73,6 +77,7 @@ func isWhole(s iotsql.Selection) bool {
 // of SET are too large.
 func (p *Program) Run(m *Message) (Result, bool) {
 	m.spent = 0
+	m.space()
 	r, fired := p.run(m)
 	if m.spent > budget {
 		return Result{err: errWork}, true
@@ -87,15 +92,15 @@ func (p *Program) run(m *Message) (Result, bool) {
 		}
 	}
 	if p.where != nil {
-		if is, _ := p.where(m).toBool(); !is {
+		if !p.where(m).isTrue() {
 			return Result{}, false
 		}
 	}
 	r := Result{reduce: p.reduce}
 	switch {
 	case p.whole:
-		if root, ok := m.Root(); ok {
-			r.value = root
+		if m.isJSON() {
+			r.value = m.work.doc.at(0)
 		} else {
 			r.raw, r.binary = m.Payload, true
 		}
@@ -111,19 +116,36 @@ func (p *Program) run(m *Message) (Result, bool) {
 }
 
 func selectItems(items []item, m *Message) Value {
-	out := &node{members: make([]Member, 0, len(items)), ours: true}
+	out := m.work.object(len(items))
+	out.ours = true
 	for i := range items {
 		it := &items[i]
 		switch v := it.x(m); {
 		case it.star || it.spread:
-			for _, member := range v.Members() {
-				out.set(member.Name, member.Value)
-			}
-		case v.kind != Undefined:
+			out.spread(v)
+		case v.kind == Undefined:
+		case len(it.name) == 1:
+			out.set(it.name[0], v)
+		default:
 			out.setPath(it.name, v)
 		}
 	}
 	return Value{kind: Object, ref: out}
+}
+
+// spread sets the members of an Object.
+func (n *node) spread(v Value) {
+	members := v.Members()
+	if len(n.members) > 0 {
+		for i := range members {
+			n.set(members[i].Name, members[i].Value)
+		}
+		return
+	}
+	n.members = append(n.members, members...)
+	if len(members) > manyMembers {
+		n.makeIndex()
+	}
 }
 
 // setPath sets a member by its path. Objects on the way that are not ours are
@@ -133,26 +155,14 @@ func (n *node) setPath(path []string, v Value) {
 		n.set(path[0], v)
 		return
 	}
-	child := n.Get(path[0])
-	if child == nil || !child.ours {
-		fresh := &node{ours: true}
-		if child != nil {
-			for _, m := range child.members {
-				fresh.set(m.Name, m.Value)
-			}
-		}
-		n.set(path[0], Value{kind: Object, ref: fresh})
-		child = fresh
+	old := n.get(path[0])
+	child := old.ref
+	if old.kind != Object || !child.ours {
+		child = &node{ours: true}
+		child.spread(old)
+		n.set(path[0], Value{kind: Object, ref: child})
 	}
 	child.setPath(path[1:], v)
-}
-
-// Get returns the parts of the member called name if it is an Object, else nil.
-func (n *node) Get(name string) *node {
-	if i := n.find(name); i >= 0 && n.members[i].Value.kind == Object {
-		return n.members[i].Value.ref
-	}
-	return nil
 }
 
 // compiler compiles the expressions of one text.
@@ -304,35 +314,37 @@ func (c *compiler) path(x iotsql.Expr, names []string) (fn, error) {
 	case *iotsql.Field:
 		return c.path(x.X, append([]string{x.Name}, names...))
 	case *iotsql.Name:
-		return c.member(x.Name, names), nil
+		return c.member(append([]string{x.Name}, names...)), nil
 	}
 	base, err := c.expr(x)
-	return func(m *Message) Value { return follow(base(m), names, c.reduce) }, err
+	return func(m *Message) Value { return c.whole(getAll(base(m), names)) }, err
 }
 
-// member reads a member of the payload, or of the element that a nested SELECT
-// is at.
-func (c *compiler) member(name string, names []string) fn {
+// member reads a member of the payload; inside a nested SELECT, of the element
+// that it is at when that has one, also of those around it.
+func (c *compiler) member(names []string) fn {
 	reduce := c.reduce
+	payload := func(m *Message) Value {
+		if !m.isJSON() {
+			return undef
+		}
+		v := m.work.doc.path(names)
+		if reduce && v.kind == Decimal {
+			return v.reduce()
+		}
+		return v
+	}
+	if c.nested == 0 {
+		return payload
+	}
 	return func(m *Message) Value {
-		for i := len(m.scopes) - 1; i >= 0; i-- {
-			if v := m.scopes[i].get(name); v.kind != Undefined {
-				return follow(v, names, reduce)
+		for i := len(m.work.scopes) - 1; i >= 0; i-- {
+			if v := m.work.scopes[i].get(names[0]); v.kind != Undefined {
+				return c.whole(getAll(v, names[1:]))
 			}
 		}
-		root, _ := m.Root()
-		return follow(root.Get(name), names, reduce)
+		return payload(m)
 	}
-}
-
-func follow(v Value, names []string, reduce bool) Value {
-	for _, n := range names {
-		v = v.Get(n)
-	}
-	if reduce && v.kind == Decimal {
-		return v.reduce()
-	}
-	return v
 }
 
 func (c *compiler) index(x *iotsql.Index) (fn, error) {
@@ -400,7 +412,7 @@ func (c *compiler) object(x *iotsql.Object) (fn, error) {
 	}
 	values, err := c.exprs(xs)
 	return func(m *Message) Value {
-		n := &node{members: make([]Member, 0, len(values))}
+		n := m.work.object(len(values))
 		for i, f := range values {
 			if v := f(m); v.kind != Undefined {
 				n.set(x.Members[i].Name, v)
@@ -416,11 +428,13 @@ func (c *compiler) array(x *iotsql.Array) (fn, error) {
 	}
 	values, err := c.exprs(x.Elems)
 	return func(m *Message) Value {
-		elems := make([]Value, len(values))
-		for i, f := range values {
-			elems[i] = f(m)
+		elems := m.work.room(len(values))[:0]
+		for _, f := range values {
+			if v := f(m); v.kind != Undefined {
+				elems = append(elems, v)
+			}
 		}
-		return array(elems)
+		return m.work.array(elems)
 	}, err
 }
 
@@ -440,8 +454,8 @@ func (s *scope) get(name string) Value {
 
 // star is the payload, or the element that a nested SELECT is at.
 func star(m *Message) Value {
-	if n := len(m.scopes); n > 0 {
-		return m.scopes[n-1].elem
+	if n := len(m.work.scopes); n > 0 {
+		return m.work.scopes[n-1].elem
 	}
 	v, _ := m.Root()
 	return v
@@ -451,6 +465,15 @@ func star(m *Message) Value {
 // Message.spend.
 const maxNested = 8
 
+// nested is a compiled nested SELECT.
+type nested struct {
+	from  fn
+	alias string
+	where fn // nil: none
+	value fn // SELECT VALUE; nil otherwise
+	items []item
+}
+
 // nestedSelect compiles (SELECT … FROM path WHERE …): of an Array, an Array of what
 // each element that passes WHERE gives; of an Object, what it gives itself
 // (AWS IoT SQL reference, "Nested object queries"). Names are looked up in the
@@ -459,55 +482,69 @@ func (c *compiler) nestedSelect(x *iotsql.Nested) (fn, error) {
 	if err := c.only2016(x.Pos, "a nested SELECT"); err != nil {
 		return nil, err
 	}
+	n := &nested{alias: x.Alias}
+	var err error
+	if n.from, err = c.expr(x.From); err != nil { // FROM is outside
+		return nil, err
+	}
 	if c.nested++; c.nested > maxNested {
 		return nil, iotsql.Errorf(c.src, x.Pos, "SELECT is nested deeper than %d", maxNested)
 	}
 	defer func() { c.nested-- }()
-	from, err := c.expr(x.From)
-	if err != nil {
+	if n.value, n.items, err = c.selection(x.Select); err != nil {
 		return nil, err
 	}
-	value, items, err := c.selection(x.Select)
-	if err != nil {
-		return nil, err
-	}
-	var where fn
 	if x.Where != nil {
-		if where, err = c.expr(x.Where); err != nil {
-			return nil, err
+		n.where, err = c.expr(x.Where)
+	}
+	return n.run, err
+}
+
+func (n *nested) run(m *Message) Value {
+	of := n.from(m)
+	switch of.kind {
+	case Object:
+		return n.row(m, of)
+	case Array:
+		return n.rows(m, of)
+	}
+	return undef
+}
+
+// rows makes an Array of what the elements of an Array give.
+func (n *nested) rows(m *Message, of Value) Value {
+	d, at := of.unopened()
+	if d == nil {
+		out := m.work.room(len(of.ref.elems))
+		for i, e := range of.ref.elems {
+			out[i] = n.row(m, e)
+		}
+		return array(out)
+	}
+	t := &d.tokens[at]
+	out := m.work.room(int(t.count))[:0]
+	for i := at + 1; i < t.next; i = d.tokens[i].next {
+		if v := n.row(m, d.at(i)); v.kind != Undefined {
+			out = append(out, v)
 		}
 	}
-	one := func(m *Message) Value {
-		if where != nil {
-			if is, _ := where(m).toBool(); !is {
-				return undef
-			}
-		}
-		if value != nil {
-			return value(m)
-		}
-		return selectItems(items, m)
-	}
-	row := func(m *Message, elem Value) Value {
-		if !m.spend(rowCost) {
-			return undef
-		}
-		m.scopes = append(m.scopes, scope{elem, x.Alias})
-		v := one(m)
-		m.scopes = m.scopes[:len(m.scopes)-1]
-		return v
-	}
-	return func(m *Message) Value {
-		switch of := from(m); of.kind {
-		case Object:
-			return row(m, of)
-		case Array:
-			elems := make([]Value, len(of.ref.elems))
-			for i, e := range of.ref.elems {
-				elems[i] = row(m, e)
-			}
-			return array(elems)
-		}
+	return m.work.array(out)
+}
+
+// row is what one element gives; Undefined when it does not pass WHERE.
+func (n *nested) row(m *Message, elem Value) Value {
+	if !m.spend(rowCost) {
 		return undef
-	}, nil
+	}
+	m.work.scopes = append(m.work.scopes, scope{elem, n.alias})
+	v := undef
+	switch {
+	case n.where != nil && !n.where(m).isTrue():
+	case n.value != nil:
+		v = n.value(m)
+	default:
+		v = selectItems(n.items, m)
+	}
+	m.work.scopes = m.work.scopes[:len(m.work.scopes)-1]
+	return v
 }

@@ -118,7 +118,7 @@ func (c *compiler) invoke(f function, args []fn) fn {
 		return func(m *Message) Value { return f.call(c, m, nil) }
 	}
 	return func(m *Message) Value {
-		values, cost := make([]Value, len(args)), callCost
+		values, cost := m.work.room(len(args)), callCost
 		for i, a := range args {
 			values[i] = a(m)
 			cost += m.weight(values[i])
@@ -152,7 +152,7 @@ func isStar(x iotsql.Expr) bool { _, ok := x.(*iotsql.Star); return ok }
 
 // rawStar is the star of encode(*, …): the bytes of the payload as they came.
 func rawStar(m *Message) Value {
-	if len(m.scopes) > 0 {
+	if len(m.work.scopes) > 0 {
 		return star(m)
 	}
 	return text(string(m.Payload))

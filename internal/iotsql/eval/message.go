@@ -4,13 +4,14 @@ import (
 	"crypto/rand"
 	"fmt"
 	"time"
+	"unsafe"
 )
 
 // Message is what a statement runs over. It is used by one goroutine at a
 // time; several statements that run over the same Message share its parsing.
 type Message struct {
 	Topic     string // without the prefix of Basic Ingest
-	Payload   []byte
+	Payload   []byte // must not change any more: values share it
 	ClientID  string // MQTT client id; "" when unknown
 	MQTT      bool   // it came over MQTT; a ClientID says so too
 	Principal string // certificate id or access key id; "" when unknown
@@ -27,13 +28,10 @@ type Message struct {
 
 	Services Services // nil: what asks for one is Undefined
 
-	state  parseState
-	root   Value   // Undefined when the payload is not JSON
-	scopes []scope // of the nested SELECTs that are running, the innermost last
-	trace  string
-	spent  int      // of budget, by the statement that runs
-	vars   []Value  // of the SET clause of varsOf
-	varsOf *Program // whose variables vars are; nil: of none
+	state parseState
+	work  *workspace
+	trace string
+	spent int // of budget, by the statement that runs
 }
 
 // FormatIndicator is the payload format indicator of MQTT 5 (section 3.3.2.3.2).
@@ -87,13 +85,22 @@ const (
 
 // Root returns the payload as a value, and whether it is JSON.
 func (m *Message) Root() (Value, bool) {
+	if !m.isJSON() {
+		return undef, false
+	}
+	return m.work.doc.at(0), true
+}
+
+// isJSON says whether the payload is JSON, and reads it the first time.
+func (m *Message) isJSON() bool {
 	if m.state == notParsed {
 		m.state = isNotJSON
-		if v, err := readJSON(string(m.Payload)); err == nil {
-			m.root, m.state = v, isJSON
+		w := m.space()
+		if w.doc.work = w; w.doc.read(unsafe.String(unsafe.SliceData(m.Payload), len(m.Payload))) {
+			m.state = isJSON
 		}
 	}
-	return m.root, m.state == isJSON
+	return m.state == isJSON
 }
 
 // budget bounds the work and the memory that one statement may take for one
@@ -122,6 +129,9 @@ func (m *Message) spend(n int) bool {
 func (m *Message) weight(v Value) int {
 	switch v.kind {
 	case Array, Object:
+		if d, at := v.unopened(); d != nil {
+			return int(d.tokens[at].end-d.tokens[at].start) + callCost
+		}
 		return len(m.Payload) + callCost
 	}
 	return len(v.text)

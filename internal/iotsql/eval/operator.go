@@ -117,7 +117,7 @@ func in(l, r fn) fn {
 		if a.kind == Undefined || b.kind != Array || !m.spend(m.weight(b)) {
 			return undef
 		}
-		for _, e := range b.ref.elems {
+		for _, e := range b.Elems() {
 			if equal(a, e) {
 				return yes
 			}

@@ -77,14 +77,15 @@ func (t *Template) Constant() (string, bool) {
 // selects. What is Undefined becomes nothing (AWS-REFERENCE 8.10).
 func (t *Template) Text(m *Message) string {
 	m.spent = 0
+	m.space()
 	if t.constant {
 		return t.parts[0].text
 	}
-	if t.prog != nil && m.varsOf != t.prog {
+	if t.prog != nil && m.work.varsOf != t.prog {
 		_ = t.prog.assign(m) // what does not fit is Undefined
 	}
 	if len(t.parts) == 1 {
-		return t.parts[0].value(m, t.reduce)
+		return strings.Clone(t.parts[0].value(m, t.reduce)) // it may share the payload, and be kept for long
 	}
 	var b strings.Builder
 	for _, p := range t.parts {

@@ -36,6 +36,10 @@ type Value struct {
 	ref   *node
 }
 
+// An Array or Object of a message is not opened until something looks into it:
+// ref is then the lazy node of its document and coef the number of its token.
+// Use Elems, Members, Get and Len, which open it, and never ref.
+//
 // A number is small, or has a text, or both: text is then how the payload
 // wrote it.
 
@@ -45,6 +49,7 @@ type node struct {
 	members []Member
 	index   map[string]int32 // of members by name, when there are many
 	ours    bool             // of a result that is still being made: it may be changed
+	doc     *document        // of Values that are not opened: their document; nil otherwise
 }
 
 // Member is one member of an Object.
@@ -79,7 +84,7 @@ func (v Value) Elems() []Value {
 	if v.kind != Array {
 		return nil
 	}
-	return v.ref.elems
+	return v.open().elems
 }
 
 // Members returns the members of an Object, in order. They must not be changed.
@@ -87,7 +92,7 @@ func (v Value) Members() []Member {
 	if v.kind != Object {
 		return nil
 	}
-	return v.ref.members
+	return v.open().members
 }
 
 // Get returns the member called name of an Object, Undefined when v has none.
@@ -95,8 +100,15 @@ func (v Value) Get(name string) Value {
 	if v.kind != Object {
 		return undef
 	}
-	if i := v.ref.find(name); i >= 0 {
-		return v.ref.members[i].Value
+	if d, at := v.unopened(); d != nil {
+		return d.get(at, name)
+	}
+	return v.ref.get(name)
+}
+
+func (n *node) get(name string) Value {
+	if i := n.find(name); i >= 0 {
+		return n.members[i].Value
 	}
 	return undef
 }
@@ -158,10 +170,17 @@ func (n *node) set(name string, v Value) {
 	case n.index != nil:
 		n.index[name] = int32(len(n.members) - 1)
 	case len(n.members) > manyMembers:
-		n.index = make(map[string]int32, 2*len(n.members))
-		for i := range n.members {
-			n.index[n.members[i].Name] = int32(i)
-		}
+		n.makeIndex()
+	}
+}
+
+func (n *node) makeIndex() {
+	if n.index != nil {
+		return
+	}
+	n.index = make(map[string]int32, 2*len(n.members))
+	for i := range n.members {
+		n.index[n.members[i].Name] = int32(i)
 	}
 }
 
@@ -180,9 +199,9 @@ func equal(a, b Value) bool {
 	case String:
 		return a.text == b.text
 	case Array:
-		return equalElems(a.ref.elems, b.ref.elems)
+		return equalElems(a.Elems(), b.Elems())
 	case Object:
-		return equalMembers(a.ref, b.ref)
+		return equalMembers(a.open(), b.open())
 	}
 	return true // Null
 }

@@ -40,7 +40,7 @@ func (c *compiler) variable(x *iotsql.Var) (fn, error) {
 	for i, v := range c.variables {
 		if v.name == x.Name {
 			c.usesVariables = true
-			return func(m *Message) Value { return m.vars[i] }, nil
+			return func(m *Message) Value { return m.work.vars[i] }, nil
 		}
 	}
 	if len(c.variables) == 0 {
@@ -52,7 +52,8 @@ func (c *compiler) variable(x *iotsql.Var) (fn, error) {
 // assign computes the variables of p for the message. With an error, those
 // that do not fit are Undefined.
 func (p *Program) assign(m *Message) (err error) {
-	m.varsOf, m.vars = p, m.vars[:0]
+	w := m.space()
+	w.varsOf, w.vars = p, w.vars[:0]
 	size := 0
 	for _, v := range p.variables {
 		value := v.x(m)
@@ -60,7 +61,7 @@ func (p *Program) assign(m *Message) (err error) {
 			err = fmt.Errorf("the variables of SET have more than %d bytes of JSON; @%s does not fit", maxVariables, v.name)
 			value = undef
 		}
-		m.vars = append(m.vars, value)
+		w.vars = append(w.vars, value)
 	}
 	return err
 }

@@ -1,0 +1,279 @@
+package eval
+
+// manyNames is from how many members on an object is opened to find one.
+const manyNames = 32
+
+// at makes the value of a token. An Array or Object stays unopened: it is the
+// document and the number of its token.
+func (d *document) at(i uint32) Value {
+	t := &d.tokens[i]
+	switch t.kind {
+	case Bool:
+		return boolean(t.flags&isTrue != 0)
+	case Int, Decimal:
+		return number(d.src[t.start:t.end])
+	case String:
+		return text(d.str1(t))
+	case Array, Object:
+		return Value{kind: t.kind, coef: int64(i), ref: &d.lazy}
+	}
+	return null
+}
+
+// str1 is the text of a String or a name.
+func (d *document) str1(t *token) string {
+	s := d.src[t.start:t.end]
+	if t.flags&isEscaped == 0 {
+		return s
+	}
+	return unescaped(s)
+}
+
+// unopened returns where v is in its document; nil when it is in none.
+func (v Value) unopened() (*document, uint32) {
+	if v.ref == nil || v.ref.doc == nil {
+		return nil, 0
+	}
+	return v.ref.doc, uint32(v.coef)
+}
+
+// open returns the parts of an Array or Object.
+func (v Value) open() *node {
+	if d, at := v.unopened(); d != nil {
+		return d.open(at)
+	}
+	return v.ref
+}
+
+func (d *document) open(at uint32) *node {
+	if d.lastNode != nil && d.lastAt == at {
+		return d.lastNode
+	}
+	n := d.opened[at]
+	if n == nil {
+		n = d.openNew(at)
+	}
+	d.lastAt, d.lastNode = at, n
+	return n
+}
+
+func (d *document) openNew(at uint32) *node {
+	t := &d.tokens[at]
+	if t.kind == Array {
+		n := d.newArray(int(t.count))
+		for i := at + 1; i < t.next; i = d.tokens[i].next {
+			n.elems = append(n.elems, d.at(i))
+		}
+		return n
+	}
+	n := d.newObject(int(t.count))
+	distinct := d.distinct(at)
+	for i := at + 1; i < t.next; i = d.tokens[i+1].next {
+		if name := d.str1(&d.tokens[i]); distinct {
+			n.members = append(n.members, Member{name, d.at(i + 1)})
+		} else {
+			n.set(name, d.at(i+1))
+		}
+	}
+	if t.count > manyNames {
+		n.makeIndex()
+		if d.opened == nil {
+			d.opened = map[uint32]*node{}
+		}
+		d.opened[at] = n
+	}
+	return n
+}
+
+func (d *document) newArray(elems int) *node {
+	if d.work == nil {
+		return &node{elems: make([]Value, 0, elems)}
+	}
+	n := d.work.object(0)
+	n.elems = d.work.room(elems)[:0]
+	return n
+}
+
+func (d *document) newObject(members int) *node {
+	if d.work == nil {
+		return objectNode(members)
+	}
+	return d.work.object(members)
+}
+
+// distinct says whether all names of an object surely differ, without
+// comparing them all.
+func (d *document) distinct(at uint32) bool {
+	obj := &d.tokens[at]
+	if obj.count > manyNames {
+		return false
+	}
+	var seen uint64 // one bit for each length and ends of a name
+	for i := at + 1; i < obj.next; i = d.tokens[i+1].next {
+		t := &d.tokens[i]
+		name := d.src[t.start:t.end]
+		if name == "" || t.flags&isEscaped != 0 {
+			return false
+		}
+		bit := uint64(1) << ((31*uint(len(name)) + 7*uint(name[0]) + uint(name[len(name)-1])) % 64)
+		if seen&bit != 0 && d.find(at, i, name) != 0 {
+			return false
+		}
+		seen |= bit
+	}
+	return true
+}
+
+// find returns the token of the value of a member, 0 when there is none. Of
+// two with one name the last one counts.
+func (d *document) find(obj, end uint32, name string) uint32 {
+	found := uint32(0)
+	for i := obj + 1; i < end; {
+		t := &d.tokens[i]
+		if t.flags&isEscaped != 0 {
+			if d.str1(t) == name {
+				found = i + 1
+			}
+		} else if int(t.end-t.start) == len(name) && d.src[t.start:t.end] == name {
+			found = i + 1
+		}
+		i = d.tokens[i+1].next
+	}
+	return found
+}
+
+// get returns the member called name of the object at at.
+func (d *document) get(at uint32, name string) Value {
+	t := &d.tokens[at]
+	if t.kind != Object {
+		return undef
+	}
+	if t.count > manyNames {
+		return d.open(at).get(name)
+	}
+	if i := d.find(at, t.next, name); i != 0 {
+		return d.at(i)
+	}
+	return undef
+}
+
+// path follows names from the root without making values on the way.
+func (d *document) path(names []string) Value {
+	at := uint32(0)
+	for i, name := range names {
+		t := &d.tokens[at]
+		switch {
+		case t.kind != Object:
+			return undef
+		case t.count > manyNames:
+			return getAll(d.open(at).get(name), names[i+1:])
+		}
+		if at = d.find(at, t.next, name); at == 0 {
+			return undef
+		}
+	}
+	return d.at(at)
+}
+
+func getAll(v Value, names []string) Value {
+	for _, n := range names {
+		v = v.Get(n)
+	}
+	return v
+}
+
+// tree makes the value of a token and of all below it, apart from the document.
+func (d *document) tree(at uint32) Value {
+	v := d.at(at)
+	switch v.kind {
+	case Array:
+		n := d.openNew(at)
+		for i := range n.elems {
+			n.elems[i] = n.elems[i].tree()
+		}
+		return Value{kind: Array, ref: n}
+	case Object:
+		n := d.openNew(at)
+		for i := range n.members {
+			n.members[i].Value = n.members[i].Value.tree()
+		}
+		return Value{kind: Object, ref: n}
+	}
+	return v
+}
+
+func (v Value) tree() Value {
+	if d, at := v.unopened(); d != nil {
+		return d.tree(at)
+	}
+	return v
+}
+
+// append appends the value of a token as appendJSON does.
+func (d *document) append(dst []byte, at uint32, reduce bool, limit int) []byte {
+	t := &d.tokens[at]
+	switch t.kind {
+	case String:
+		if t.flags&isEscaped != 0 {
+			return appendString(dst, d.str1(t))
+		}
+		return append(dst, d.src[t.start-1:t.end+1]...)
+	case Array, Object:
+		if len(dst) > limit {
+			return dst
+		}
+		if t.flags&isPlain != 0 && d.allDistinct(at) {
+			return append(dst, d.src[t.start:t.end]...)
+		}
+		if t.kind == Array {
+			return d.appendArray(dst, at, reduce, limit)
+		}
+		return d.appendObject(dst, at, reduce, limit)
+	}
+	if reduce && t.flags&mayBeWhole != 0 && t.kind == Decimal {
+		return d.at(at).reduce().appendNumber(dst)
+	}
+	return append(dst, d.src[t.start:t.end]...)
+}
+
+// allDistinct says whether no object at or below at has a name twice.
+func (d *document) allDistinct(at uint32) bool {
+	for i, end := at, d.tokens[at].next; i < end; i++ {
+		if d.tokens[i].kind == Object && !d.distinct(i) {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *document) appendArray(dst []byte, at uint32, reduce bool, limit int) []byte {
+	dst = append(dst, '[')
+	for i, end := at+1, d.tokens[at].next; i < end; i = d.tokens[i].next {
+		if i > at+1 {
+			dst = append(dst, ',')
+		}
+		if dst = d.append(dst, i, reduce, limit); len(dst) > limit {
+			return dst
+		}
+	}
+	return append(dst, ']')
+}
+
+func (d *document) appendObject(dst []byte, at uint32, reduce bool, limit int) []byte {
+	if !d.distinct(at) {
+		return Value{kind: Object, ref: d.open(at)}.appendJSON(dst, reduce, limit)
+	}
+	dst = append(dst, '{')
+	for i, end := at+1, d.tokens[at].next; i < end; i = d.tokens[i+1].next {
+		if i > at+1 {
+			dst = append(dst, ',')
+		}
+		t := &d.tokens[i]
+		dst = append(dst, d.src[t.start-1:t.end+1]...)
+		dst = append(dst, ':')
+		if dst = d.append(dst, i+1, reduce, limit); len(dst) > limit {
+			return dst
+		}
+	}
+	return append(dst, '}')
+}
