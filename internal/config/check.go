@@ -21,7 +21,9 @@ var (
 	policyName = nameForm{regexp.MustCompile(`^[\w+=,.@-]+$`), 1, 128}
 	ruleName   = nameForm{regexp.MustCompile(`^[a-zA-Z0-9_]+$`), 1, 128}
 	tableName  = nameForm{regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`), 3, 255}
-	btAddress  = regexp.MustCompile(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$`)
+
+	functionName = nameForm{regexp.MustCompile(`^[a-zA-Z0-9_-]+$`), 1, 64}
+	btAddress    = regexp.MustCompile(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$`)
 )
 
 // nameForm is what a name may look like. The lengths stand beside the
@@ -207,6 +209,20 @@ func (c *checker) cloud(cl *Cloud) {
 	}
 	if host, _, err := net.SplitHostPort(cl.HTTP); err == nil && !Loopback(host) {
 		c.fail("cloud.http", "http %q: the listener without TLS is for this machine only: use 127.0.0.1, or https", cl.HTTP)
+	}
+	if cl.Buckets != "" {
+		cl.Buckets = c.resolve(cl.Buckets)
+	}
+	if cl.Trust == "" {
+		cl.Trust = "loopback"
+	}
+	c.oneOf("cloud.trust", cl.Trust, "loopback", "all", "none")
+	for name, target := range cl.Lambda {
+		at := "cloud.lambda." + name
+		c.name1(at, name, functionName, "the name of a Lambda function: letters, digits, _ and -, at most 64")
+		if u, err := url.Parse(target); err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
+			c.fail(at, "%q is not a URL: want http://… or https://…, without user and password", target)
+		}
 	}
 }
 

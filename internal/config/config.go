@@ -108,6 +108,11 @@ type Cloud struct {
 	HTTP   string   `toml:"http"`  // listener; loopback only
 	Hosts  []string `toml:"hosts"` // further names and addresses for the server certificate
 	Region string   `toml:"region"`
+
+	// What the actions of rules may reach.
+	Buckets string            `toml:"buckets"` // directory for the action s3; default: buckets in the data directory
+	Trust   string            `toml:"trust"`   // targets of the action http that need no confirmed destination: loopback (default), all or none
+	Lambda  map[string]string `toml:"lambda"`  // function name → URL that the action lambda posts to
 }
 
 // Thing is one device identity: a thing, an X.509 certificate and what it may do.

@@ -48,6 +48,12 @@ table = "air"
 [[route]]
 path = "/prod/dust"
 auth = "api-key"
+
+[cloud]
+buckets = "files"
+
+[cloud.lambda]
+clean-air = "http://127.0.0.1:9000/run"
 `
 
 func parse(t *testing.T, text string) (*File, error) {
@@ -68,7 +74,8 @@ func TestGood(t *testing.T) {
 	}
 	if f.Gateway.Spool.MaxBytes != 64<<20 || f.Sources[0].SilenceAfter != 90*time.Second || f.Sources[0].Pattern != DefaultPattern ||
 		f.Uplink.IoT.ClientID != "pi-roof" || !strings.HasSuffix(f.Uplink.IoT.Endpoint, ":8883") || !filepath.IsAbs(f.Uplink.IoT.Cert) ||
-		f.Tables[0].HashType != "S" || f.Rules[0].SQLVersion != "2016-03-23" || f.Routes[0].Method != "POST" {
+		f.Tables[0].HashType != "S" || f.Rules[0].SQLVersion != "2016-03-23" || f.Routes[0].Method != "POST" ||
+		!filepath.IsAbs(f.Cloud.Buckets) || f.Cloud.Trust != "loopback" || f.Cloud.Lambda["clean-air"] != "http://127.0.0.1:9000/run" {
 		t.Errorf("defaults: %+v", f)
 	}
 }
@@ -95,6 +102,9 @@ func TestBad(t *testing.T) {
 		{"bad rule name", "store_air", "store-air", ":34:", "letters, digits and _"},
 		{"rule does nothing", `table = "air"`, ``, ":33:", "exactly one of table, republish and actions"},
 		{"bad route", "/prod/dust", "/prod", ":39:", "want /STAGE/PATH"},
+		{"bad trust", `buckets = "files"`, `trust = "loopbck"`, ":43:", `did you mean "loopback"?`},
+		{"bad function", "http://127.0.0.1:9000/run", "127.0.0.1:9000", ":46:", "is not a URL"},
+		{"bad function name", "clean-air", `"clean air"`, ":46:", "the name of a Lambda function"},
 		{"bad auth", `"api-key"`, `"apikey"`, ":40:", `did you mean "api-key"?`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
