@@ -21,7 +21,8 @@ import (
 type rows struct {
 	out, notes io.Writer
 	format     string
-	columns    []string // set by the first page
+	chosen     []string // the columns that were asked for; nil: all
+	columns    []string // set by the first page, or chosen
 	keys       []string
 	count      int
 	omitted    map[string]bool
@@ -42,7 +43,9 @@ func (r *rows) write(items []map[string]types.AttributeValue) error {
 		return r.writeJSON(items)
 	}
 	if r.columns == nil && len(items) > 0 {
-		r.columns = columnsOf(items, r.keys)
+		if r.columns = r.chosen; r.columns == nil {
+			r.columns = columnsOf(items, r.keys)
+		}
 		if err := r.line(r.columns); err != nil {
 			return err
 		}
@@ -52,7 +55,7 @@ func (r *rows) write(items []map[string]types.AttributeValue) error {
 		for name, v := range item {
 			if i := slices.Index(r.columns, name); i >= 0 {
 				cells[i] = cell(v)
-			} else {
+			} else if r.chosen == nil {
 				r.omitted[name] = true
 			}
 		}
@@ -87,7 +90,9 @@ func (r *rows) writeJSON(items []map[string]types.AttributeValue) error {
 	for _, item := range items {
 		plain := map[string]any{}
 		for name, v := range item {
-			plain[name] = plainValue(v)
+			if r.chosen == nil || slices.Contains(r.chosen, name) {
+				plain[name] = plainValue(v)
+			}
 		}
 		data, err := json.Marshal(plain)
 		if err != nil {
