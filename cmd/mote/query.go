@@ -26,7 +26,7 @@ type queryCmd struct {
 	Since   string   `help:"Rows whose range key, a time, is not older than this: 1h, or 2026-11-22T10:00:00Z." placeholder:"AGE|TIME"`
 	Until   string   `help:"Rows whose range key, a time, is not newer than this." placeholder:"AGE|TIME"`
 	Where   []string `help:"Condition on another attribute: dust>35, place=roof, place^=ro (begins), place*=oo (contains), dust (is there), !dust. Repeat for more." sep:"none" placeholder:"CONDITION"`
-	Columns []string `help:"Only these attributes." placeholder:"NAME,…"`
+	Columns []string `help:"Only these attributes." placeholder:"NAME"`
 	Limit   int      `help:"At most this many rows; 0: all." default:"0"`
 	Newest  bool     `help:"The newest rows first (with --key)."`
 	Count   bool     `help:"Print only how many rows there are."`

@@ -18,6 +18,7 @@
 //	enum         the allowed values, separated by commas
 //	type         path: "~/" is replaced and the path made absolute;
 //	             existingdir: such a path, of a directory that is there
+//	sep          none: a list takes one element each time, commas and all
 //	placeholder  stands for the value in the help
 //
 // It is written here because the known packages find the method to run by a
@@ -67,6 +68,7 @@ type value struct {
 	hasPreset                      bool
 	optional                       bool // an argument that may be missing, a flag that need not be given
 	arg                            bool
+	whole                          bool // a list that is not split at commas
 	enum                           []string
 	field                          reflect.Value
 	given                          bool
@@ -108,6 +110,7 @@ func newValue(f reflect.StructField, field reflect.Value, optional bool, vars ma
 		kind: f.Tag.Get("type"), env: f.Tag.Get("env"), optional: optional, field: field,
 	}
 	v.arg = has(f.Tag, "arg")
+	v.whole = v.arg || f.Tag.Get("sep") == "none"
 	v.preset, v.hasPreset = f.Tag.Lookup("default")
 	for name, text := range vars {
 		v.preset = strings.ReplaceAll(v.preset, "${"+name+"}", text)
@@ -121,7 +124,7 @@ func newValue(f reflect.StructField, field reflect.Value, optional bool, vars ma
 	return v
 }
 
-var knownTags = []string{"help", "cmd", "arg", "optional", "required", "name", "short", "default", "env", "enum", "type", "placeholder"}
+var knownTags = []string{"help", "cmd", "arg", "optional", "required", "name", "short", "default", "env", "enum", "type", "sep", "placeholder"}
 
 // checkTag panics at a tag that would be overlooked.
 func checkTag(f reflect.StructField) {

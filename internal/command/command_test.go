@@ -34,6 +34,7 @@ type sendCmd struct {
 	Seed    uint64            `help:"Seed."`
 	Speed   float64           `default:"1" help:"Speed."`
 	Host    []string          `default:"a,b" help:"Hosts."`
+	Where   []string          `sep:"none" help:"Conditions."`
 	Map     map[string]string `help:"Columns."`
 	HTTPURL string            `help:"A name with an abbreviation."`
 }
@@ -73,11 +74,14 @@ func TestDefaults(t *testing.T) {
 
 func TestEveryKindOfValue(t *testing.T) {
 	p, _, err := parse(t, "--log-level", "debug", "send", "-rl", "-q0", "t", "--every=1m", "-n", "-5", "--seed", "18446744073709551615",
-		"--speed=0.5", "--host", "x,y", "--host=z", "--map", "a=1,b=2=3", "--httpurl", "u", "--", "one,two", "--three", "-4")
+		"--speed=0.5", "--host", "x,y", "--host=z", "--where", "a,b", "--where=c", "--map", "a=1,b=2=3", "--httpurl", "u", "--", "one,two", "--three", "-4")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := p.Send
+	if !slices.Equal(c.Where, []string{"a,b", "c"}) {
+		t.Errorf("where %q", c.Where)
+	}
 	if p.LogLevel != "debug" || !c.Retain || !c.Lines || c.QoS != 0 || c.Every != time.Minute || c.Count != -5 || c.Seed != 1<<64-1 || c.Speed != 0.5 || c.HTTPURL != "u" {
 		t.Errorf("got %+v", p)
 	}

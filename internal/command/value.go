@@ -156,7 +156,7 @@ func (v *value) assignList(field reflect.Value, text string) error {
 		return nil
 	}
 	words := []string{text}
-	if !v.arg {
+	if !v.whole {
 		words = strings.Split(text, ",")
 	}
 	field.Set(reflect.AppendSlice(field, reflect.ValueOf(words)))
