@@ -209,6 +209,7 @@ type Batch struct {
 	applied []func()
 	done    func(error)
 	err     error // of applying
+	visible bool  // it was applied
 }
 
 // NewBatch returns an empty batch.
@@ -296,6 +297,10 @@ func (b *Batch) Deferred() bool { return len(b.before) > 0 }
 // read-modify-write are released there.
 func (b *Batch) OnApplied(f func()) { b.applied = append(b.applied, f) }
 
+// Applied says whether the batch is visible to readers: a function of OnApplied
+// learns from it that the batch was not refused or given up.
+func (b *Batch) Applied() bool { return b.visible }
+
 // Discard gives up a batch that will not be committed.
 func (b *Batch) Discard() { b.runApplied(); _ = b.b.Close() }
 
@@ -338,6 +343,7 @@ func (s *Store) CommitAsync(b *Batch, done func(error)) {
 	if b.err == nil && !b.Empty() {
 		s.apply(b)
 	}
+	b.visible = b.err == nil
 	b.runApplied()
 	s.pending <- b
 	s.orderMu.Unlock()

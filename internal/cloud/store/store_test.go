@@ -86,10 +86,10 @@ func TestFullDiskRefusesWritesAndKeepsReading(t *testing.T) {
 	s.reserve.look()
 	b = s.NewBatch()
 	b.Set([]byte("ia"), []byte("2"))
-	released := false
-	b.OnApplied(func() { released = true })
-	if err := s.Commit(b); !errors.Is(err, ErrFull) || !released {
-		t.Errorf("err %v, released %v", err, released)
+	released, applied := false, true
+	b.OnApplied(func() { released, applied = true, b.Applied() })
+	if err := s.Commit(b); !errors.Is(err, ErrFull) || !released || applied {
+		t.Errorf("err %v, released %v, applied %v", err, released, applied)
 	}
 	if v, ok, err := s.Get([]byte("ia")); string(v) != "1" || !ok || err != nil {
 		t.Errorf("read %q %v %v", v, ok, err)
@@ -98,8 +98,9 @@ func TestFullDiskRefusesWritesAndKeepsReading(t *testing.T) {
 	s.reserve.look()
 	b = s.NewBatch()
 	b.Set([]byte("ia"), []byte("3"))
-	if err := s.Commit(b); err != nil {
-		t.Errorf("after space came back: %v", err)
+	b.OnApplied(func() { applied = b.Applied() })
+	if err := s.Commit(b); err != nil || !applied {
+		t.Errorf("after space came back: %v, applied %v", err, applied)
 	}
 }
 
