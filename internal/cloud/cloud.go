@@ -24,6 +24,7 @@ import (
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rest"
 	"mote/internal/cloud/rules"
+	"mote/internal/cloud/shadow"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
 )
@@ -65,6 +66,7 @@ type Cloud struct {
 	registry *registry.Registry
 	tables   *table.DB
 	rules    *rules.Engine
+	shadows  *shadow.Engine
 	broker   *broker.Broker
 	routes   *rest.Engine
 	refusals *refusal.Log
@@ -148,6 +150,7 @@ func (c *Cloud) openEngines() (err error) {
 	if c.rules, err = rules.Open(c.store, c.tables, rules.Options{Account: c.registry.Account(), Region: c.opts.Region, Log: c.log}); err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
+	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
 	return c.openBroker()
 }
 

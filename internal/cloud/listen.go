@@ -34,6 +34,7 @@ func (c *Cloud) openBroker() (err error) {
 		Store:    c.store,
 		Gate:     c.registry,
 		Rules:    c.rules,
+		Reserved: c.shadows,
 		Refusals: c.refusals,
 		Log:      c.log,
 
@@ -159,7 +160,7 @@ func (c *Cloud) httpsConfig() *tls.Config {
 func (c *Cloud) handler() http.Handler {
 	return awsapi.NewFront(awsapi.Config{
 		IoT:        iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Log: c.log}),
-		IoTData:    iotdata.New(iotdata.Config{Publisher: c.broker, Retained: retained{c.broker}, Log: c.log}),
+		IoTData:    iotdata.New(iotdata.Config{Publisher: c.broker, Retained: retained{c.broker}, Shadows: shadows{c.shadows, c.broker}, Log: c.log}),
 		DynamoDB:   dynamodb.New(c.tables, dynamodb.Options{Region: c.opts.Region, Log: c.log}),
 		APIGateway: apigateway.New(c.routes, c.log),
 		Rest:       c.routes,

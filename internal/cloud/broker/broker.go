@@ -65,11 +65,30 @@ type Rules interface {
 	Apply(b *store.Batch, m *message.Message) message.Outcome
 }
 
+// Reserved serves topics that begin with $, such as those of the shadows: what
+// clients publish there changes something and is answered by messages.
+type Reserved interface {
+	// CheckTopic says why clients may not publish on topic, or nil.
+	CheckTopic(topic string) error
+	// CheckFilter says why clients may not subscribe to filter, or nil.
+	CheckFilter(filter string) error
+	// Hold reserves what messages on topic change for b, until b is applied or
+	// discarded. It says no when another batch has it and wait is false. It may
+	// wait only for batches, and is asked to only for a batch that holds nothing.
+	Hold(b *store.Batch, topic string, wait bool) bool
+	// Apply adds what m changes to b and returns the messages to publish with
+	// it, in order. It is also asked about these, and returns nothing for them.
+	Apply(b *store.Batch, m *message.Message) []*message.Message
+}
+
 // Config is what a broker is made of.
 type Config struct {
 	Store *store.Store
 	Gate  Gate
 	Rules Rules
+	// Reserved serves the topics that begin with $, but for those of Basic
+	// Ingest; nil refuses them.
+	Reserved Reserved
 	// TLS has the server certificate; how clients are verified is added to a
 	// copy of it. It may be nil when only ServeConn is used.
 	TLS      *tls.Config

@@ -117,13 +117,23 @@ func (b *Broker) checkTopic(topic string) *refused {
 		return nil
 	}
 	if !strings.HasPrefix(topic, ingestPrefix) {
-		return refuse(mqtt.TopicNameInvalid, "topics that begin with $ are reserved, and nothing is served on %q: publish on a topic without $", topic)
+		return b.checkReserved(topic)
 	}
 	if !b.cfg.BasicIngest {
 		return refuse(mqtt.TopicNameInvalid, "basic ingest ($aws/rules/…) is not served: publish on a topic that the rule selects from")
 	}
 	if rule, rest, _ := strings.Cut(topic[len(ingestPrefix):], "/"); rule == "" || rest == "" {
 		return refuse(mqtt.TopicNameInvalid, "basic ingest wants $aws/rules/<rule>/<topic>, got %q", topic)
+	}
+	return nil
+}
+
+func (b *Broker) checkReserved(topic string) *refused {
+	if b.cfg.Reserved == nil {
+		return refuse(mqtt.TopicNameInvalid, "topics that begin with $ are reserved, and nothing is served on %q: publish on a topic without $", topic)
+	}
+	if err := b.cfg.Reserved.CheckTopic(topic); err != nil {
+		return refuse(mqtt.TopicNameInvalid, "%v", err)
 	}
 	return nil
 }
@@ -158,8 +168,14 @@ func (b *Broker) checkFilter(filter string) *refused {
 	if r := b.limits.checkShape("topic filter", filter, mqtt.TopicFilterInvalid); r != nil {
 		return r
 	}
-	if filter[0] == '$' {
+	switch {
+	case filter[0] != '$':
+		return nil
+	case b.cfg.Reserved == nil:
 		return refuse(mqtt.TopicFilterInvalid, "topics that begin with $ are reserved, and nothing is served on %q: subscribe to a topic without $", filter)
+	}
+	if err := b.cfg.Reserved.CheckFilter(filter); err != nil {
+		return refuse(mqtt.TopicFilterInvalid, "%v", err)
 	}
 	return nil
 }

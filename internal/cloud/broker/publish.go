@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mote/internal/cloud/message"
@@ -29,7 +30,11 @@ type burst struct {
 	acks    []ack
 	entries []entry
 	queues  bool // some item has a target with a queue on disk
+	settle  bool // what it says may show commits that are still on their way to the disk
 	bytes   int
+
+	ending  *ending // of this burst, for the one that goes on with it; else nil
+	earlier *ending // of the burst that this one goes on with; else nil
 
 	record []byte // scratch
 	after  func(error)
@@ -59,6 +64,10 @@ type ack struct {
 	code   mqtt.ReasonCode
 	reason string
 }
+
+// ending is how a burst ended whose publisher waits for another one: the error
+// of its commit, nil until then. Bursts end in the order of their commits.
+type ending struct{ err atomic.Pointer[error] }
 
 var bursts = sync.Pool{New: func() any { return &burst{} }}
 
@@ -112,6 +121,12 @@ func (u *burst) publish(it item) message.Outcome {
 	it.stored = it.stored && it.m.QoS > 0
 	u.queues = u.queues || it.stored
 	u.items = append(u.items, it)
+	for _, m := range u.reserved(it.m) {
+		if err := u.publishMore(m); err != nil {
+			out.Unavailable = err
+			return out
+		}
+	}
 	for _, m := range out.Republish {
 		if err := u.republish(m); err != nil {
 			out.Unavailable = err
@@ -123,21 +138,59 @@ func (u *burst) publish(it item) message.Outcome {
 
 // republish publishes what a rule made. The rules bound how often.
 func (u *burst) republish(m *message.Message) error {
-	if err := mqtt.ValidTopic(m.Topic); err != nil {
+	err := mqtt.ValidTopic(m.Topic)
+	if err == nil && u.b.cfg.Reserved != nil && m.Topic[0] == '$' && !isIngest(m.Topic) {
+		err = u.b.cfg.Reserved.CheckTopic(m.Topic)
+	}
+	if err != nil {
 		u.b.log.Warn("a rule republishes on a bad topic, the message is dropped", "topic", m.Topic, "err", err)
 		u.b.counters.dropped.Add(1)
 		return nil
 	}
+	return u.publishMore(m)
+}
+
+// publishMore publishes a message that another one led to.
+func (u *burst) publishMore(m *message.Message) error {
 	targets, _ := u.b.trie.match(m.Topic)
 	u.bytes += len(m.Payload)
 	return u.publish(item{m: m, targets: targets, stored: anyStored(targets)}).Unavailable
+}
+
+// reserved hands m to whoever serves its topic, and returns the answers. A
+// burst that would have to wait for another one is first cut off and commits
+// what it has, so that bursts never wait for each other.
+func (u *burst) reserved(m *message.Message) []*message.Message {
+	r := u.b.cfg.Reserved
+	if r == nil || m.Topic[0] != '$' || isIngest(m.Topic) {
+		return nil
+	}
+	if !r.Hold(u.batch, m.Topic, false) {
+		u.cutOff()
+		r.Hold(u.batch, m.Topic, true)
+	}
+	u.settle = true
+	return r.Apply(u.batch, m)
+}
+
+// cutOff commits what the burst has so far, as a burst of its own, and goes on
+// with an empty batch. What u answers after that is true of both.
+func (u *burst) cutOff() {
+	head := u.b.newBurst(u.c)
+	head.batch.Discard()
+	done, rest := head.done, u.done
+	*head, *u = *u, burst{b: u.b, c: u.c, now: u.now, batch: u.b.store.NewBatch(), done: rest}
+	head.done = done
+	head.ending = &ending{}
+	u.earlier = head.ending
+	head.commit()
 }
 
 // commit hands the burst to the store. finish runs when it is on disk.
 func (u *burst) commit() {
 	b := u.b
 	b.bursts.Add(1)
-	direct := u.batch.Empty() && !u.queues
+	direct := u.batch.Empty() && !u.queues && !u.settle && u.earlier == nil
 	if u.c != nil {
 		direct = u.c.flow.begin(u) && direct
 	}
@@ -198,11 +251,22 @@ func (u *burst) finish(err error) {
 	if u.c != nil {
 		u.c.flow.answer(u)
 	}
-	if err == nil {
+	before := u.earlier.error()
+	switch {
+	case err != nil:
+		u.fail(err)
+	case before != nil:
+		u.refuseAcks(before)
+		u.deliver()
+	default:
 		u.acknowledge()
 		u.deliver()
-	} else {
-		u.fail(err)
+	}
+	if err == nil {
+		err = before
+	}
+	if u.ending != nil {
+		u.ending.err.Store(&err)
 	}
 	b, after := u.b, u.after
 	if u.c != nil {
@@ -213,6 +277,17 @@ func (u *burst) finish(err error) {
 		after(err)
 	}
 	b.bursts.Done()
+}
+
+// error returns the error of a burst that has ended; of none, there is none.
+func (e *ending) error() error {
+	if e == nil {
+		return nil
+	}
+	if err := e.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // acknowledge writes the answers to the publisher's output at once.
@@ -258,9 +333,7 @@ func (u *burst) deliver() {
 	}
 }
 
-// fail answers the publishes of a burst that could not be stored: version 5
-// clients get a failure for each, 3.1.1 has none, so that the connection ends
-// and the client keeps its messages.
+// fail ends a burst that could not be stored.
 func (u *burst) fail(err error) {
 	for _, e := range u.entries {
 		if e.seq > 0 {
@@ -269,6 +342,13 @@ func (u *burst) fail(err error) {
 			e.s.mu.Unlock()
 		}
 	}
+	u.refuseAcks(err)
+}
+
+// refuseAcks answers the publishes of a burst that could not be stored: version
+// 5 clients get a failure for each, 3.1.1 has none, so that the connection ends
+// and the client keeps its messages.
+func (u *burst) refuseAcks(err error) {
 	if u.c == nil {
 		return
 	}
@@ -304,6 +384,33 @@ func (b *Broker) Publish(ctx context.Context, m *message.Message) (message.Outco
 	if err := b.checkMessage(m); err != nil {
 		return message.Outcome{}, err
 	}
+	if m.Time.IsZero() {
+		m.Time = time.Now()
+	}
+	return b.run(ctx, func(u *burst) message.Outcome { return u.publish(b.itemOf(m)) })
+}
+
+// Transact calls f with a new batch and publishes the messages that f returns.
+// It returns when all of it is on disk, with the batch in one commit; after an
+// error it may be tried again. It is for changes that are told to subscribers
+// but did not come as a message.
+func (b *Broker) Transact(ctx context.Context, f func(*store.Batch) []*message.Message) error {
+	_, err := b.run(ctx, func(u *burst) (out message.Outcome) {
+		for _, m := range f(u.batch) {
+			if m.Time.IsZero() {
+				m.Time = u.now
+			}
+			if out.Unavailable = u.publishMore(m); out.Unavailable != nil {
+				break
+			}
+		}
+		return out
+	})
+	return err
+}
+
+// run commits a burst that does not come over MQTT, and waits for it.
+func (b *Broker) run(ctx context.Context, fill func(*burst) message.Outcome) (message.Outcome, error) {
 	b.mu.Lock()
 	if b.closing {
 		b.mu.Unlock()
@@ -312,11 +419,8 @@ func (b *Broker) Publish(ctx context.Context, m *message.Message) (message.Outco
 	b.bursts.Add(1)
 	b.mu.Unlock()
 	defer b.bursts.Done()
-	if m.Time.IsZero() {
-		m.Time = time.Now()
-	}
 	u := b.newBurst(nil)
-	out := u.publish(b.itemOf(m))
+	out := fill(u)
 	errc := make(chan error, 1)
 	u.after = func(err error) { errc <- err }
 	u.commit()

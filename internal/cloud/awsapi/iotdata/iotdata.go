@@ -1,7 +1,7 @@
 // Package iotdata speaks the wire of the AWS IoT data plane (service iotdata,
-// 2015-05-28; AWS-REFERENCE section 5): publishing over HTTP and reading
-// retained messages. The broker does the work, behind the interfaces that are
-// declared here.
+// 2015-05-28; AWS-REFERENCE section 5): publishing over HTTP, reading retained
+// messages, and device shadows. Others do the work, behind the interfaces that
+// are declared here.
 package iotdata
 
 import (
@@ -38,6 +38,7 @@ type Retained interface {
 type Config struct {
 	Publisher Publisher
 	Retained  Retained         // nil: those operations are answered as not offered
+	Shadows   Shadows          // nil: as above
 	Log       *slog.Logger     // nil: discard
 	Now       func() time.Time // nil: time.Now
 }
@@ -62,6 +63,9 @@ func New(c Config) *Service {
 		s.mux.Handle(http.MethodGet, "/retainedMessage", s.handler(s.listRetained))
 		s.mux.Handle(http.MethodGet, "/retainedMessage/{topic+}", s.handler(s.getRetained))
 	}
+	if c.Shadows != nil {
+		s.handleShadows()
+	}
 	return s
 }
 
@@ -79,6 +83,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// document is JSON that is sent as it is, byte for byte.
+type document []byte
+
 // operation answers with a body, or an error.
 type operation func(r *http.Request, requestID string) (any, error)
 
@@ -91,6 +98,11 @@ func (s *Service) handler(op operation) http.HandlerFunc {
 			return
 		}
 		w.Header().Set("x-amzn-RequestId", id)
+		if d, ok := body.(document); ok {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write(d) // a client that is gone needs no answer
+			return
+		}
 		awsapi.WriteJSON(w, body)
 	}
 }
