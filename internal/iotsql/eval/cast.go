@@ -1,7 +1,6 @@
 package eval
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/cockroachdb/apd/v3"
@@ -74,21 +73,13 @@ func castDecimal(_ *compiler, v Value) Value {
 	return n
 }
 
-// castDouble goes through a 64-bit float and its shortest notation.
+// castDouble rounds to double precision.
 func castDouble(_ *compiler, v Value) Value {
 	n := castNumber(v)
 	if n.kind == Undefined {
 		return undef
 	}
-	f, err := strconv.ParseFloat(n.Text(), 64)
-	if err != nil {
-		return undef
-	}
-	out := normal(number(strconv.FormatFloat(f, 'g', -1, 64)))
-	if out.kind == Int {
-		out.kind = Decimal
-	}
-	return out
+	return double(n.float())
 }
 
 func castBool(_ *compiler, v Value) Value {

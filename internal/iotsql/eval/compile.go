@@ -175,15 +175,15 @@ type compiler struct {
 	variables     []variable // of SET, up to where the compiler is
 	usesVariables bool
 	notOffered    []string
+	readsItem     bool // get_dynamodb was called
 }
 
-// notOffer takes down that a function needs a service that mote does not have,
-// and returns what its call is: Undefined.
-func (c *compiler) notOffer(name string) fn {
+// notOffer takes down that a function needs a service that mote does not have:
+// its calls are Undefined.
+func (c *compiler) notOffer(name string) {
 	if name = strings.ToLower(name); !slices.Contains(c.notOffered, name) {
 		c.notOffered = append(c.notOffered, name)
 	}
-	return func(*Message) Value { return undef }
 }
 
 func (c *compiler) unsupported(pos iotsql.Pos, what string) error {

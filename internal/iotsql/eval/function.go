@@ -11,8 +11,12 @@ import (
 type function struct {
 	min, max int  // arguments; max -1: any number
 	new      bool // needs version 2016-03-23
-	call     func(c *compiler, m *Message, args []Value) Value
+	call     callFn
+	compile  func(c *compiler, x *iotsql.Call) (callFn, error) // makes call for one place in a statement; nil: it is the same everywhere
 }
+
+// callFn calls a function with arguments whose number is right.
+type callFn func(c *compiler, m *Message, args []Value) Value
 
 // withMessage makes a function that needs only the message.
 func withMessage(f func(m *Message) Value) function {
@@ -70,29 +74,20 @@ func ofNumbers(f func(a, b Value) Value) function {
 // since2016 marks a function of the newer version.
 func since2016(f function) function { f.new = true; return f }
 
-// known are the functions of AWS that are not offered, by why.
-var known = map[string]string{
-	"acos": "", "asin": "", "atan": "", "atan2": "", "cos": "", "cosh": "", "sin": "", "sinh": "", "tan": "", "tanh": "",
-	"exp": "", "ln": "", "log": "", "sqrt": "", "power": "", "rand": "", "bitand": "", "bitor": "", "bitxor": "", "bitnot": "",
-	"md2": "", "parse_time": "", "time_to_epoch": "", "regexp_matches": "", "regexp_replace": "", "regexp_substr": "",
-	"get_mqtt_property": "", "get_user_properties": "", "transform": "", "exists": "",
-	"get_dynamodb": "", "get_thing_shadow": "", "get_registry_data": "",
+// lacking makes a function that needs a service that mote does not have: it is
+// Undefined, and its program says so.
+func lacking(least, most int) function {
+	return function{min: least, max: most, compile: func(c *compiler, x *iotsql.Call) (callFn, error) {
+		c.notOffer(x.Name)
+		return func(*compiler, *Message, []Value) Value { return undef }, nil
+	}}
 }
-
-// lacking are the functions of services that mote does not have.
-var lacking = map[string]bool{"aws_lambda": true, "get_secret": true, "machinelearning_predict": true}
 
 func (c *compiler) call(x *iotsql.Call) (fn, error) {
 	name := strings.ToLower(x.Name)
 	f, ok := functions[name]
-	switch {
-	case lacking[name]:
-		if _, err := c.exprs(x.Args); err != nil {
-			return nil, err
-		}
-		return c.notOffer(name), nil
-	case !ok:
-		return nil, c.noFunction(x, name)
+	if !ok {
+		return nil, iotsql.Errorf(c.src, x.Pos, "there is no function %s", clip(x.Name))
 	}
 	if f.new {
 		if err := c.only2016(x.Pos, "function "+x.Name); err != nil {
@@ -105,6 +100,11 @@ func (c *compiler) call(x *iotsql.Call) (fn, error) {
 	}
 	if len(args) < f.min || f.max >= 0 && len(args) > f.max {
 		return func(*Message) Value { return undef }, nil
+	}
+	if f.compile != nil {
+		if f.call, err = f.compile(c, x); err != nil {
+			return nil, err
+		}
 	}
 	if name == "encode" && isStar(x.Args[0]) {
 		args[0] = rawStar
@@ -132,13 +132,6 @@ func (c *compiler) invoke(f function, args []fn) fn {
 		}
 		return c.whole(v)
 	}
-}
-
-func (c *compiler) noFunction(x *iotsql.Call, name string) error {
-	if _, ok := known[name]; !ok {
-		return iotsql.Errorf(c.src, x.Pos, "there is no function %s", clip(x.Name))
-	}
-	return c.unsupported(x.Pos, "function "+x.Name)
 }
 
 func clip(s string) string {

@@ -1,16 +1,14 @@
 package eval
 
 import (
-	"crypto/md5"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/base64"
-	"encoding/hex"
+	"math"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/cockroachdb/apd/v3"
+
+	"mote/internal/iotsql"
 )
 
 // functions are the functions that are offered, by their name in lower case
@@ -60,18 +58,59 @@ var functions = map[string]function{
 	"replace":    {min: 3, max: 3, call: replace},
 	"substring":  {min: 2, max: 3, call: substring},
 
-	"md5":    ofText(func(s string) Value { h := md5.Sum([]byte(s)); return hexText(h[:]) }),
-	"sha1":   ofText(func(s string) Value { h := sha1.Sum([]byte(s)); return hexText(h[:]) }),
-	"sha224": ofText(func(s string) Value { h := sha256.Sum224([]byte(s)); return hexText(h[:]) }),
-	"sha256": ofText(func(s string) Value { h := sha256.Sum256([]byte(s)); return hexText(h[:]) }),
-	"sha384": ofText(func(s string) Value { h := sha512.Sum384([]byte(s)); return hexText(h[:]) }),
-	"sha512": ofText(func(s string) Value { h := sha512.Sum512([]byte(s)); return hexText(h[:]) }),
+	"md2":    ofHash(sumMD2),
+	"md5":    ofHash(sumMD5),
+	"sha1":   ofHash(sumSHA1),
+	"sha224": ofHash(sumSHA224),
+	"sha256": ofHash(sumSHA256),
+	"sha384": ofHash(sumSHA384),
+	"sha512": ofHash(sumSHA512),
+
+	"acos":  ofDouble(math.Acos),
+	"asin":  ofDouble(math.Asin),
+	"atan":  ofDouble(math.Atan),
+	"atan2": ofDoubles(math.Atan2),
+	"cos":   ofDouble(math.Cos),
+	"cosh":  ofDouble(math.Cosh),
+	"sin":   ofDouble(math.Sin),
+	"sinh":  ofDouble(math.Sinh),
+	"tan":   ofDouble(math.Tan),
+	"tanh":  ofDouble(math.Tanh),
+	"exp":   ofDouble(math.Exp),
+	"ln":    ofDouble(math.Log),
+	"log":   ofDouble(log10),
+	"sqrt":  ofDouble(math.Sqrt),
+	"power": ofDoubles(math.Pow),
+	"rand":  withMessage(func(*Message) Value { return random() }),
+
+	"bitand": ofBits((*apd.BigInt).And),
+	"bitor":  ofBits((*apd.BigInt).Or),
+	"bitxor": ofBits((*apd.BigInt).Xor),
+	"bitnot": ofNumber(bitNot),
+
+	"regexp_matches": regexpFunction(2, regexpMatches),
+	"regexp_replace": regexpFunction(3, regexpReplace),
+	"regexp_substr":  regexpFunction(2, regexpSubstr),
+
+	"parse_time":    since2016(function{min: 2, max: 3, compile: parseTime}),
+	"time_to_epoch": since2016(function{min: 2, max: 2, compile: timeToEpoch}),
+
+	"transform": since2016(function{min: 3, max: 3, call: transform}),
+	"exists":    since2016(ofValue(exists)),
+
+	"get_dynamodb":        since2016(function{min: 4, max: 6, compile: oneDynamoDB}),
+	"get_thing_shadow":    since2016(function{min: 2, max: 3, call: getThingShadow}),
+	"get_registry_data":   since2016(function{min: 3, max: 3, call: getRegistryData}),
+	"get_mqtt_property":   since2016(function{min: 1, max: 1, call: getMQTTProperty}),
+	"get_user_properties": since2016(function{max: 1, call: getUserProperties}),
+
+	"aws_lambda":              lacking(2, 2),
+	"get_secret":              since2016(lacking(3, 4)),
+	"machinelearning_predict": lacking(3, 3),
 
 	"encode": since2016(function{min: 2, max: 2, call: encode}),
-	"decode": since2016(function{min: 2, max: 2, call: decode}),
+	"decode": since2016(function{min: 2, max: 6, compile: decodeScheme}),
 }
-
-func hexText(sum []byte) Value { return text(hex.EncodeToString(sum)) }
 
 func present(s string) Value {
 	if s == "" {
@@ -321,6 +360,18 @@ func encode(c *compiler, _ *Message, a []Value) Value {
 	return text(base64.StdEncoding.EncodeToString([]byte(s)))
 }
 
+// decodeScheme tells decode(value, 'base64') from the decoding of Protobuf
+// with a description in S3: decode(value, 'proto', bucket, key, file, type).
+func decodeScheme(c *compiler, x *iotsql.Call) (callFn, error) {
+	switch len(x.Args) {
+	case 2:
+		return decode, nil
+	case 6:
+		c.notOffer("decode(…, 'proto', …)")
+	}
+	return func(*compiler, *Message, []Value) Value { return undef }, nil
+}
+
 // decode gives the value of a JSON text, another text as a String, and Null
 // for what is not base64 or not a text.
 func decode(c *compiler, _ *Message, a []Value) Value {
@@ -329,6 +380,9 @@ func decode(c *compiler, _ *Message, a []Value) Value {
 		return undef
 	}
 	out, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		out, err = base64.RawStdEncoding.DecodeString(s)
+	}
 	if err != nil || !utf8.Valid(out) {
 		return null
 	}
