@@ -302,7 +302,9 @@ func (p *parser) item() (Item, error) {
 		return it, p.unexpected("an expression")
 	}
 	if p.tok.is("*") {
-		it.X, err = &Star{start}, p.next()
+		if it.X, err = (&Star{start}), p.next(); err == nil && p.tok.is(".") {
+			err = p.errorf(p.tok.pos, "`*` is the whole payload: read a member by its name alone")
+		}
 	} else {
 		it.X, err = p.expr(powerNone)
 	}
@@ -391,7 +393,7 @@ func (p *parser) filter() (*Filter, error) {
 	}
 	f.Text = p.src[at:end]
 	switch word := (token{kind: tokIdent, text: f.Text}); {
-	case word.keyword("WHERE"), word.keyword("SELECT"), word.keyword("AS"):
+	case word.keyword("WHERE"), word.keyword("SELECT"), word.keyword("FROM"), word.keyword("AS"):
 		return nil, p.errorf(f.Pos, "expected a topic filter after FROM, found %s", strings.ToUpper(f.Text))
 	case strings.ContainsAny(f.Text, `'"`), strings.ContainsAny(f.Text[len(f.Text)-1:], ",;)"):
 		return nil, p.errorf(f.Pos, "a topic filter with a quote inside, or with a sign after it: put the filter alone into quotes")

@@ -104,6 +104,8 @@ func (c *testCase) set(word, rest string) (done bool, err error) {
 		c.msg.Topic = rest
 	case "client":
 		c.msg.ClientID = rest
+	case "account":
+		c.msg.Account = rest
 	case "principal":
 		c.msg.Principal = rest
 	case "payload":
@@ -114,12 +116,18 @@ func (c *testCase) set(word, rest string) (done bool, err error) {
 		var ms int64
 		ms, err = strconv.ParseInt(rest, 10, 64)
 		c.msg.Time = time.UnixMilli(ms)
-	case "x": // an expression, as the only item
-		c.template = ""
-		c.sql = "SELECT VALUE " + rest + " FROM 'a/b'"
-		if strings.HasPrefix(rest, "-") {
-			c.sql = "SELECT VALUE (" + rest + ") FROM 'a/b'"
+	case "x":
+		c.expression(rest)
+	case "v":
+		at := strings.LastIndex(rest, " => ")
+		if at < 0 {
+			return false, errors.New("no => before the value")
 		}
+		c.expression(rest[:at])
+		if c.expect = "json " + rest[at+4:]; c.expect == "json Undefined" {
+			c.expect = "none"
+		}
+		return true, nil
 	case "json", "base64", "error", "refused", "text":
 		c.expect = word + " " + rest
 		return true, nil
@@ -130,6 +138,14 @@ func (c *testCase) set(word, rest string) (done bool, err error) {
 		return false, fmt.Errorf("unknown word %q", word)
 	}
 	return false, err
+}
+
+// expression makes x the only thing that is selected.
+func (c *testCase) expression(x string) {
+	if strings.HasPrefix(x, "-") { // VALUE would be a name
+		x = "(" + x + ")"
+	}
+	c.sql, c.template = "SELECT VALUE "+x+" FROM 'a/b'", ""
 }
 
 // property sets one MQTT 5 property, as get_mqtt_property writes it.
