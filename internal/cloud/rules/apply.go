@@ -1,8 +1,6 @@
 package rules
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -27,7 +25,40 @@ type execution struct {
 	rule   *compiled
 	out    message.Outcome
 
+	do      effects // what the actions do; x itself, except in a trial
+	failing bool    // the error action of the rule runs
+	sent    int     // entries of the rule that went to the outbox
+
 	members []table.Member // room for one item; clear between uses
+}
+
+// begin makes x ready for a message. Statements see topic, or the topic of the
+// message when that is "".
+func (x *execution) begin(e *Engine, b *store.Batch, m *message.Message, topic string) {
+	x.engine, x.batch, x.in, x.do = e, b, m, x
+	if topic == "" {
+		topic = m.Topic
+	}
+	x.msg = eval.Message{
+		Topic: topic, Payload: m.Payload, ClientID: m.ClientID, Principal: m.Principal, SourceIP: m.SourceIP, Account: e.opt.Account, Time: m.Time,
+		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, Services: e.services,
+	}
+	if m.UTF8Payload {
+		x.msg.FormatIndicator = eval.FormatUTF8
+	}
+	for _, p := range m.UserProperties {
+		x.msg.UserProperties = append(x.msg.UserProperties, eval.UserProperty(p))
+	}
+	if m.Time.IsZero() {
+		x.msg.Time = time.Now()
+	}
+}
+
+// release gives x back, with its room, for the next message.
+func (x *execution) release() {
+	x.msg.Release()
+	*x = execution{members: x.members}
+	executions.Put(x)
 }
 
 // keptMembers is how many members the room of an execution holds at most
@@ -57,21 +88,12 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) message.Outcome {
 		return message.Outcome{}
 	}
 	x := executions.Get().(*execution)
-	x.engine, x.batch, x.in = e, b, m
-	x.msg = eval.Message{
-		Topic: topic, Payload: m.Payload, ClientID: m.ClientID, Principal: m.Principal,
-		SourceIP: m.SourceIP, Account: e.opt.Account, Time: m.Time,
-	}
-	if m.Time.IsZero() {
-		x.msg.Time = time.Now()
-	}
+	x.begin(e, b, m, topic)
 	for _, c := range matching {
 		x.runRule(c)
 	}
 	out := x.out
-	x.msg.Release()
-	*x = execution{members: x.members}
-	executions.Put(x)
+	x.release()
 	return out
 }
 
@@ -87,6 +109,7 @@ func (e *Engine) match(dst []*compiled, topic string) ([]*compiled, string) {
 	if c := s.byName[name]; c != nil && c.enabled() {
 		return append(dst, c), rest
 	}
+	e.notFound.Add(1)
 	if ok, missed := e.missing.allow(); ok {
 		e.log.Warn("a message for a rule that is not there, or is disabled", "rule", cut(name, 128), "topic", cut(topic, 256), "not_logged", missed)
 	}
@@ -94,7 +117,7 @@ func (e *Engine) match(dst []*compiled, topic string) ([]*compiled, string) {
 }
 
 func (x *execution) runRule(c *compiled) {
-	x.rule = c
+	x.rule, x.sent = c, 0
 	c.stats.matched.Add(1)
 	r, fired := c.prog.Run(&x.msg)
 	if !fired {
@@ -107,21 +130,36 @@ func (x *execution) runRule(c *compiled) {
 			failed = append(failed, f)
 		}
 	}
-	if len(failed) == 0 {
-		return
+	if len(failed) > 0 {
+		x.handle(failed)
 	}
-	if c.errorAction != nil {
-		f := x.performErrorAction(failed)
+}
+
+// handle gives failed actions to the error action, or else to the caller.
+func (x *execution) handle(failed []*message.Failure) {
+	if x.rule.errorAction != nil {
+		failures := make([]errorFailure, len(failed))
+		for i, f := range failed {
+			failures[i] = newErrorFailure(f.Action, f.Target, f.Err)
+		}
+		if x.sent > 0 { // should these fail too: it ran
+			x.engine.mark(x.batch, markKey(x.rule.rule.Name, x.msg.Time, x.msg.TraceID()))
+		}
+		f := x.performErrorAction(x.errorPayload(failures))
 		if f == nil {
 			return
 		}
 		failed = append(failed, f)
 	}
 	x.out.Failed = append(x.out.Failed, failed...)
-	if ok, missed := x.engine.failures.allow(); ok { // a publisher over MQTT is not told
-		x.engine.log.Warn("an action of a rule failed, and no error action took it", "rule", c.rule.Name,
-			"action", failed[0].Action, "target", cut(failed[0].Target, maxShownError), "topic", cut(x.in.Topic, maxShownError),
-			"err", cut(failed[0].Err.Error(), maxShownError), "not_logged", missed)
+	x.engine.logFailure(failed[0], x.in.Topic) // a publisher over MQTT is not told
+}
+
+// logFailure logs a failure that no error action took.
+func (e *Engine) logFailure(f *message.Failure, topic string) {
+	if ok, missed := e.failures.allow(); ok {
+		e.log.Warn("an action of a rule failed, and no error action took it", "rule", f.Rule, "action", f.Action,
+			"target", cut(f.Target, maxShownError), "topic", cut(topic, maxShownError), "err", cut(f.Err.Error(), maxShownError), "not_logged", missed)
 	}
 }
 
@@ -144,41 +182,34 @@ func (x *execution) perform(a action, r eval.Result) *message.Failure {
 	return f
 }
 
-// errorPayload is what an error action gets (AWS IoT developer guide, "Error
-// action message format").
-type errorPayload struct {
-	RuleName              string         `json:"ruleName"`
-	Topic                 string         `json:"topic"`
-	CloudwatchTraceID     string         `json:"cloudwatchTraceId"`
-	ClientID              string         `json:"clientId"`
-	Base64OriginalPayload string         `json:"base64OriginalPayload"`
-	Failures              []errorFailure `json:"failures"`
+// put implements effects.
+func (x *execution) put(tableName string, item table.Item) error {
+	return x.engine.tables.Put(x.batch, tableName, item)
 }
 
-type errorFailure struct {
-	FailedAction   string `json:"failedAction"`
-	FailedResource string `json:"failedResource"`
-	ErrorMessage   string `json:"errorMessage"`
+// putMembers implements effects.
+func (x *execution) putMembers(tableName string, members []table.Member) error {
+	return x.engine.tables.PutMembers(x.batch, tableName, members)
 }
 
-// performErrorAction runs the error action of the rule once for all failures.
-func (x *execution) performErrorAction(failed []*message.Failure) *message.Failure {
-	p := errorPayload{
-		RuleName: x.rule.rule.Name, Topic: x.in.Topic, CloudwatchTraceID: x.msg.TraceID(), ClientID: x.in.ClientID,
-		Base64OriginalPayload: base64.StdEncoding.EncodeToString(x.in.Payload),
+// update implements effects.
+func (x *execution) update(tableName string, key table.Item, attribute string, value table.Value) error {
+	e, c, in := x.engine, x.rule, x.in
+	late := func(err error) { // the item grew too large within one batch: the message is being acknowledged
+		f := &message.Failure{Rule: c.rule.Name, Action: "DynamoAction", Target: tableName, Err: err}
+		c.stats.failure(f, in)
+		e.logFailure(f, in.Topic)
 	}
-	if p.ClientID == "" {
-		p.ClientID = "N/A"
-	}
-	for _, f := range failed {
-		p.Failures = append(p.Failures, errorFailure{f.Action, cut(f.Target, maxShownError), cut(f.Err.Error(), maxShownError)})
-	}
-	data, err := json.Marshal(p)
-	if err == nil {
-		var r eval.Result
-		if r, err = eval.ValueResult(string(data)); err == nil {
-			return x.perform(x.rule.errorAction, r)
-		}
-	}
-	return &message.Failure{Rule: p.RuleName, Action: x.rule.errorAction.name(), Err: err}
+	return e.tables.SetAttribute(x.batch, tableName, key, attribute, value, late)
+}
+
+// remove implements effects.
+func (x *execution) remove(tableName string, key table.Item) error {
+	return x.engine.tables.Remove(x.batch, tableName, key)
+}
+
+// publish implements effects.
+func (x *execution) publish(m *message.Message) error {
+	x.out.Republish = append(x.out.Republish, m)
+	return nil
 }

@@ -17,6 +17,14 @@ func (discard) Put(*store.Batch, string, table.Item) error { return nil }
 
 func (discard) PutMembers(*store.Batch, string, []table.Member) error { return nil }
 
+func (discard) SetAttribute(*store.Batch, string, table.Item, string, table.Value, func(error)) error {
+	return nil
+}
+
+func (discard) Remove(*store.Batch, string, table.Item) error { return nil }
+
+func (discard) GetItem(table.GetRequest) (table.GetResult, error) { return table.GetResult{}, nil }
+
 func benchmarkApply(b *testing.B, tables Tables, setup func(e *Engine), topic string) {
 	st, err := store.Open(b.TempDir(), store.Options{})
 	if err != nil {

@@ -18,12 +18,22 @@ import (
 type compiled struct {
 	rule        Rule
 	prog        *eval.Program
-	actions     []action
+	actions     []action // those that are executed
+	steps       []step   // all
 	errorAction action   // nil: none, or one that is not executed
+	errorStep   *step    // nil: none
 	notExecuted []string // kinds of actions that are only kept
+	notOffered  []string // functions that need a service that mote does not have
+	outgoing    int      // actions that go through the outbox
 	stats       *stats
 	order       int  // of its name among all rules
 	broken      bool // stored, but does not compile
+}
+
+// step is an action of a rule with its kind; action is nil when it is only kept.
+type step struct {
+	kind   string
+	action action
 }
 
 func (c *compiled) enabled() bool { return !c.rule.Payload.RuleDisabled && !c.broken }
@@ -63,19 +73,36 @@ func compile(r Rule) (*compiled, error) {
 	if len(r.Payload.Actions) > maxActions {
 		return nil, invalid("a rule has at most %d actions, this one has %d", maxActions, len(r.Payload.Actions))
 	}
+	ctx := &ruleContext{prog: c.prog, notOffered: slices.Clone(c.prog.NotOffered())}
 	for i, raw := range r.Payload.Actions {
-		a, err := c.action(fmt.Sprintf("action %d", i+1), raw, version)
+		s, err := c.step(fmt.Sprintf("action %d", i+1), raw, ctx)
 		if err != nil {
 			return nil, err
 		}
-		if a != nil {
-			c.actions = append(c.actions, a)
-		}
+		c.add(s)
 	}
 	if raw := bytes.TrimSpace(r.Payload.ErrorAction); len(raw) > 0 && string(raw) != "null" {
-		c.errorAction, err = c.action("errorAction", raw, version)
+		ctx.forError = true
+		s, err := c.step("errorAction", raw, ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.errorStep, c.errorAction = &s, s.action
 	}
-	return c, err
+	c.notOffered = ctx.notOffered
+	return c, nil
+}
+
+// add adds one of the actions.
+func (c *compiled) add(s step) {
+	c.steps = append(c.steps, s)
+	if s.action == nil {
+		return
+	}
+	c.actions = append(c.actions, s.action)
+	if _, ok := s.action.(sender); ok {
+		c.outgoing++
+	}
 }
 
 func compileSQL(sql string, version iotsql.Version) (*eval.Program, string, error) {
@@ -109,156 +136,50 @@ func checkFilter(filter string) error {
 	return err
 }
 
+// performed are the kinds of actions that mote performs.
+var performed = map[string]func(*fields) action{
+	"dynamoDB": (*fields).dynamoDB, "dynamoDBv2": (*fields).dynamoDBv2, "republish": (*fields).republish,
+	"http": (*fields).http, "s3": (*fields).s3, "lambda": (*fields).lambda,
+}
+
 // kept are the kinds of actions of AWS that mote stores and does not execute.
 var kept = []string{
-	"cloudwatchAlarm", "cloudwatchLogs", "cloudwatchMetric", "elasticsearch", "firehose", "http", "iotAnalytics", "iotEvents",
-	"iotSiteWise", "kafka", "kinesis", "lambda", "location", "openSearch", "s3", "salesforce", "sns", "sqs", "stepFunctions", "timestream",
+	"cloudwatchAlarm", "cloudwatchLogs", "cloudwatchMetric", "elasticsearch", "firehose", "influxDB", "iotAnalytics", "iotEvents",
+	"iotSiteWise", "kafka", "kinesis", "location", "openSearch", "salesforce", "sns", "sqs", "stepFunctions", "timestream",
 }
 
-// action compiles one action; nil without error means that it is only kept.
-func (c *compiled) action(where string, raw json.RawMessage, version iotsql.Version) (action, error) {
+// step compiles one action.
+func (c *compiled) step(where string, raw json.RawMessage, ctx *ruleContext) (step, error) {
+	kind, body, err := kindOf(raw)
+	if err != nil {
+		return step{}, invalid("%s: %v", where, err)
+	}
+	f := &fields{where: where + " (" + kind + ")", rule: ctx}
+	if f.members, err = readObject(body); err != nil {
+		return step{}, invalid("%s: %v", f.where, err)
+	}
+	if compileKind := performed[kind]; compileKind != nil {
+		a, err := f.finish(compileKind(f))
+		return step{kind, a}, err
+	}
+	if !slices.Contains(kept, kind) {
+		return step{}, invalid("%s: unknown kind of action %.60q", where, kind)
+	}
+	c.notExecuted = append(c.notExecuted, kind)
+	return step{kind, nil}, nil
+}
+
+// kindOf reads an action: an object whose one member is named after its kind.
+func kindOf(raw json.RawMessage) (kind string, body json.RawMessage, err error) {
 	top, err := readObject(raw)
 	if err != nil {
-		return nil, invalid("%s: %v", where, err)
+		return "", nil, err
 	}
 	if len(top) != 1 {
-		return nil, invalid("%s: want an object with one member, the kind of action, found %d", where, len(top))
+		return "", nil, fmt.Errorf("want an object with one member, the kind of action, found %d", len(top))
 	}
-	for kind, body := range top {
-		f := &fields{where: where + " (" + kind + ")", version: version}
-		if f.members, err = readObject(body); err != nil {
-			return nil, invalid("%s: %v", f.where, err)
-		}
-		switch {
-		case kind == "dynamoDB":
-			return f.finish(f.dynamoDB())
-		case kind == "dynamoDBv2":
-			return f.finish(f.dynamoDBv2())
-		case kind == "republish":
-			return f.finish(f.republish())
-		case slices.Contains(kept, kind):
-			c.notExecuted = append(c.notExecuted, kind)
-			return nil, nil
-		}
-		return nil, invalid("%s: unknown kind of action %.60q", where, kind)
+	for kind, body = range top {
+		continue
 	}
-	panic("unreachable: the object has one member")
-}
-
-// readObject reads a JSON object; members that are null count as absent.
-func readObject(raw json.RawMessage) (map[string]json.RawMessage, error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
-		return nil, fmt.Errorf("want a JSON object, found %s", cut(string(raw), 60))
-	}
-	for name, v := range members {
-		if string(v) == "null" {
-			delete(members, name)
-		}
-	}
-	return members, nil
-}
-
-// fields reads the members of an action. The first error stays.
-type fields struct {
-	where   string
-	version iotsql.Version
-	members map[string]json.RawMessage
-	err     error
-}
-
-func (f *fields) fail(format string, args ...any) {
-	if f.err == nil {
-		f.err = invalid(f.where+": "+format, args...)
-	}
-}
-
-// finish returns the action when all members were right and known.
-func (f *fields) finish(a action) (action, error) {
-	f.noMore()
-	if f.err != nil {
-		return nil, f.err
-	}
-	return a, nil
-}
-
-// noMore refuses members that nobody took.
-func (f *fields) noMore() {
-	for name := range f.members {
-		f.fail("unknown member %.60q", name)
-	}
-}
-
-// take returns a member and marks it as known.
-func (f *fields) take(name string) (json.RawMessage, bool) {
-	raw, ok := f.members[name]
-	delete(f.members, name)
-	return raw, ok
-}
-
-// sub returns the fields of a member that is an object; nil when it is absent.
-func (f *fields) sub(name string) *fields {
-	raw, ok := f.take(name)
-	if !ok {
-		return nil
-	}
-	members, err := readObject(raw)
-	if err != nil {
-		f.fail("%s: %v", name, err)
-	}
-	return &fields{where: f.where + ": " + name, version: f.version, members: members}
-}
-
-// merge takes the error of sub over.
-func (f *fields) merge(sub *fields) {
-	sub.noMore()
-	if f.err == nil {
-		f.err = sub.err
-	}
-}
-
-// text returns a member that is a string, "" when it is absent.
-func (f *fields) text(name string) string {
-	raw, ok := f.take(name)
-	if !ok {
-		return ""
-	}
-	var s string
-	if err := json.Unmarshal(raw, &s); err != nil {
-		f.fail("%s: want a string, found %s", name, cut(string(raw), 60))
-	}
-	return s
-}
-
-// template compiles a member; absent is the text that stands for an absent
-// member. It returns nil when there is no text.
-func (f *fields) template(name, absent string) *eval.Template {
-	s := f.text(name)
-	if s == "" {
-		s = absent
-	}
-	if s == "" {
-		return nil
-	}
-	t, err := eval.CompileTemplate(s, f.version)
-	if err != nil && f.err == nil {
-		f.err = badSQL(f.where+": "+name+": ", err)
-	}
-	return t
-}
-
-// required is template for a member that must be there.
-func (f *fields) required(name string) *eval.Template {
-	t := f.template(name, "")
-	if t == nil {
-		f.fail("%s is required", name)
-	}
-	return t
-}
-
-// role reads roleArn: here nothing needs a role, AWS does.
-func (f *fields) role() {
-	if arn := f.text("roleArn"); strings.Contains(arn, "${") {
-		f.fail("roleArn cannot hold a substitution template")
-	}
+	return kind, body, nil
 }

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
 )
@@ -22,6 +24,14 @@ type Tables interface {
 	Put(b *store.Batch, tableName string, item table.Item) error
 	// PutMembers is Put for an item that comes as a list, which is not kept.
 	PutMembers(b *store.Batch, tableName string, members []table.Member) error
+	// SetAttribute adds the setting of one attribute of the item with the key,
+	// which comes into being when it is not there. Key and value are kept until
+	// the commit. late gets an error that only the commit shows.
+	SetAttribute(b *store.Batch, tableName string, key table.Item, name string, value table.Value, late func(error)) error
+	// Remove adds the removal of the item with the key, which is not kept.
+	Remove(b *store.Batch, tableName string, key table.Item) error
+	// GetItem reads one item.
+	GetItem(r table.GetRequest) (table.GetResult, error)
 }
 
 // Options configure an engine.
@@ -29,6 +39,30 @@ type Options struct {
 	Account string       // what accountid() returns, 12 digits; default 000000000001
 	Region  string       // default us-east-1
 	Log     *slog.Logger // default: discard
+
+	// Outbox takes the actions http, s3, lambda and kafka; nil: they fail.
+	Outbox Outbox
+	// Publish publishes what an error action republishes for an entry that the
+	// outbox gave up. It returns when that is durable.
+	Publish func(ctx context.Context, m *message.Message) (message.Outcome, error)
+	// Shadow returns the document of a thing's shadow, of the classic one when
+	// name is "" (get_thing_shadow); nil: there are none.
+	Shadow func(thing, name string) (json []byte, ok bool)
+	// RegistryData returns the answer of DescribeThing or
+	// ListThingGroupsForThing for a thing (get_registry_data); nil: there is none.
+	RegistryData func(api, thing string) (json []byte, ok bool)
+}
+
+func (o *Options) setDefaults() {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Account == "" {
+		o.Account = "000000000001"
+	}
+	if o.Region == "" {
+		o.Region = "us-east-1"
+	}
 }
 
 // Engine keeps the rules and runs them. Its methods are safe for concurrent use.
@@ -41,7 +75,12 @@ type Engine struct {
 	mu   sync.Mutex               // serialises changes of the rules
 	snap atomic.Pointer[snapshot] // what Apply reads; replaced, never changed
 
-	loops, missing, failures throttle // of log lines
+	services *services
+
+	notFound atomic.Int64 // messages for a rule that is not there, or is disabled
+	swept    atomic.Int64 // when old marks were removed last; Unix nanoseconds
+
+	loops, missing, failures, unread throttle // of log lines
 }
 
 // snapshot is the rules at one time.
@@ -53,16 +92,9 @@ type snapshot struct {
 // Open loads and compiles the stored rules. A rule that does not compile, since
 // another version of mote stored it, stays and is reported, and does not run.
 func Open(st *store.Store, tables Tables, o Options) (*Engine, error) {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Account == "" {
-		o.Account = "000000000001"
-	}
-	if o.Region == "" {
-		o.Region = "us-east-1"
-	}
+	o.setDefaults()
 	e := &Engine{st: st, tables: tables, opt: o, log: o.Log}
+	e.services = &services{tables, &e.opt, &e.unread}
 	byName, err := e.load()
 	if err != nil {
 		return nil, err
@@ -84,7 +116,7 @@ func key(name string) []byte { return append([]byte{byte(store.SpaceRule)}, name
 
 func (e *Engine) load() (map[string]*compiled, error) {
 	prefix := key("")
-	it, err := e.st.Iterator(prefix, store.PrefixEnd(prefix))
+	it, err := e.st.Iterator(key("\x01"), store.PrefixEnd(prefix)) // after the marks
 	if err != nil {
 		return nil, fmt.Errorf("load rules: %w", err)
 	}
@@ -114,14 +146,18 @@ func (e *Engine) fromRecord(name string, data []byte) (*compiled, error) {
 		c = &compiled{rule: Rule{Name: name, Payload: r.Payload, CreatedAt: r.CreatedAt}, stats: &stats{}, broken: true}
 		c.stats.fail(&LastError{Time: time.Now(), Text: "the rule does not compile: " + err.Error()})
 	}
-	e.warnNotExecuted(c)
+	e.warn(c)
 	return c, nil
 }
 
-// warnNotExecuted says once per load of a rule which of its actions mote only keeps.
-func (e *Engine) warnNotExecuted(c *compiled) {
+// warn says once per load of a rule what of it mote only keeps, and which of
+// its functions have no value here.
+func (e *Engine) warn(c *compiled) {
 	if len(c.notExecuted) > 0 {
 		e.log.Warn("the rule has actions that are stored, not executed", "rule", c.rule.Name, "actions", c.notExecuted)
+	}
+	if len(c.notOffered) > 0 {
+		e.log.Warn("the rule calls functions that need a service mote does not have; they are Undefined", "rule", c.rule.Name, "functions", c.notOffered)
 	}
 }
 
@@ -183,7 +219,7 @@ func (e *Engine) put(name string, p Payload, createdAt func(old *compiled) (time
 	if err := e.save(c); err != nil {
 		return err
 	}
-	e.warnNotExecuted(c)
+	e.warn(c)
 	return nil
 }
 

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -30,10 +29,8 @@ type republishAction struct {
 type headers struct {
 	format, contentType, responseTopic, correlation, expiry *eval.Template
 
-	properties []property
+	properties []pair
 }
-
-type property struct{ key, value *eval.Template }
 
 func (f *fields) republish() action {
 	f.role()
@@ -77,25 +74,7 @@ func (f *fields) headers() *headers {
 		responseTopic: f.template("responseTopic", ""), correlation: f.template("correlationData", ""),
 		expiry: f.template("messageExpiry", ""),
 	}
-	raw, ok := f.take("userProperties")
-	if !ok {
-		return h
-	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil || len(list) > maxProperties {
-		f.fail("userProperties: want a list of at most %d objects", maxProperties)
-		return h
-	}
-	for i, one := range list {
-		members, err := readObject(one)
-		if err != nil {
-			f.fail("userProperties %d: %v", i+1, err)
-			return h
-		}
-		sub := &fields{where: fmt.Sprintf("%s: userProperties %d", f.where, i+1), version: f.version, members: members}
-		h.properties = append(h.properties, property{sub.required("key"), sub.required("value")})
-		f.merge(sub)
-	}
+	h.properties = f.pairs("userProperties", maxProperties)
 	return h
 }
 
@@ -146,7 +125,7 @@ func (a *republishAction) run(x *execution, r eval.Result) (string, error) {
 		return topic, err
 	}
 	m := &message.Message{
-		Topic: topic, Payload: payload, QoS: a.qos, Time: x.in.Time, Depth: x.in.Depth + 1,
+		Topic: topic, Payload: payload, QoS: a.qos, Time: x.msg.Time, Depth: x.in.Depth + 1,
 		ClientID: x.in.ClientID, Principal: x.in.Principal, SourceIP: x.in.SourceIP,
 	}
 	if a.headers != nil {
@@ -154,8 +133,7 @@ func (a *republishAction) run(x *execution, r eval.Result) (string, error) {
 			return topic, err
 		}
 	}
-	x.out.Republish = append(x.out.Republish, m)
-	return topic, nil
+	return topic, x.do.publish(m)
 }
 
 // text evaluates a header; absent and empty ones are "".

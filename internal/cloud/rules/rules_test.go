@@ -47,6 +47,25 @@ func (f *fakeTables) PutMembers(b *store.Batch, name string, members []table.Mem
 	return f.Put(b, name, item)
 }
 
+func (f *fakeTables) SetAttribute(b *store.Batch, name string, key table.Item, attribute string, value table.Value, _ func(error)) error {
+	item := maps.Clone(key)
+	item[attribute] = value
+	return f.Put(b, name, item)
+}
+
+func (f *fakeTables) Remove(b *store.Batch, name string, key table.Item) error {
+	return f.Put(b, name, key)
+}
+
+func (f *fakeTables) GetItem(r table.GetRequest) (table.GetResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, item := range f.items[r.Table] {
+		return table.GetResult{Item: item}, nil
+	}
+	return table.GetResult{}, &table.Error{Code: table.CodeNotFound, Message: "Requested resource not found"}
+}
+
 type bench struct {
 	*testing.T
 	st     *store.Store
@@ -128,42 +147,11 @@ func (b *bench) status(name string) Status {
 
 // show prints an item as DynamoDB's JSON, members sorted.
 func show(item table.Item) string {
-	data, err := json.Marshal(wire(item))
+	data, err := json.Marshal(wireItem(item))
 	if err != nil {
 		return err.Error()
 	}
 	return string(data)
-}
-
-func wire(item table.Item) map[string]any {
-	out := map[string]any{}
-	for k, v := range item {
-		out[k] = wireValue(v)
-	}
-	return out
-}
-
-func wireValue(v table.Value) map[string]any {
-	var x any
-	switch v.Kind {
-	case table.S, table.N:
-		x = v.Str
-	case table.B:
-		x = v.Bin
-	case table.BOOL:
-		x = v.Bool
-	case table.NULL:
-		x = true
-	case table.L:
-		list := []any{}
-		for _, e := range v.List {
-			list = append(list, wireValue(e))
-		}
-		x = list
-	case table.M:
-		x = wire(v.Map)
-	}
-	return map[string]any{v.Kind.String(): x}
 }
 
 func TestSelectAllIntoTable(t *testing.T) {
@@ -197,7 +185,7 @@ func TestRecordAction(t *testing.T) {
 		{`SELECT a FROM '#'`, `{"dynamoDB":{"tableName":"${t}","hashKeyField":"${topic(1)}","hashKeyValue":"${n}","hashKeyType":"NUMBER","operation":"INSERT"}}`,
 			`{"a":1,"n":"7.50","t":"air"}`, `{"payload":{"M":{"a":{"N":"1"}}},"x":{"N":"7.5"}}`},
 		{`SELECT * FROM '#'`, `{"dynamoDB":{"tableName":"air","hashKeyField":"k","hashKeyValue":"v"}}`, "\xff\x00", `{"k":{"S":"v"},"payload":{"B":"/wA="}}`},
-		{`SELECT VALUE missing FROM '#'`, `{"dynamoDB":{"tableName":"air","hashKeyField":"k","hashKeyValue":"v"}}`, `{}`, `{"k":{"S":"v"},"payload":{"B":null}}`},
+		{`SELECT VALUE missing FROM '#'`, `{"dynamoDB":{"tableName":"air","hashKeyField":"k","hashKeyValue":"v"}}`, `{}`, `{"k":{"S":"v"},"payload":{"B":""}}`},
 		{`SELECT VALUE a FROM '#'`, `{"dynamoDB":{"tableName":"air","hashKeyField":"k","hashKeyValue":"v"}}`, `{"a":[true]}`, `{"k":{"S":"v"},"payload":{"L":[{"BOOL":true}]}}`},
 	} {
 		b := newBench(t)
@@ -395,9 +383,9 @@ func TestBasicIngest(t *testing.T) {
 
 func TestNotExecutedIsReported(t *testing.T) {
 	b := newBench(t)
-	lambda := `{"lambda":{"functionArn":"arn:aws:lambda:us-east-1:1:function:f"}}`
-	b.create("r", `SELECT * FROM '#'`, lambda, toAir, `!{"sqs":{"queueUrl":"q","roleArn":"r"}}`)
-	if s := b.status("r"); fmt.Sprint(s.NotExecuted) != "[lambda sqs]" {
+	sns := `{"sns":{"targetArn":"arn:aws:sns:us-east-1:1:t","roleArn":"r"}}`
+	b.create("r", `SELECT * FROM '#'`, sns, toAir, `!{"sqs":{"queueUrl":"q","roleArn":"r"}}`)
+	if s := b.status("r"); fmt.Sprint(s.NotExecuted) != "[sns sqs]" {
 		t.Errorf("status %+v", s)
 	}
 	if n := strings.Count(b.log.String(), "stored, not executed"); n != 1 {
@@ -407,7 +395,7 @@ func TestNotExecutedIsReported(t *testing.T) {
 		t.Error("the action that mote knows did not run")
 	}
 	r, err := b.Get("r")
-	if err != nil || string(r.Payload.Actions[0]) != lambda {
+	if err != nil || string(r.Payload.Actions[0]) != sns {
 		t.Errorf("kept %s, %v", r.Payload.Actions, err)
 	}
 }
@@ -519,7 +507,7 @@ func TestInvalidRules(t *testing.T) {
 		{"r", Payload{SQL: `SELECT [1] AS a FROM 'a'`}, true, "line 1, column 8: an array literal needs awsIotSqlVersion \"2016-03-23\"; this rule has \"2015-10-08\"\n  SELECT [1] AS a FROM 'a'\n         ^"},
 		{"r", payload(sql, eleven...), false, "a rule has at most 10 actions, this one has 11"},
 		{"r", payload(sql, `{}`), false, "action 1: want an object with one member, the kind of action, found 0"},
-		{"r", payload(sql, `{"s3":{},"sqs":{}}`), false, "action 1: want an object with one member, the kind of action, found 2"},
+		{"r", payload(sql, `{"sns":{},"sqs":{}}`), false, "action 1: want an object with one member, the kind of action, found 2"},
 		{"r", payload(sql, `[]`), false, "action 1: want a JSON object, found []"},
 		{"r", payload(sql, toAir, `{"mail":{}}`), false, `action 2: unknown kind of action "mail"`},
 		{"r", payload(sql, `{"lambda":"f"}`), false, `action 1 (lambda): want a JSON object, found "f"`},
@@ -532,7 +520,7 @@ func TestInvalidRules(t *testing.T) {
 		{"r", payload(sql, `{"dynamoDB":{"tableName":"t"}}`), false, "action 1 (dynamoDB): hashKeyField and hashKeyValue are required"},
 		{"r", payload(sql, `{"dynamoDB":{"tableName":"t","hashKeyField":"k"}}`), false, "action 1 (dynamoDB): hashKeyField and hashKeyValue go together"},
 		{"r", payload(sql, `{"dynamoDB":{"tableName":"t","hashKeyField":"k","hashKeyValue":"v","hashKeyType":"S"}}`), false, `action 1 (dynamoDB): hashKeyType "S": want STRING or NUMBER`},
-		{"r", payload(sql, `{"dynamoDB":{"tableName":"t","hashKeyField":"k","hashKeyValue":"v","operation":"UPDATE"}}`), false, `action 1 (dynamoDB): operation "UPDATE" is not supported: use INSERT, or leave it out`},
+		{"r", payload(sql, `{"dynamoDB":{"tableName":"t","hashKeyField":"k","hashKeyValue":"v","operation":"UPSERT"}}`), false, `action 1 (dynamoDB): operation "UPSERT": want INSERT, UPDATE or DELETE`},
 		{"r", payload(sql, `{"dynamoDB":{"tableName":"t","hashKeyField":"k","hashKeyValue":"v","payloadField":"k"}}`), false, `action 1 (dynamoDB): hashKeyField and payloadField are both "k"`},
 		{"r", payload(sql, `{"republish":{}}`), false, "action 1 (republish): topic is required"},
 		{"r", payload(sql, `{"republish":{"topic":"$aws/things/a/shadow/update"}}`), false, `action 1 (republish): topic: "$aws/things/a/shadow/update": a reserved topic is written with $$ in a rule`},

@@ -9,18 +9,27 @@ import (
 	"unicode/utf8"
 
 	"mote/internal/cloud/message"
+	"mote/internal/cloud/outbox"
 )
 
 // Status is what a rule has done since the start.
 type Status struct {
-	Name        string     `json:"name"`
-	Filter      string     `json:"filter"`
-	Enabled     bool       `json:"enabled"`
-	Matched     int64      `json:"matched"` // messages whose topic matched
-	Fired       int64      `json:"fired"`   // of these, those that WHERE let through
-	Failed      int64      `json:"failed"`  // actions that failed, error actions too
-	LastError   *LastError `json:"last_error,omitempty"`
-	NotExecuted []string   `json:"not_executed,omitempty"` // kinds of actions that are stored, not executed
+	Name      string     `json:"name"`
+	Filter    string     `json:"filter"`
+	Enabled   bool       `json:"enabled"`
+	Matched   int64      `json:"matched"` // messages whose topic matched
+	Fired     int64      `json:"fired"`   // of these, those that WHERE let through
+	Failed    int64      `json:"failed"`  // actions that failed, error actions too
+	LastError *LastError `json:"last_error,omitempty"`
+
+	// What the outbox has of the rule.
+	Waiting   int64             `json:"waiting,omitempty"`    // actions that are still to be performed
+	Delivered int64             `json:"delivered,omitempty"`  // performed since the start
+	Retried   int64             `json:"retried,omitempty"`    // attempts after the first
+	LastRetry *outbox.LastError `json:"last_retry,omitempty"` // the last failed attempt
+
+	NotExecuted []string `json:"not_executed,omitempty"` // kinds of actions that are stored, not executed
+	NotOffered  []string `json:"not_offered,omitempty"`  // functions that need a service mote does not have
 }
 
 // LastError is the last failure of a rule, with the message that caused it.
@@ -93,17 +102,47 @@ func cut(s string, max int) string {
 // Status returns the state of all rules in the order of their names.
 func (e *Engine) Status() []Status {
 	byName := e.snap.Load().byName
+	waiting := e.waiting()
 	out := make([]Status, 0, len(byName))
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		c := byName[name]
-		out = append(out, Status{
+		one := Status{
 			Name: name, Filter: c.rule.Filter, Enabled: c.enabled(),
 			Matched: c.stats.matched.Load(), Fired: c.stats.fired.Load(), Failed: c.stats.failed.Load(),
-			LastError: c.stats.lastError(), NotExecuted: c.notExecuted,
-		})
+			LastError: c.stats.lastError(), NotExecuted: c.notExecuted, NotOffered: c.notOffered,
+		}
+		for _, w := range waiting[name] {
+			one.add(w)
+		}
+		out = append(out, one)
 	}
 	return out
 }
+
+// waiting is what the outbox has, by rule.
+func (e *Engine) waiting() map[string][]outbox.RuleStatus {
+	out := map[string][]outbox.RuleStatus{}
+	if e.opt.Outbox != nil {
+		for _, r := range e.opt.Outbox.Status().Rules {
+			out[r.Rule] = append(out[r.Rule], r)
+		}
+	}
+	return out
+}
+
+// add adds what the outbox has of one kind of actions.
+func (s *Status) add(w outbox.RuleStatus) {
+	s.Waiting += w.Waiting
+	s.Delivered += w.Delivered
+	s.Retried += w.Retries
+	if w.LastError != nil && (s.LastRetry == nil || w.LastError.Time.After(s.LastRetry.Time)) {
+		s.LastRetry = w.LastError
+	}
+}
+
+// NotFound is how many messages of Basic Ingest named a rule that was not there
+// or was disabled, since the start (AWS IoT metric RuleNotFound).
+func (e *Engine) NotFound() int64 { return e.notFound.Load() }
 
 // throttle lets one log line pass per second.
 type throttle struct {

@@ -153,6 +153,9 @@ func (m *Message) TraceID() string {
 	return m.trace
 }
 
+// SetTraceID gives the message an id that it had before.
+func (m *Message) SetTraceID(id string) { m.trace = id }
+
 // newUUID returns a random UUID (RFC 9562, version 4).
 func newUUID() string {
 	var b [16]byte
