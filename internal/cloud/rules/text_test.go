@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -347,5 +346,3 @@ func TestTexts(t *testing.T) {
 		}
 	}
 }
-
-var _ = context.Background
