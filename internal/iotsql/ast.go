@@ -252,6 +252,9 @@ var opText = [...]string{
 
 func (o Op) String() string { return opText[o] }
 
+// IsArithmetic says whether o computes with numbers: + - * / and %.
+func (o Op) IsArithmetic() bool { return o >= OpAdd && o <= OpMod }
+
 // Binding powers: how tightly an operator holds its operands.
 const (
 	powerNone = iota

@@ -16,7 +16,7 @@ type Program struct {
 	version    iotsql.Version
 	notOffered []string
 
-	where  fn   // nil: none
+	where  cond // nil: none
 	value  fn   // SELECT VALUE; nil otherwise
 	whole  bool // the payload as it is
 	items  []item
@@ -50,7 +50,7 @@ func (c *compiler) program(st *iotsql.Statement) (*Program, error) {
 	}
 	p.whole = isWhole(st.Select)
 	if st.Where != nil {
-		p.where, err = c.expr(st.Where)
+		p.where, err = c.cond(st.Where)
 	}
 	p.variables, p.notOffered = c.variables, c.notOffered
 	return p, err
@@ -92,7 +92,7 @@ func (p *Program) run(m *Message) (Result, bool) {
 		}
 	}
 	if p.where != nil {
-		if !p.where(m).isTrue() {
+		if p.where(m) != holds {
 			return Result{}, false
 		}
 	}
@@ -328,7 +328,12 @@ func (c *compiler) member(names []string) fn {
 		if !m.isJSON() {
 			return undef
 		}
-		v := m.work.doc.path(names)
+		d := &m.work.doc
+		at := d.locate(0, names)
+		if at == 0 {
+			return undef
+		}
+		v := d.at(at)
 		if reduce && v.kind == Decimal {
 			return v.reduce()
 		}
@@ -443,6 +448,8 @@ func (c *compiler) array(x *iotsql.Array) (fn, error) {
 type scope struct {
 	elem  Value
 	alias string
+	doc   *document // that elem is in, and its token; nil: in none
+	at    uint32
 }
 
 func (s *scope) get(name string) Value {
@@ -469,8 +476,8 @@ const maxNested = 8
 type nested struct {
 	from  fn
 	alias string
-	where fn // nil: none
-	value fn // SELECT VALUE; nil otherwise
+	where cond // nil: none
+	value fn   // SELECT VALUE; nil otherwise
 	items []item
 }
 
@@ -495,7 +502,7 @@ func (c *compiler) nestedSelect(x *iotsql.Nested) (fn, error) {
 		return nil, err
 	}
 	if x.Where != nil {
-		n.where, err = c.expr(x.Where)
+		n.where, err = c.cond(x.Where)
 	}
 	return n.run, err
 }
@@ -522,7 +529,7 @@ func (n *nested) rows(m *Message, of Value) Value {
 		return array(out)
 	}
 	t := &d.tokens[at]
-	out := m.work.room(int(t.count))[:0]
+	out := m.work.room(t.count())[:0]
 	for i := at + 1; i < t.next; i = d.tokens[i].next {
 		if v := n.row(m, d.at(i)); v.kind != Undefined {
 			out = append(out, v)
@@ -536,10 +543,11 @@ func (n *nested) row(m *Message, elem Value) Value {
 	if !m.spend(rowCost) {
 		return undef
 	}
-	m.work.scopes = append(m.work.scopes, scope{elem, n.alias})
+	d, at := elem.unopened()
+	m.work.scopes = append(m.work.scopes, scope{elem, n.alias, d, at})
 	v := undef
 	switch {
-	case n.where != nil && !n.where(m).isTrue():
+	case n.where != nil && n.where(m) != holds:
 	case n.value != nil:
 		v = n.value(m)
 	default:

@@ -122,12 +122,6 @@ func (v Value) toBool() (is, defined bool) {
 	return false, false
 }
 
-// isTrue says whether v is true as a Boolean.
-func (v Value) isTrue() bool {
-	is, _ := v.toBool()
-	return is
-}
-
 // toInt is the conversion to Int: to the nearest one, of a String by cutting
 // the fraction off.
 func (v Value) toInt() Value {

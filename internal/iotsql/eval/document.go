@@ -1,7 +1,7 @@
 package eval
 
 import (
-	"math"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -19,9 +19,9 @@ type document struct {
 	lazy   node       // what values of the document that are not opened refer to
 	work   *workspace // for what is opened; nil: it outlives the document
 
-	opened   map[uint32]*node // objects with many members
-	lastAt   uint32           // the object or array that was opened last,
-	lastNode *node            // nil: none
+	byName   map[uint32]map[string]uint32 // of objects with many members: the tokens of the values
+	lastAt   uint32                       // the object or array that was opened last,
+	lastNode *node                        // nil: none
 }
 
 // token is one value or one name of a document. An object is followed by the
@@ -29,26 +29,36 @@ type document struct {
 type token struct {
 	start, end uint32 // in the text: of a string between the quotes
 	next       uint32 // the token after the value
-	count      uint32 // members or elements
-	kind       Kind
-	flags      uint8
+	info       uint32 // the Kind, a flag, and how many members or elements
 }
 
-// Flags of tokens.
+// The flags of tokens, and where the count begins.
 const (
-	isTrue     = 1 << iota // a Bool that is true
-	isEscaped              // a string with a backslash
-	mayBeWhole             // a Decimal that may be a whole number
-	isPlain                // an Object or Array that is written as appendJSON writes it, but for names that come twice
+	isTrue     = 1 << 4 // a Bool that is true
+	isEscaped  = 1 << 5 // a string with a backslash
+	mayBeWhole = 1 << 6 // a Decimal that may be a whole number
+	isPlain    = 1 << 7 // an Object or Array that is written as appendJSON writes it, but for names that come twice
+	countBits  = 8
 )
+
+func (t *token) kind() Kind           { return Kind(t.info & 15) }
+func (t *token) has(flag uint32) bool { return t.info&flag != 0 }
+func (t *token) count() int           { return int(t.info >> countBits) }
+
+// maxDocument is how large a JSON text may be, in bytes; a larger one counts as
+// not JSON. No message is as large.
+const maxDocument = 16 << 20
 
 // read takes a text in. It returns false when that is not JSON.
 func (d *document) read(src string) bool {
-	d.src, d.tokens, d.depth, d.odd = src, d.tokens[:0], 0, 0
-	d.lazy.doc = d
-	if uint64(len(src)) > math.MaxUint32 || !utf8.ValidString(src) {
+	if len(src) > maxDocument || !utf8.ValidString(src) {
 		return false
 	}
+	d.src, d.depth, d.odd, d.lazy.doc = src, 0, 0, d
+	if most := len(src)/2 + MaxDepth + 2; cap(d.tokens) < most { // two bytes for each, but for what is not closed yet
+		d.tokens = make([]token, 0, most+most/4)
+	}
+	d.tokens = d.tokens[:0]
 	i := d.value(d.space(0))
 	return i >= 0 && d.space(i) == len(src)
 }
@@ -88,34 +98,37 @@ func (d *document) value(i int) int {
 	case '[':
 		return d.array(i)
 	case 't':
-		return d.word(i, "true", Bool, isTrue)
+		return d.word(i, "true", uint32(Bool)|isTrue)
 	case 'f':
-		return d.word(i, "false", Bool, 0)
+		return d.word(i, "false", uint32(Bool))
 	case 'n':
-		return d.word(i, "null", Null, 0)
+		return d.word(i, "null", uint32(Null))
 	}
 	return d.number(i)
 }
 
-func (d *document) push(start, end int, kind Kind, flags uint8) {
-	d.tokens = append(d.tokens, token{uint32(start), uint32(end), uint32(len(d.tokens) + 1), 0, kind, flags})
+func (d *document) push(start, end int, info uint32) {
+	n := len(d.tokens)
+	d.tokens = d.tokens[:n+1]
+	d.tokens[n] = token{uint32(start), uint32(end), uint32(n + 1), info}
 }
 
-func (d *document) word(i int, w string, kind Kind, flags uint8) int {
+func (d *document) word(i int, w string, info uint32) int {
 	end := i + len(w)
 	if end > len(d.src) || d.src[i:end] != w {
 		return -1
 	}
-	d.push(i, end, kind, flags)
+	d.push(i, end, info)
 	return end
 }
 
 // close ends the object or array whose token is at open.
 func (d *document) close(open, end, count, odd int) int {
 	t := &d.tokens[open]
-	t.end, t.next, t.count = uint32(end), uint32(len(d.tokens)), uint32(count)
+	t.end, t.next = uint32(end), uint32(len(d.tokens))
+	t.info |= uint32(count) << countBits
 	if d.odd == odd {
-		t.flags = isPlain
+		t.info |= isPlain
 	}
 	d.depth--
 	return end
@@ -126,7 +139,7 @@ func (d *document) object(at int) int {
 		return -1
 	}
 	s, open, odd := d.src, len(d.tokens), d.odd
-	d.push(at, 0, Object, 0)
+	d.push(at, 0, uint32(Object))
 	i := d.space(at + 1)
 	if i < len(s) && s[i] == '}' {
 		return d.close(open, i+1, 0, odd)
@@ -163,7 +176,7 @@ func (d *document) array(at int) int {
 		return -1
 	}
 	s, open, odd := d.src, len(d.tokens), d.odd
-	d.push(at, 0, Array, 0)
+	d.push(at, 0, uint32(Array))
 	i := d.space(at + 1)
 	if i < len(s) && s[i] == ']' {
 		return d.close(open, i+1, 0, odd)
@@ -186,29 +199,54 @@ func (d *document) array(at int) int {
 	}
 }
 
-// stops are the bytes at which the walk through a string stops.
-var stops = func() (t [256]bool) {
-	for c := range ' ' {
-		t[c] = true
-	}
-	t['"'], t['\\'] = true, true
-	return t
-}()
+// Bytes repeated eight times, for looking at eight bytes at once.
+const (
+	ones   = 0x0101010101010101
+	highs  = 0x8080808080808080
+	quotes = '"' * ones
+	slants = '\\' * ones
+	spaces = ' ' * ones
+)
+
+// stopIn marks the first byte of w, the lowest, that is a quote, a backslash or
+// a control character, by its high bit; marks behind it mean nothing.
+func stopIn(w uint64) uint64 {
+	q, b := w^quotes, w^slants
+	return ((q-ones)&^q | (b-ones)&^b | (w-spaces)&^w) & highs
+}
+
+func load(s string, i int) uint64 {
+	s = s[i : i+8]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
 
 // str reads the string whose opening quote is at at.
 func (d *document) str(at int) int {
-	s := d.src
-	for i := at + 1; i < len(s); i++ {
-		if c := s[i]; stops[c] {
-			switch c {
-			case '"':
-				d.push(at+1, i, String, 0)
-				return i + 1
-			case '\\':
-				return d.escaped(at, i)
-			}
-			return -1
+	s, i := d.src, at+1
+	for i+8 <= len(s) {
+		if stop := stopIn(load(s, i)); stop != 0 {
+			i += bits.TrailingZeros64(stop) / 8
+			return d.endString(at, i)
 		}
+		i += 8
+	}
+	for i < len(s) && s[i] != '"' && s[i] != '\\' && s[i] >= ' ' {
+		i++
+	}
+	return d.endString(at, i)
+}
+
+// endString ends str at i, the first byte that is not plain.
+func (d *document) endString(at, i int) int {
+	switch {
+	case i >= len(d.src):
+		return -1
+	case d.src[i] == '"':
+		d.push(at+1, i, uint32(String))
+		return i + 1
+	case d.src[i] == '\\':
+		return d.escaped(at, i)
 	}
 	return -1
 }
@@ -220,7 +258,7 @@ func (d *document) escaped(at, i int) int {
 		switch c := s[i]; {
 		case c == '"':
 			d.odd++
-			d.push(at+1, i, String, isEscaped)
+			d.push(at+1, i, uint32(String)|isEscaped)
 			return i + 1
 		case c < ' ':
 			return -1
@@ -262,15 +300,15 @@ func (d *document) number(at int) int {
 	if i = skipDigits(s, i); i == first || s[first] == '0' && i > first+1 {
 		return -1
 	}
-	kind, flags := Int, uint8(0)
+	info := uint32(Int)
 	if i < len(s) && s[i] == '.' {
 		frac := i + 1
 		if i = skipDigits(s, frac); i == frac {
 			return -1
 		}
-		kind = Decimal
+		info = uint32(Decimal)
 		if s[i-1] == '0' && onlyZeros(s[frac:i]) {
-			flags = mayBeWhole
+			info |= mayBeWhole
 		}
 	}
 	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
@@ -281,12 +319,12 @@ func (d *document) number(at int) int {
 		if i = skipDigits(s, i); i == exp {
 			return -1
 		}
-		kind, flags = Decimal, mayBeWhole
+		info = uint32(Decimal) | mayBeWhole
 	}
-	if flags != 0 {
+	if info&mayBeWhole != 0 {
 		d.odd++
 	}
-	d.push(at, i, kind, flags)
+	d.push(at, i, info)
 	return i
 }
 

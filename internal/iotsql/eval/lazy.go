@@ -1,21 +1,21 @@
 package eval
 
-// manyNames is from how many members on an object is opened to find one.
+// manyNames is from how many members on a map finds one faster than a walk.
 const manyNames = 32
 
 // at makes the value of a token. An Array or Object stays unopened: it is the
 // document and the number of its token.
 func (d *document) at(i uint32) Value {
 	t := &d.tokens[i]
-	switch t.kind {
+	switch t.kind() {
 	case Bool:
-		return boolean(t.flags&isTrue != 0)
+		return boolean(t.has(isTrue))
 	case Int, Decimal:
 		return number(d.src[t.start:t.end])
 	case String:
 		return text(d.str1(t))
 	case Array, Object:
-		return Value{kind: t.kind, coef: int64(i), ref: &d.lazy}
+		return Value{kind: t.kind(), coef: int64(i), ref: &d.lazy}
 	}
 	return null
 }
@@ -23,7 +23,7 @@ func (d *document) at(i uint32) Value {
 // str1 is the text of a String or a name.
 func (d *document) str1(t *token) string {
 	s := d.src[t.start:t.end]
-	if t.flags&isEscaped == 0 {
+	if !t.has(isEscaped) {
 		return s
 	}
 	return unescaped(s)
@@ -49,38 +49,30 @@ func (d *document) open(at uint32) *node {
 	if d.lastNode != nil && d.lastAt == at {
 		return d.lastNode
 	}
-	n := d.opened[at]
-	if n == nil {
-		n = d.openNew(at)
-	}
-	d.lastAt, d.lastNode = at, n
-	return n
+	d.lastAt, d.lastNode = at, d.openNew(at)
+	return d.lastNode
 }
 
 func (d *document) openNew(at uint32) *node {
 	t := &d.tokens[at]
-	if t.kind == Array {
-		n := d.newArray(int(t.count))
+	if t.kind() == Array {
+		n := d.newArray(t.count())
 		for i := at + 1; i < t.next; i = d.tokens[i].next {
 			n.elems = append(n.elems, d.at(i))
 		}
 		return n
 	}
-	n := d.newObject(int(t.count))
+	n := d.newObject(t.count())
 	distinct := d.distinct(at)
+	if distinct && t.count() > manyMembers {
+		defer n.makeIndex()
+	}
 	for i := at + 1; i < t.next; i = d.tokens[i+1].next {
 		if name := d.str1(&d.tokens[i]); distinct {
 			n.members = append(n.members, Member{name, d.at(i + 1)})
 		} else {
 			n.set(name, d.at(i+1))
 		}
-	}
-	if t.count > manyNames {
-		n.makeIndex()
-		if d.opened == nil {
-			d.opened = map[uint32]*node{}
-		}
-		d.opened[at] = n
 	}
 	return n
 }
@@ -105,18 +97,18 @@ func (d *document) newObject(members int) *node {
 // comparing them all.
 func (d *document) distinct(at uint32) bool {
 	obj := &d.tokens[at]
-	if obj.count > manyNames {
-		return false
+	if obj.count() > manyNames {
+		return len(d.names(at)) == obj.count()
 	}
 	var seen uint64 // one bit for each length and ends of a name
 	for i := at + 1; i < obj.next; i = d.tokens[i+1].next {
 		t := &d.tokens[i]
 		name := d.src[t.start:t.end]
-		if name == "" || t.flags&isEscaped != 0 {
+		if name == "" || t.has(isEscaped) {
 			return false
 		}
 		bit := uint64(1) << ((31*uint(len(name)) + 7*uint(name[0]) + uint(name[len(name)-1])) % 64)
-		if seen&bit != 0 && d.find(at, i, name) != 0 {
+		if seen&bit != 0 && d.findBefore(at, i, name) != 0 {
 			return false
 		}
 		seen |= bit
@@ -124,17 +116,24 @@ func (d *document) distinct(at uint32) bool {
 	return true
 }
 
-// find returns the token of the value of a member, 0 when there is none. Of
-// two with one name the last one counts.
-func (d *document) find(obj, end uint32, name string) uint32 {
+// find returns the token of the value of a member, 0 when there is none. Of two
+// with one name the last one counts.
+func (d *document) find(obj uint32, name string) uint32 {
+	t := &d.tokens[obj]
+	if t.count() > manyNames {
+		return d.names(obj)[name]
+	}
+	return d.findBefore(obj, t.next, name)
+}
+
+// findBefore is find among the members before the token end.
+func (d *document) findBefore(obj, end uint32, name string) uint32 {
 	found := uint32(0)
 	for i := obj + 1; i < end; {
 		t := &d.tokens[i]
-		if t.flags&isEscaped != 0 {
-			if d.str1(t) == name {
-				found = i + 1
-			}
-		} else if int(t.end-t.start) == len(name) && d.src[t.start:t.end] == name {
+		if int(t.end-t.start) == len(name) && d.src[t.start:t.end] == name && !t.has(isEscaped) {
+			found = i + 1
+		} else if t.has(isEscaped) && d.str1(t) == name {
 			found = i + 1
 		}
 		i = d.tokens[i+1].next
@@ -142,37 +141,45 @@ func (d *document) find(obj, end uint32, name string) uint32 {
 	return found
 }
 
+// names returns the tokens of the values of an object with many members.
+func (d *document) names(obj uint32) map[string]uint32 {
+	if names := d.byName[obj]; names != nil {
+		return names
+	}
+	t := &d.tokens[obj]
+	names := make(map[string]uint32, t.count())
+	for i := obj + 1; i < t.next; i = d.tokens[i+1].next {
+		names[d.str1(&d.tokens[i])] = i + 1
+	}
+	if d.byName == nil {
+		d.byName = map[uint32]map[string]uint32{}
+	}
+	d.byName[obj] = names
+	return names
+}
+
+// locate follows names from a token; 0 when there is nothing.
+func (d *document) locate(at uint32, names []string) uint32 {
+	for _, name := range names {
+		if d.tokens[at].kind() != Object {
+			return 0
+		}
+		if at = d.find(at, name); at == 0 {
+			return 0
+		}
+	}
+	return at
+}
+
 // get returns the member called name of the object at at.
 func (d *document) get(at uint32, name string) Value {
-	t := &d.tokens[at]
-	if t.kind != Object {
+	if d.tokens[at].kind() != Object {
 		return undef
 	}
-	if t.count > manyNames {
-		return d.open(at).get(name)
-	}
-	if i := d.find(at, t.next, name); i != 0 {
+	if i := d.find(at, name); i != 0 {
 		return d.at(i)
 	}
 	return undef
-}
-
-// path follows names from the root without making values on the way.
-func (d *document) path(names []string) Value {
-	at := uint32(0)
-	for i, name := range names {
-		t := &d.tokens[at]
-		switch {
-		case t.kind != Object:
-			return undef
-		case t.count > manyNames:
-			return getAll(d.open(at).get(name), names[i+1:])
-		}
-		if at = d.find(at, t.next, name); at == 0 {
-			return undef
-		}
-	}
-	return d.at(at)
 }
 
 func getAll(v Value, names []string) Value {
@@ -212,9 +219,9 @@ func (v Value) tree() Value {
 // append appends the value of a token as appendJSON does.
 func (d *document) append(dst []byte, at uint32, reduce bool, limit int) []byte {
 	t := &d.tokens[at]
-	switch t.kind {
+	switch t.kind() {
 	case String:
-		if t.flags&isEscaped != 0 {
+		if t.has(isEscaped) {
 			return appendString(dst, d.str1(t))
 		}
 		return append(dst, d.src[t.start-1:t.end+1]...)
@@ -222,15 +229,15 @@ func (d *document) append(dst []byte, at uint32, reduce bool, limit int) []byte 
 		if len(dst) > limit {
 			return dst
 		}
-		if t.flags&isPlain != 0 && d.allDistinct(at) {
+		if t.has(isPlain) && d.allDistinct(at) {
 			return append(dst, d.src[t.start:t.end]...)
 		}
-		if t.kind == Array {
+		if t.kind() == Array {
 			return d.appendArray(dst, at, reduce, limit)
 		}
 		return d.appendObject(dst, at, reduce, limit)
 	}
-	if reduce && t.flags&mayBeWhole != 0 && t.kind == Decimal {
+	if reduce && t.has(mayBeWhole) && t.kind() == Decimal {
 		return d.at(at).reduce().appendNumber(dst)
 	}
 	return append(dst, d.src[t.start:t.end]...)
@@ -239,7 +246,7 @@ func (d *document) append(dst []byte, at uint32, reduce bool, limit int) []byte 
 // allDistinct says whether no object at or below at has a name twice.
 func (d *document) allDistinct(at uint32) bool {
 	for i, end := at, d.tokens[at].next; i < end; i++ {
-		if d.tokens[i].kind == Object && !d.distinct(i) {
+		if d.tokens[i].kind() == Object && !d.distinct(i) {
 			return false
 		}
 	}

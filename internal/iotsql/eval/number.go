@@ -154,8 +154,26 @@ func (v Value) appendNumber(dst []byte) []byte {
 		return append(dst, v.text...)
 	case v.exp == 0:
 		return strconv.AppendInt(dst, v.coef, 10)
+	case v.exp < 0 && v.exp >= -6:
+		return appendFixed(dst, v.coef, int(-v.exp))
 	}
 	return append(dst, apd.New(v.coef, v.exp).String()...)
+}
+
+// appendFixed appends coef with the last digits behind the point.
+func appendFixed(dst []byte, coef int64, places int) []byte {
+	if coef < 0 {
+		dst = append(dst, '-')
+	}
+	var buf [24]byte
+	digits := strconv.AppendUint(buf[:0], magnitude(coef), 10)
+	if len(digits) <= places {
+		dst = append(dst, "0.000000"[:2+places-len(digits)]...)
+		return append(dst, digits...)
+	}
+	dst = append(dst, digits[:len(digits)-places]...)
+	dst = append(dst, '.')
+	return append(dst, digits[len(digits)-places:]...)
 }
 
 // reduce makes an Int of a whole Decimal, as version 2016-03-23 does.

@@ -34,25 +34,34 @@ func (c *compiler) binary(x *iotsql.Binary) (fn, error) {
 	if err != nil {
 		return nil, err
 	}
+	f := c.operator(x, l, r)
+	if x.Op.IsArithmetic() {
+		f = orSlow(c.quick(x), f)
+	}
+	return f, nil
+}
+
+// operator is a binary operator of any two values.
+func (c *compiler) operator(x *iotsql.Binary, l, r fn) fn {
 	switch x.Op {
 	case iotsql.OpAnd, iotsql.OpOr:
-		return logic(l, r, x.Op == iotsql.OpOr), nil
+		return logic(l, r, x.Op == iotsql.OpOr)
 	case iotsql.OpEq, iotsql.OpNe:
-		return equality(l, r, x.Op == iotsql.OpNe), nil
+		return equality(l, r, x.Op == iotsql.OpNe)
 	case iotsql.OpIn:
-		return in(l, r), nil
+		return in(l, r)
 	case iotsql.OpAdd:
-		return c.plus(l, r), nil
+		return c.plus(l, r)
 	case iotsql.OpSub:
-		return c.arithmetic(l, r, subtract), nil
+		return c.arithmetic(l, r, subtract)
 	case iotsql.OpMul:
-		return c.arithmetic(l, r, multiply), nil
+		return c.arithmetic(l, r, multiply)
 	case iotsql.OpDiv:
-		return c.arithmetic(l, r, divide), nil
+		return c.arithmetic(l, r, divide)
 	case iotsql.OpMod:
-		return c.arithmetic(l, r, remainder), nil
+		return c.arithmetic(l, r, remainder)
 	}
-	return order(l, r, x.Op), nil
+	return order(l, r, x.Op)
 }
 
 // logic is AND and OR. Both sides must be Boolean, or the texts true and

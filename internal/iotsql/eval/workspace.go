@@ -19,8 +19,8 @@ type workspace struct {
 // kept: a huge message must not keep its memory.
 const (
 	valueChunk  = 64
-	memberChunk = 32
-	nodeChunk   = 8
+	memberChunk = 64
+	nodeChunk   = 24
 	keptTokens  = 4 << 10
 )
 
