@@ -3,6 +3,7 @@ package eval
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"mote/internal/iotsql"
@@ -67,6 +68,7 @@ func (p *patterned[T]) of(m *Message, src string) (pattern T) {
 	if !m.spend(len(src) * compileCost) {
 		return pattern
 	}
+	src = strings.Clone(src) // it shares the payload, which must not be kept
 	pattern, _ = p.compile(src)
 	p.seen.put(src, pattern)
 	return pattern

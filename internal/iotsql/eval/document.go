@@ -205,14 +205,14 @@ const (
 	highs  = 0x8080808080808080
 	quotes = '"' * ones
 	slants = '\\' * ones
-	spaces = ' ' * ones
+	blanks = ' ' * ones
 )
 
 // stopIn marks the first byte of w, the lowest, that is a quote, a backslash or
 // a control character, by its high bit; marks behind it mean nothing.
 func stopIn(w uint64) uint64 {
 	q, b := w^quotes, w^slants
-	return ((q-ones)&^q | (b-ones)&^b | (w-spaces)&^w) & highs
+	return ((q-ones)&^q | (b-ones)&^b | (w-blanks)&^w) & highs
 }
 
 func load(s string, i int) uint64 {
