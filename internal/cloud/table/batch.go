@@ -80,6 +80,7 @@ type BatchGet struct {
 	Keys       []Item
 	Projection *string
 	Names      map[string]string
+	Attributes []string // AttributesToGet, from before expressions; nil: none
 	Consistent bool
 }
 
@@ -136,7 +137,7 @@ func (g *plannedGet) check(request BatchGet) (err error) {
 			return err
 		}
 	}
-	g.want, err = projectionOf(g.Projection, g.Names)
+	g.want, err = projectionOf(g.Projection, g.Attributes, newScope(g.Names, nil))
 	return err
 }
 
@@ -156,7 +157,7 @@ func (g *plannedGet) find(db *DB) (err error) {
 		seen[string(k)] = true
 		g.keys = append(g.keys, k)
 	}
-	return nil
+	return g.want.checkScalar(g.t)
 }
 
 // read reads the items into r while there is room, and returns the room left.

@@ -60,6 +60,9 @@ func (db *DB) apply(b *store.Batch, c *change) error {
 			return err
 		}
 	}
+	if c.old == nil && c.value == nil {
+		return nil // there was nothing, and is nothing
+	}
 	// What hangs on both images (c.old, c.item) is written here, into b.
 	c.set(b)
 	return nil
@@ -91,6 +94,9 @@ func (c *change) refusal() error {
 func (c *change) advance() (err error) {
 	if c.item, err = c.next(c.old); err != nil {
 		return err
+	}
+	if c.item == nil {
+		return nil
 	}
 	if c.size, err = checkMap(c.item, maxDepth); err != nil {
 		return err
@@ -134,6 +140,33 @@ func (t *Table) remove(key Item) (*change, error) {
 		return nil, err
 	}
 	return &change{t: t, key: k}, nil
+}
+
+// update returns the change that updates the item with a key.
+func (t *Table) update(key Item, u *update) (*change, error) {
+	k, err := t.encodeKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.checkKeys(t); err != nil {
+		return nil, err
+	}
+	return &change{t: t, key: k, next: func(old Item) (Item, error) { return u.run(old, key) }}, nil
+}
+
+// guard puts the change under a condition, which may be nil. wantOld has the
+// old image read in any case.
+func (c *change) guard(cond *node, from *Condition, wantOld bool) {
+	c.cond, c.returnItem, c.wantOld = cond, from.ReturnItem, wantOld
+}
+
+// result is what the change has to tell once it is done.
+func (c *change) result(returnOld bool) WriteResult {
+	r := WriteResult{Units: c.units()}
+	if returnOld {
+		r.Old = c.old
+	}
+	return r
 }
 
 // commit commits the batch that holds nothing but c.

@@ -41,31 +41,40 @@ func missing[V any](given map[string]V, used map[string]bool) string {
 }
 
 // rank orders the faults of an expression: of several, the first is told.
+// Those of a condition from rankPlaceholder on count only for the first of its
+// comparisons that has any.
 type rank int
 
 const (
-	rankFunction rank = iota
-	rankReserved
-	rankName
-	rankValue
+	rankParens        rank = iota
+	rankReservedFirst      // of updates
+	rankFunction
 	rankUse
+	rankReserved
+	rankSection
+	rankPlaceholder
+	rankValue // of updates; in conditions it is rankPlaceholder too
+	rankOverlap
+	rankConflict
+	rankOperand
 	rankCount
-	rankType
-	rankParens
 	rankDistinct
+	rankType
 	ranks
 )
 
 // checker resolves the placeholders of one expression and collects its faults.
 type checker struct {
-	*parser
-	scope  *scope
-	faults [ranks]error
+	kind    string // of the expression: opens every message
+	scope   *scope
+	update  bool // it is an update, whose faults have an order of their own
+	faults  [ranks]error
+	settled bool // the first comparison with faults is behind
 }
 
 func (c *checker) fault(r rank, format string, args ...any) {
-	if c.faults[r] == nil {
-		c.faults[r] = c.errorf(format, args...)
+	if c.faults[r] == nil && !(c.settled && r >= rankPlaceholder) {
+		c.faults[r] = invalid("Invalid "+c.kind+": "+format, args...)
 	}
 }
 
@@ -78,15 +87,29 @@ func (c *checker) result() error {
 	return nil
 }
 
-// checkCondition resolves and checks a whole condition.
-func checkCondition(p *parser, n *node, s *scope) error {
-	c := &checker{parser: p, scope: s}
-	c.check(n, false)
-	if p.redundant {
-		c.fault(rankParens, "The expression has redundant parentheses;")
+// settle ends a comparison.
+func (c *checker) settle() {
+	for _, err := range c.faults[rankPlaceholder:] {
+		c.settled = c.settled || err != nil
 	}
-	return c.result()
 }
+
+// parseChecked parses a condition, resolves the placeholders and checks it.
+func parseChecked(kind, src string, s *scope) (*node, error) {
+	parsed, err := syntaxes.parse(kind, src, parseCondition)
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{kind: kind, scope: s}
+	n := parsed.condition.clone()
+	c.check(n, false)
+	if parsed.redundant {
+		c.redundant()
+	}
+	return n, c.result()
+}
+
+func (c *checker) redundant() { c.fault(rankParens, "The expression has redundant parentheses;") }
 
 func (c *checker) check(n *node, asOperand bool) {
 	switch n.kind {
@@ -97,9 +120,9 @@ func (c *checker) check(n *node, asOperand bool) {
 		c.resolveValue(n)
 		return
 	}
-	inside := n.kind != nodeAnd && n.kind != nodeOr && n.kind != nodeNot
+	logical := n.kind == nodeAnd || n.kind == nodeOr || n.kind == nodeNot
 	for _, arg := range n.args {
-		c.check(arg, inside)
+		c.check(arg, !logical)
 	}
 	switch n.kind {
 	case nodeFunc:
@@ -110,7 +133,6 @@ func (c *checker) check(n *node, asOperand bool) {
 			c.wantTypes(n.op, n.args, S, N, B)
 		}
 	case nodeBetween:
-		c.checkDistinct(n)
 		c.wantTypes(n.op, n.args, S, N, B)
 		c.checkBounds(n)
 	case nodeIn:
@@ -118,6 +140,9 @@ func (c *checker) check(n *node, asOperand bool) {
 		if len(n.args)-1 > maxIn {
 			c.fault(rankCount, "Incorrect number of operands for operator or function; operator or function: IN, number of operands: %d", len(n.args))
 		}
+	}
+	if !logical && !asOperand {
+		c.settle()
 	}
 }
 
@@ -136,13 +161,17 @@ func (c *checker) resolveStep(s *step) {
 	}
 	if s.name[0] != '#' {
 		if isReserved(s.name) {
-			c.fault(rankReserved, "Attribute name is a reserved keyword; reserved keyword: %s", s.name)
+			r := rankReserved
+			if c.update {
+				r = rankReservedFirst
+			}
+			c.fault(r, "Attribute name is a reserved keyword; reserved keyword: %s", s.name)
 		}
 		return
 	}
 	name, ok := c.scope.names[s.name]
 	if !ok {
-		c.fault(rankName, "An expression attribute name used in the document path is not defined; attribute name: %s", s.name)
+		c.fault(rankPlaceholder, "An expression attribute name used in the document path is not defined; attribute name: %s", s.name)
 		return
 	}
 	c.scope.usedNames[s.name] = true
@@ -152,7 +181,11 @@ func (c *checker) resolveStep(s *step) {
 func (c *checker) resolveValue(n *node) {
 	v, ok := c.scope.values[n.ref]
 	if !ok {
-		c.fault(rankValue, "An expression attribute value used in expression is not defined; attribute value: %s", n.ref)
+		r := rankPlaceholder
+		if c.update {
+			r = rankValue
+		}
+		c.fault(r, "An expression attribute value used in expression is not defined; attribute value: %s", n.ref)
 		return
 	}
 	c.scope.usedValues[n.ref] = true
@@ -208,15 +241,17 @@ func (c *checker) checkOperands(n *node) {
 	}
 }
 
+// checkTypeName holds the second operand of attribute_type to the type
+// descriptors, which DynamoDB lists in two orders of its own.
 func (c *checker) checkTypeName(n *node) {
 	arg := n.args[1]
 	if arg.kind != nodeValue {
-		c.fault(rankType, "Incorrect operand type for operator or function; operator or function: %s, operand type: document path", n.op)
+		c.fault(rankType, "Incorrect operand type for operator or function; operator or function: %s, operand type: {NS,SS,L,BS,N,M,B,BOOL,NULL,S}", n.op)
 		return
 	}
 	c.wantTypes(n.op, n.args[1:], S)
 	if arg.value.Kind == S && !slices.Contains(kindNames[S:], arg.value.Str) {
-		c.fault(rankType, "Invalid attribute type name found; type: %s, valid types: {%s}", clip(arg.value.Str, 64), strings.Join(kindNames[S:], ","))
+		c.fault(rankType, "Invalid attribute type name found; type: %s, valid types: {B,NULL,SS,BOOL,L,BS,N,NS,S,M}", clip(arg.value.Str, 64))
 	}
 }
 
@@ -229,15 +264,13 @@ func (c *checker) wantTypes(op string, args []*node, allowed ...Kind) {
 	}
 }
 
+// checkDistinct refuses the same path on both sides.
 func (c *checker) checkDistinct(n *node) {
-	first := n.args[0]
-	if first.kind != nodePath {
+	if len(n.args) != 2 || n.args[0].kind != nodePath || n.args[1].kind != nodePath {
 		return
 	}
-	for _, arg := range n.args[1:] {
-		if arg.kind == nodePath && slices.Equal(arg.steps, first.steps) {
-			c.fault(rankDistinct, "The first operand must be distinct from the remaining operands for this operator or function; operator: %s, first operand: %s", n.op, showPath(first.steps))
-		}
+	if first := n.args[0].steps; slices.Equal(first, n.args[1].steps) {
+		c.fault(rankDistinct, "The first operand must be distinct from the remaining operands for this operator or function; operator: %s, first operand: %s", n.op, showPath(first))
 	}
 }
 
@@ -255,7 +288,7 @@ func (c *checker) checkBounds(n *node) {
 	default:
 		return
 	}
-	c.fault(rankDistinct, "The BETWEEN operator requires %s; lower bound operand: AttributeValue: %s, upper bound operand: AttributeValue: %s", problem, showScalar(&low.value), showScalar(&high.value))
+	c.fault(rankType, "The BETWEEN operator requires %s; lower bound operand: AttributeValue: %s, upper bound operand: AttributeValue: %s", problem, showScalar(&low.value), showScalar(&high.value))
 }
 
 // showScalar writes a value as DynamoDB's errors do: {N:2}.
@@ -267,12 +300,60 @@ func showScalar(v *Value) string {
 	return "{" + v.Kind.String() + ":" + clip(text, 256) + "}"
 }
 
-// eachAttribute calls f with the attribute that each path of the tree begins with.
-func (n *node) eachAttribute(f func(name string)) {
+// paths are those of the tree, which may be nil.
+func (n *node) paths() (all [][]step) {
+	if n != nil {
+		n.eachPath(func(steps []step) { all = append(all, steps) })
+	}
+	return all
+}
+
+// eachPath calls f with each path of the tree.
+func (n *node) eachPath(f func(steps []step)) {
 	if n.kind == nodePath {
-		f(n.steps[0].name)
+		f(n.steps)
 	}
 	for _, arg := range n.args {
-		arg.eachAttribute(f)
+		arg.eachPath(f)
 	}
+}
+
+// checkPaths refuses two paths of which one is part of the other, and two that
+// take the same thing for a map and for a list.
+func (c *checker) checkPaths(paths [][]step) {
+	const rewrite = "; must remove or rewrite one of these paths; path one: %s, path two: %s"
+	for i, steps := range paths {
+		for _, other := range paths[:i] {
+			n := 0
+			for n < len(other) && n < len(steps) && other[n] == steps[n] {
+				n++
+			}
+			switch {
+			case n == len(other) || n == len(steps):
+				c.fault(rankOverlap, "Two document paths overlap with each other"+rewrite, showPath(other), showPath(steps))
+			case other[n].list != steps[n].list:
+				c.fault(rankConflict, "Two document paths conflict with each other"+rewrite, showPath(other), showPath(steps))
+			}
+		}
+	}
+}
+
+// checkScalar refuses paths into a key attribute.
+func (t *Table) checkScalar(paths ...[]step) error {
+	for _, k := range t.keys() {
+		for _, steps := range paths {
+			if len(steps) > 1 && steps[0].name == k.Name {
+				return invalid("Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: %s", k.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// keys are the key attributes, hash first.
+func (t *Table) keys() []KeyAttr {
+	if t.Range == nil {
+		return []KeyAttr{t.Hash}
+	}
+	return []KeyAttr{t.Hash, *t.Range}
 }

@@ -91,7 +91,7 @@ func CheckName(name string) error {
 	ok := len(name) >= 3 && len(name) <= 255
 	for i := 0; ok && i < len(name); i++ {
 		c := name[i]
-		ok = isLetter(c) || isDigit(c) || c == '.' || c == '-'
+		ok = isLetter(c) || isDigit(c) || c == '_' || c == '.' || c == '-'
 	}
 	if !ok {
 		return invalid("Invalid table/index name.  Table/index names must be between 3 and 255 characters long, and may contain only the characters a-z, A-Z, 0-9, '_', '-', and '.'")

@@ -14,9 +14,9 @@ import (
 func (n *node) holds(item Item) bool {
 	switch n.kind {
 	case nodeAnd:
-		return n.args[0].holds(item) && n.args[1].holds(item)
+		return !slices.ContainsFunc(n.args, func(arg *node) bool { return !arg.holds(item) })
 	case nodeOr:
-		return n.args[0].holds(item) || n.args[1].holds(item)
+		return slices.ContainsFunc(n.args, func(arg *node) bool { return arg.holds(item) })
 	case nodeNot:
 		return !n.args[0].holds(item)
 	case nodeFunc:

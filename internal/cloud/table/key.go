@@ -209,8 +209,8 @@ func (t *Table) appendKeyValues(dst []byte, hash, rng *Value, where keyPlace) ([
 	if err := t.Hash.check(hash, where); err != nil {
 		return nil, err
 	}
-	if hash.keySize() > maxHashSize {
-		return nil, invalidParam("Size of hashkey has exceeded the maximum size limit of2048 bytes")
+	if err := hash.checkKeySize(true); err != nil {
+		return nil, err
 	}
 	dst = t.appendPartition(dst, hash)
 	if t.Range == nil {
@@ -219,8 +219,8 @@ func (t *Table) appendKeyValues(dst []byte, hash, rng *Value, where keyPlace) ([
 	if err := t.Range.check(rng, where); err != nil {
 		return nil, err
 	}
-	if rng.keySize() > maxRangeSize {
-		return nil, invalidParam("Aggregated size of all range keys has exceeded the size limit of 1024 bytes")
+	if err := rng.checkKeySize(false); err != nil {
+		return nil, err
 	}
 	return appendKeyValue(dst, rng), nil
 }
@@ -260,11 +260,19 @@ func (k *KeyAttr) checkEmpty(v *Value) error {
 	return nil
 }
 
-func (v *Value) keySize() int {
+// checkKeySize refuses a value that is too long for a hash key or range key.
+func (v *Value) checkKeySize(isHash bool) error {
+	size := len(v.Str)
 	if v.Kind == B {
-		return len(v.Bin)
+		size = len(v.Bin)
 	}
-	return len(v.Str)
+	switch {
+	case isHash && size > maxHashSize:
+		return invalidParam("Size of hashkey has exceeded the maximum size limit of2048 bytes")
+	case !isHash && size > maxRangeSize:
+		return invalidParam("Aggregated size of all range keys has exceeded the size limit of 1024 bytes")
+	}
+	return nil
 }
 
 // encodeKey returns the store key for a Key, which holds exactly the key attributes.

@@ -17,45 +17,38 @@ type keyTerm struct {
 // span is a range of store keys, from lower up to but not including upper.
 type span struct{ lower, upper []byte }
 
-// keyTerms takes a checked condition apart, in DynamoDB's order of refusals:
-// first operators that no key condition has, then each term.
+// keyTerms takes a checked condition apart, and refuses what no key condition
+// has, in the order of the text.
 func keyTerms(n *node) ([]keyTerm, error) {
-	if err := keyOperators(n); err != nil {
-		return nil, err
-	}
 	var terms []keyTerm
 	for _, leaf := range leaves(n, nil) {
+		if err := leaf.keyOperator(); err != nil {
+			return nil, err
+		}
 		term, err := leafTerm(leaf)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(terms, func(t keyTerm) bool { return t.attr == term.attr }) {
+		if termOf(terms, term.attr) != nil {
 			return nil, invalid("KeyConditionExpressions must only contain one condition per key")
 		}
 		terms = append(terms, term)
 	}
-	return terms, nil
+	return terms, checkTermCount(terms)
 }
 
-func keyOperators(n *node) error {
-	switch n.kind {
-	case nodeAnd:
-		for _, arg := range n.args {
-			if err := keyOperators(arg); err != nil {
-				return err
-			}
-		}
+func checkTermCount(terms []keyTerm) error {
+	if len(terms) < 1 || len(terms) > 2 {
+		return invalid("Conditions can be of length 1 or 2 only")
+	}
+	return nil
+}
+
+// keyOperator refuses an operator that no key condition has.
+func (n *node) keyOperator() error {
+	switch {
+	case n.kind == nodeBetween, n.kind == nodeCompare && n.op != "<>", n.kind == nodeFunc && n.op == "begins_with":
 		return nil
-	case nodeBetween:
-		return nil
-	case nodeCompare:
-		if n.op != "<>" {
-			return nil
-		}
-	case nodeFunc:
-		if n.op == "begins_with" {
-			return nil
-		}
 	}
 	return invalid("Invalid operator used in KeyConditionExpression: %s", n.op)
 }
@@ -64,7 +57,10 @@ func leaves(n *node, list []*node) []*node {
 	if n.kind != nodeAnd {
 		return append(list, n)
 	}
-	return leaves(n.args[1], leaves(n.args[0], list))
+	for _, arg := range n.args {
+		list = leaves(arg, list)
+	}
+	return list
 }
 
 func leafTerm(n *node) (keyTerm, error) {
@@ -109,58 +105,97 @@ func mirrored(op string) string {
 	return op
 }
 
-// keySpan turns the terms into the range of store keys that they select, and
-// the hash key that they fix.
-func (t *Table) keySpan(terms []keyTerm) (s span, hash Value, err error) {
-	if len(terms) > 2 {
-		return s, hash, invalid("Conditions can be of length 1 or 2 only")
+// termOf returns the term for an attribute, nil when there is none.
+func termOf(terms []keyTerm, attr string) *keyTerm {
+	i := slices.IndexFunc(terms, func(k keyTerm) bool { return k.attr == attr })
+	if i < 0 {
+		return nil
 	}
-	of := func(name string) *keyTerm {
-		i := slices.IndexFunc(terms, func(k keyTerm) bool { return k.attr == name })
-		if i < 0 {
-			return nil
-		}
-		return &terms[i]
-	}
-	first := of(t.Hash.Name)
-	if first == nil {
-		return s, hash, invalid("Query condition missed key schema element: %s", t.Hash.Name)
-	}
-	if first.op != "=" || len(terms) == 2 && t.Range == nil {
-		return s, hash, invalid("Query key condition not supported")
-	}
-	if err := t.Hash.checkTerm(first, maxHashSize, "Size of hashkey has exceeded the maximum size limit of2048 bytes"); err != nil {
-		return s, hash, err
-	}
-	hash = first.values[0]
-	partition := t.appendPartition(nil, &hash)
-	s = span{partition, store.PrefixEnd(partition)}
-	if len(terms) == 1 {
-		return s, hash, nil
-	}
-	second := of(t.Range.Name)
-	if second == nil {
-		return s, hash, invalid("Query condition missed key schema element: %s", t.Range.Name)
-	}
-	if err := t.Range.checkTerm(second, maxRangeSize, "Aggregated size of all range keys has exceeded the size limit of 1024 bytes"); err != nil {
-		return s, hash, err
-	}
-	s.narrow(partition, second)
-	return s, hash, nil
+	return &terms[i]
 }
 
-// checkTerm refuses constants that can not be a value of the key attribute.
-func (k *KeyAttr) checkTerm(term *keyTerm, max int, tooLong string) error {
+// checkTerms holds the terms and the start key (nil: none) to the key of the
+// table, attribute by attribute.
+func (t *Table) checkTerms(terms []keyTerm, start Item) error {
+	if start != nil && len(start) != t.keyCount() {
+		return errStartKey
+	}
+	for i, k := range t.keys() {
+		isHash := i == 0
+		if err := k.checkStart(start, isHash); err != nil {
+			return err
+		}
+		if isHash && t.Range == nil && len(terms) > 1 {
+			return errKeyCondition
+		}
+		term := termOf(terms, k.Name)
+		if term == nil {
+			if isHash || len(terms) > 1 {
+				return invalid("Query condition missed key schema element: %s", k.Name)
+			}
+			continue
+		}
+		if err := k.checkTerm(term, isHash); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var (
+	errStartKey     = invalid("The provided starting key is invalid")
+	errKeyCondition = invalid("Query key condition not supported")
+)
+
+// checkStart refuses what can be no part of a start key.
+func (k *KeyAttr) checkStart(start Item, isHash bool) error {
+	if start == nil {
+		return nil
+	}
+	v := start.get(k.Name)
+	if v == nil {
+		return errStartKey
+	}
+	if err := k.check(v, inKey); err != nil {
+		return err
+	}
+	return v.checkKeySize(isHash)
+}
+
+// keySpan is the range of store keys that checked terms select, and the hash
+// key that they fix.
+func (t *Table) keySpan(terms []keyTerm) (s span, hash Value) {
+	hash = termOf(terms, t.Hash.Name).values[0]
+	partition := t.appendPartition(nil, &hash)
+	s = span{partition, store.PrefixEnd(partition)}
+	if len(terms) == 2 {
+		s.narrow(partition, termOf(terms, t.Range.Name))
+	}
+	return s, hash
+}
+
+// checkTerm refuses operators and constants that are none for the key attribute.
+func (k *KeyAttr) checkTerm(term *keyTerm, isHash bool) error {
+	switch term.op {
+	case "=", "<", "<=", ">", ">=", "BETWEEN", "begins_with":
+	default: // only KeyConditions gets here with it
+		return invalid("Attempted conditional constraint is not an indexable operation")
+	}
 	for i := range term.values {
-		v := &term.values[i]
-		if v.Kind != k.Kind {
+		if term.values[i].Kind != k.Kind {
 			return invalidParam("Condition parameter type does not match schema type")
 		}
+	}
+	if isHash && term.op != "=" {
+		return errKeyCondition
+	}
+	for i := range term.values {
+		v := &term.values[i]
 		if err := k.checkEmpty(v); err != nil {
 			return err
 		}
-		if v.keySize() > max {
-			return invalidParam("%s", tooLong)
+		if err := v.checkKeySize(isHash); err != nil {
+			return err
 		}
 	}
 	return nil

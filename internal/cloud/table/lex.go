@@ -66,10 +66,10 @@ func lexOne(src string, i int) (kind tokenKind, end int) {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' }
 
-func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' }
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
 func wordEnd(src string, i int) int {
-	for i < len(src) && (isLetter(src[i]) || isDigit(src[i])) {
+	for i < len(src) && (isLetter(src[i]) || isDigit(src[i]) || src[i] == '_') {
 		i++
 	}
 	return i

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,7 +25,7 @@ const (
 	nodeAnd
 	nodeOr
 	nodeNot
-	nodeFunc
+	nodeFunc // also + and - of updates
 )
 
 // node is one node of a condition. op is how DynamoDB calls it in its errors.
@@ -47,6 +48,18 @@ type step struct {
 	list  bool // index is meant
 }
 
+// clone copies the tree, so that the placeholders of one request can be
+// resolved in it.
+func (n *node) clone() *node {
+	c := *n
+	c.steps = slices.Clone(n.steps)
+	c.args = make([]*node, len(n.args))
+	for i, arg := range n.args {
+		c.args[i] = arg.clone()
+	}
+	return &c
+}
+
 // operand says whether n stands for a value rather than for true or false. A
 // function may be either: checkShape decides.
 func (n *node) operand() bool { return n.kind == nodePath || n.kind == nodeValue }
@@ -56,6 +69,7 @@ type parser struct {
 	kind      string // "ConditionExpression" …: opens every message
 	src       string
 	tokens    []token
+	keywords  []string // words that are no names here, in capitals
 	at        int
 	operators int
 	redundant bool // ((x)) was seen
@@ -82,8 +96,8 @@ func (p *parser) errorf(format string, args ...any) *Error {
 	return invalid("Invalid "+p.kind+": "+format, args...)
 }
 
-func newParser(kind, src string) (*parser, error) {
-	p := &parser{kind: kind, src: src}
+func newParser(kind, src string, keywords ...string) (*parser, error) {
+	p := &parser{kind: kind, src: src, keywords: keywords}
 	if len(src) > maxExpression {
 		return nil, p.errorf("Expression size has exceeded the maximum allowed size; expression size: %d", len(src))
 	}
@@ -122,8 +136,7 @@ func (p *parser) keyword() string {
 	if t.kind != tokWord || len(t.text) > len("BETWEEN") {
 		return ""
 	}
-	switch word := strings.ToUpper(t.text); word {
-	case "AND", "OR", "NOT", "IN", "BETWEEN":
+	if word := strings.ToUpper(t.text); slices.Contains(p.keywords, word) {
 		return word
 	}
 	return ""
@@ -153,22 +166,26 @@ const notPower = 3
 
 // parseCondition parses a whole condition. Only syntax errors are reported;
 // the rest is for checks that look at the tree.
-func parseCondition(kind, src string) (*node, *parser, error) {
-	p, err := newParser(kind, src)
+func parseCondition(kind, src string) (*syntax, error) {
+	p, err := newParser(kind, src, "AND", "OR", "NOT", "IN", "BETWEEN")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	n, err := p.expression(0)
 	if err == nil && (p.peek().kind != tokEOF || n.operand()) {
 		err = p.syntaxError()
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	return &syntax{condition: n, redundant: p.redundant}, p.countOperators()
+}
+
+func (p *parser) countOperators() error {
 	if p.operators > maxOperators {
-		return nil, nil, p.errorf("Expression contains too many operators; operator count: %d", p.operators)
+		return p.errorf("Expression contains too many operators; operator count: %d", p.operators)
 	}
-	return n, p, nil
+	return nil
 }
 
 // expression parses operators that bind more strongly than power.
@@ -351,25 +368,25 @@ func (p *parser) pathIndex() (step, error) {
 }
 
 // parsePaths parses a whole projection: path{, path}.
-func parsePaths(kind, src string) ([][]step, *parser, error) {
+func parsePaths(kind, src string) (*syntax, error) {
 	p, err := newParser(kind, src)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var paths [][]step
+	s := &syntax{}
 	for {
 		steps, err := p.path()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		paths = append(paths, steps)
+		s.paths = append(s.paths, steps)
 		if p.takeSymbol(",") {
 			continue
 		}
 		if p.peek().kind != tokEOF {
-			return nil, nil, p.syntaxError()
+			return nil, p.syntaxError()
 		}
-		return paths, p, nil
+		return s, nil
 	}
 }
 

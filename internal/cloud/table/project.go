@@ -11,43 +11,72 @@ type projection struct {
 	whole bool // everything below
 	names map[string]*projection
 	items map[int]*projection
+	paths [][]step // of the root: what it was made of
 }
 
 // parseProjection parses and checks a ProjectionExpression.
 func parseProjection(src string, s *scope) (*projection, error) {
-	paths, p, err := parsePaths("ProjectionExpression", src)
+	const kind = "ProjectionExpression"
+	parsed, err := syntaxes.parse(kind, src, parsePaths)
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{parser: p, scope: s}
-	for _, steps := range paths {
-		c.resolvePath(steps)
+	c := &checker{kind: kind, scope: s}
+	paths := make([][]step, len(parsed.paths))
+	for i, steps := range parsed.paths {
+		paths[i] = slices.Clone(steps)
+		c.resolvePath(paths[i])
 	}
-	root := &projection{}
+	c.checkPaths(paths)
 	if err := c.result(); err != nil {
 		return nil, err
 	}
-	for i, steps := range paths {
-		if !root.add(steps) {
-			return nil, p.pathConflict(paths[:i], steps)
-		}
-	}
-	return root, nil
+	return projectionTo(paths), nil
 }
 
-// add puts a path into the tree; false when it meets another one.
-func (pr *projection) add(steps []step) bool {
-	for _, s := range steps {
-		if pr.whole || s.list && pr.names != nil || !s.list && pr.items != nil {
-			return false
+// projectionTo makes the tree of paths that do not meet.
+func projectionTo(paths [][]step) *projection {
+	root := &projection{paths: paths}
+	for _, steps := range paths {
+		pr := root
+		for _, s := range steps {
+			pr = pr.child(s)
 		}
-		pr = pr.child(s)
+		pr.whole = true
 	}
-	if pr.whole || pr.names != nil || pr.items != nil {
-		return false
+	return root
+}
+
+// CheckAttributes refuses a name that is twice in AttributesToGet.
+func CheckAttributes(names []string) error {
+	seen := map[string]bool{}
+	for _, name := range names {
+		if seen[name] {
+			return invalidParam("Duplicate value in attribute name: %s", clip(name, 255))
+		}
+		seen[name] = true
 	}
-	pr.whole = true
-	return true
+	return nil
+}
+
+// projectionOn is the projection on attributes by their names.
+func projectionOn(names []string) (*projection, error) {
+	if err := CheckAttributes(names); err != nil {
+		return nil, err
+	}
+	paths := make([][]step, len(names))
+	for i, name := range names {
+		paths[i] = []step{{name: name}}
+	}
+	return projectionTo(paths), nil
+}
+
+// checkScalar refuses paths into the table's key.
+func (pr *projection) checkScalar(t *Table) error {
+	if pr == nil {
+		return nil
+	}
+	return t.checkScalar(pr.paths...)
 }
 
 func (pr *projection) child(s step) *projection {
@@ -67,23 +96,6 @@ func (pr *projection) child(s step) *projection {
 		pr.names[s.name] = &projection{}
 	}
 	return pr.names[s.name]
-}
-
-// pathConflict is the refusal of a path that meets one of the others.
-func (p *parser) pathConflict(others [][]step, steps []step) error {
-	for _, other := range others {
-		n := 0
-		for n < len(other) && n < len(steps) && other[n] == steps[n] {
-			n++
-		}
-		switch {
-		case n == len(other) || n == len(steps):
-			return p.errorf("Two document paths overlap with each other; must remove or rewrite one of these paths; path one: %s, path two: %s", showPath(other), showPath(steps))
-		case other[n].list != steps[n].list:
-			return p.errorf("Two document paths conflict with each other; must remove or rewrite one of these paths; path one: %s, path two: %s", showPath(other), showPath(steps))
-		}
-	}
-	return p.syntaxError() // not reached: add refused a path for one of the two reasons
 }
 
 // item returns what the projection wants of an item; nil wants everything.

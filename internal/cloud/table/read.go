@@ -3,6 +3,8 @@ package table
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -19,7 +21,8 @@ type GetRequest struct {
 	Key        Item    // exactly the key attributes
 	Projection *string // nil: the whole item
 	Names      map[string]string
-	Consistent bool // every read is; it only doubles the units
+	Attributes []string // AttributesToGet, from before expressions: the projection on them; nil: none
+	Consistent bool     // every read is; it only doubles the units
 }
 
 // GetResult is the answer to a GetRequest.
@@ -33,7 +36,7 @@ func (db *DB) GetItem(r GetRequest) (GetResult, error) {
 	if _, err := checkItem(r.Key); err != nil {
 		return GetResult{}, err
 	}
-	want, err := projectionOf(r.Projection, r.Names)
+	want, err := projectionOf(r.Projection, r.Attributes, newScope(r.Names, nil))
 	if err != nil {
 		return GetResult{}, err
 	}
@@ -45,6 +48,9 @@ func (db *DB) GetItem(r GetRequest) (GetResult, error) {
 	if err != nil {
 		return GetResult{}, err
 	}
+	if err := want.checkScalar(t); err != nil {
+		return GetResult{}, err
+	}
 	item, size, err := db.read(t, key)
 	if err != nil || item == nil {
 		return GetResult{Units: readUnits(0, r.Consistent)}, err
@@ -52,17 +58,23 @@ func (db *DB) GetItem(r GetRequest) (GetResult, error) {
 	return GetResult{Item: want.item(item), Units: readUnits(size, r.Consistent)}, nil
 }
 
-// projectionOf parses a projection that stands alone.
-func projectionOf(src *string, names map[string]string) (*projection, error) {
-	s := newScope(names, nil)
-	var want *projection
-	if src != nil {
-		var err error
-		if want, err = parseProjection(*src, s); err != nil {
-			return nil, err
-		}
+// projectionOf returns the projection that stands alone in a request, nil when
+// there is none.
+func projectionOf(src *string, attributes []string, s *scope) (want *projection, err error) {
+	if want, err = eitherProjection(src, attributes, s); err != nil {
+		return nil, err
 	}
 	return want, s.unused()
+}
+
+func eitherProjection(src *string, attributes []string, s *scope) (*projection, error) {
+	switch {
+	case src != nil:
+		return parseProjection(*src, s)
+	case attributes != nil:
+		return projectionOn(attributes)
+	}
+	return nil, nil
 }
 
 // read returns the item with a store key and its size, nil when there is none.
@@ -90,13 +102,19 @@ type Reading struct {
 	StartKey   Item // LastKey of the page before; nil: from the beginning
 	Consistent bool // every read is; it only doubles the units
 	CountOnly  bool // leave Page.Items empty
+
+	// The parameters from before expressions.
+	Conditions []AttributeCondition // QueryFilter or ScanFilter
+	AnyOf      bool                 // ConditionalOperator OR: one of Conditions is enough
+	Attributes []string             // AttributesToGet; nil: none
 }
 
 // QueryRequest asks for the items of one partition in the order of their sort key.
 type QueryRequest struct {
 	Reading
-	KeyCondition string
-	Descending   bool
+	KeyCondition  string               // KeyConditionExpression
+	KeyConditions []AttributeCondition // in its place: the parameter from before expressions
+	Descending    bool
 }
 
 // ScanRequest asks for the items of a table, in no useful order.
@@ -123,14 +141,15 @@ type expressions struct {
 
 func (r *Reading) parse(s *scope) (e expressions, err error) {
 	if r.Filter != nil {
-		if e.filter, err = parseChecked("FilterExpression", *r.Filter, s); err != nil {
-			return e, err
-		}
+		e.filter, err = parseChecked("FilterExpression", *r.Filter, s)
+	} else {
+		e.filter, err = legacyCondition(r.Conditions, r.AnyOf)
 	}
-	if r.Projection != nil {
-		if e.want, err = parseProjection(*r.Projection, s); err != nil {
-			return e, err
-		}
+	if err != nil {
+		return e, err
+	}
+	if e.want, err = eitherProjection(r.Projection, r.Attributes, s); err != nil {
+		return e, err
 	}
 	return e, s.unused()
 }
@@ -146,19 +165,7 @@ func (r *Reading) scope() (*scope, error) {
 
 // Query returns a page of one partition.
 func (db *DB) Query(r QueryRequest) (Page, error) {
-	s, err := r.scope()
-	if err != nil {
-		return Page{}, err
-	}
-	cond, err := parseChecked("KeyConditionExpression", r.KeyCondition, s)
-	if err != nil {
-		return Page{}, err
-	}
-	e, err := r.parse(s)
-	if err != nil {
-		return Page{}, err
-	}
-	terms, err := keyTerms(cond)
+	terms, e, err := r.parse()
 	if err != nil {
 		return Page{}, err
 	}
@@ -170,33 +177,69 @@ func (db *DB) Query(r QueryRequest) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	if err := t.checkFilter(e.filter); err != nil {
+	if err := e.checkQuery(t, r.Filter == nil); err != nil {
 		return Page{}, err
 	}
 	return db.page(t, part, r.Descending, &r.Reading, e)
 }
 
+// parse parses what the request says by itself.
+func (r *QueryRequest) parse() (terms []keyTerm, e expressions, err error) {
+	s, err := r.scope()
+	if err != nil {
+		return nil, e, err
+	}
+	var cond *node
+	if r.KeyConditions == nil {
+		if cond, err = parseChecked("KeyConditionExpression", r.KeyCondition, s); err != nil {
+			return nil, e, err
+		}
+	}
+	if e, err = r.Reading.parse(s); err != nil {
+		return nil, e, err
+	}
+	if cond == nil {
+		terms, err = legacyTerms(r.KeyConditions)
+	} else {
+		terms, err = keyTerms(cond)
+	}
+	return terms, e, err
+}
+
 // span is what the query walks: the key condition from the start key on.
 func (r *QueryRequest) span(t *Table, terms []keyTerm) (span, error) {
-	if err := t.checkStartHash(r.StartKey); err != nil {
+	if err := t.checkTerms(terms, r.StartKey); err != nil {
 		return span{}, err
 	}
-	part, hash, err := t.keySpan(terms)
-	if err != nil || r.StartKey == nil {
-		return part, err
+	part, hash := t.keySpan(terms)
+	if r.StartKey == nil {
+		return part, nil
 	}
-	key, err := t.startKey(r.StartKey)
+	key, err := t.encodeKey(r.StartKey)
 	if err != nil {
 		return span{}, err
 	}
-	if start := r.StartKey[t.Hash.Name]; !equal(&start, &hash) {
+	start := r.StartKey[t.Hash.Name]
+	switch here := equal(&start, &hash); {
+	case len(terms) == 1 && !here:
 		return span{}, invalid("The provided starting key is outside query boundaries based on provided conditions")
-	}
-	if !part.holds(key) {
+	case len(terms) == 2 && !t.inRange(terms, r.StartKey):
 		return span{}, invalid("The provided starting key does not match the range key predicate")
+	case !here:
+		return span{}, invalid("The query can return at most one row and cannot be restarted")
 	}
 	part.startAfter(key, r.Descending)
 	return part, nil
+}
+
+// inRange says whether the sort key of start is what the terms select.
+func (t *Table) inRange(terms []keyTerm, start Item) bool {
+	hash := start[t.Hash.Name]
+	partition := t.appendPartition(nil, &hash)
+	s := span{partition, store.PrefixEnd(partition)}
+	s.narrow(partition, termOf(terms, t.Range.Name))
+	rng := start[t.Range.Name]
+	return s.holds(appendKeyValue(partition, &rng))
 }
 
 func (s *span) holds(key []byte) bool {
@@ -211,43 +254,23 @@ func (s *span) startAfter(key []byte, descending bool) {
 	}
 }
 
-// checkStartHash refuses a start key that can be of no partition.
-func (t *Table) checkStartHash(start Item) error {
-	if start == nil {
-		return nil
+// checkQuery refuses a query's filter that looks at the key, and paths into
+// the key.
+func (e *expressions) checkQuery(t *Table, legacy bool) error {
+	if err := e.want.checkScalar(t); err != nil {
+		return err
 	}
-	hash, ok := start[t.Hash.Name]
-	if !ok || len(start) != t.keyCount() {
-		return invalid("The provided starting key is invalid")
+	name := "Filter Expression"
+	if legacy {
+		name = "QueryFilter"
 	}
-	if hash.Kind != t.Hash.Kind {
-		return errSchema
+	paths := e.filter.paths()
+	for _, k := range t.keys() {
+		if slices.ContainsFunc(paths, func(steps []step) bool { return steps[0].name == k.Name }) {
+			return invalid("%s can only contain non-primary key attributes: Primary key attribute: %s", name, k.Name)
+		}
 	}
 	return nil
-}
-
-// startKey returns the store key of a start key that checkStartHash let through.
-func (t *Table) startKey(start Item) ([]byte, error) {
-	if t.Range != nil {
-		if _, ok := start[t.Range.Name]; !ok {
-			return nil, invalid("The provided starting key is invalid")
-		}
-	}
-	return t.encodeKey(start)
-}
-
-// checkFilter refuses a query's filter that looks at the key.
-func (t *Table) checkFilter(filter *node) error {
-	if filter == nil {
-		return nil
-	}
-	var err error
-	filter.eachAttribute(func(name string) {
-		if err == nil && t.isKey(name) {
-			err = invalid("Filter Expression can only contain non-primary key attributes: Primary key attribute: %s", name)
-		}
-	})
-	return err
 }
 
 // maxSegments is DynamoDB's limit of TotalSegments.
@@ -270,21 +293,38 @@ func (db *DB) Scan(r ScanRequest) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	part := t.segment(r.Segment, max(r.Segments, 1))
-	if r.StartKey != nil {
-		if err := t.checkStartHash(r.StartKey); err != nil {
-			return Page{}, err
-		}
-		key, err := t.startKey(r.StartKey)
-		if err != nil {
-			return Page{}, err
-		}
-		if !part.holds(key) {
-			return Page{}, invalid("The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct Segment. TotalSegments: %d Segment: %d", r.Segments, r.Segment)
-		}
-		part.startAfter(key, false)
+	part, err := r.span(t)
+	if err != nil {
+		return Page{}, err
+	}
+	if err := e.want.checkScalar(t); err != nil {
+		return Page{}, err
+	}
+	if err := t.checkScalar(e.filter.paths()...); err != nil {
+		return Page{}, err
 	}
 	return db.page(t, part, false, &r.Reading, e)
+}
+
+// span is what the scan walks: its segment from the start key on.
+func (r *ScanRequest) span(t *Table) (span, error) {
+	part := t.segment(r.Segment, max(r.Segments, 1))
+	if r.StartKey == nil {
+		return part, nil
+	}
+	key, err := t.encodeKey(r.StartKey)
+	var refused *Error
+	if errors.As(err, &refused) {
+		return part, invalid("The provided starting key is invalid: %s", refused.Message)
+	}
+	if err != nil {
+		return part, err
+	}
+	if !part.holds(key) {
+		return part, invalid("The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey with correct Segment. TotalSegments: %d Segment: %d", r.Segments, r.Segment)
+	}
+	part.startAfter(key, false)
+	return part, nil
 }
 
 // segment is the i-th of n parts of a table: a range of slots.

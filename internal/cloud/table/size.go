@@ -145,17 +145,17 @@ func emptySet(kind Kind) *Error {
 
 // duplicates is the refusal of a set that has an element twice.
 func duplicates(v *Value) *Error {
-	if v.Kind == NS {
+	switch v.Kind {
+	case NS:
 		return invalid("Input collection contains duplicates")
-	}
-	shown := make([]string, len(v.Set))
-	for i, s := range v.Set {
-		if v.Kind == BS {
-			s = base64.StdEncoding.EncodeToString([]byte(s))
+	case BS:
+		shown := make([]string, len(v.Set))
+		for i, s := range v.Set {
+			shown[i] = base64.StdEncoding.EncodeToString([]byte(s))
 		}
-		shown[i] = s
+		return invalidParam("Input collection [%s]of type BS contains duplicates.", clip(strings.Join(shown, ", "), 512))
 	}
-	return invalidParam("Input collection [%s] contains duplicates.", clip(strings.Join(shown, ", "), 512))
+	return invalidParam("Input collection [%s] contains duplicates.", clip(strings.Join(v.Set, ", "), 512))
 }
 
 // CheckValue refuses what is no attribute value: a number that is not in

@@ -62,8 +62,9 @@ func (s *scanner) itemIn(member, structure string) (it *item) {
 
 func (h *Handler) batchWriteItem(in *input) ([]byte, error) {
 	var c constraints
+	c.capacity(in)
+	c.metrics(in)
 	c.required(in.requestItems != nil, "requestItems")
-	c.returns(in)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -148,7 +149,7 @@ type keysRequest struct {
 	projection *string
 	names      map[string]string
 	consistent *bool
-	legacy     bool
+	attributes []string          // AttributesToGet
 	raw        map[string][]byte // members that an answer repeats
 }
 
@@ -178,8 +179,7 @@ func (s *scanner) keysMember(g *keysRequest, member string) {
 	case "ExpressionAttributeNames":
 		g.names = s.stringMap()
 	case "AttributesToGet":
-		g.legacy = true
-		s.skip()
+		g.attributes = s.texts()
 	default:
 		s.skip()
 		return
@@ -192,8 +192,8 @@ const maxKeys = 100
 
 func (h *Handler) batchGetItem(in *input) ([]byte, error) {
 	var c constraints
+	c.capacity(in)
 	c.required(in.requestItems != nil, "requestItems")
-	c.returns(in)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -231,6 +231,7 @@ func checkGets(list []keysRequest) ([]table.BatchGet, error) {
 		} else if len(g.keys) > maxKeys {
 			c.add("'["+strconv.Itoa(len(g.keys))+" keys]'", "requestItems."+g.name+".member.keys", "have length less than or equal to "+strconv.Itoa(maxKeys))
 		}
+		c.attributesToGet(g.attributes, "requestItems."+g.name+".member.attributesToGet")
 	}
 	if err := c.err(); err != nil {
 		return nil, err
@@ -247,12 +248,15 @@ func checkGets(list []keysRequest) ([]table.BatchGet, error) {
 }
 
 func (g *keysRequest) get() (table.BatchGet, error) {
+	get := table.BatchGet{Table: bareName(g.name), Projection: g.projection, Names: g.names, Attributes: g.attributes, Consistent: isTrue(g.consistent)}
 	in := input{projection: g.projection, names: g.names}
-	if g.legacy {
-		in.legacy = []string{"AttributesToGet"}
+	if err := in.checkStyle([]parameter{expression("ProjectionExpression", g.projection)}, []parameter{{"AttributesToGet", g.attributes != nil}}); err != nil {
+		return get, err
 	}
-	get := table.BatchGet{Table: bareName(g.name), Projection: g.projection, Names: g.names, Consistent: isTrue(g.consistent)}
-	if err := in.checkParameters(expression{"ProjectionExpression", g.projection}); err != nil {
+	if err := table.CheckAttributes(g.attributes); err != nil {
+		return get, err
+	}
+	if err := in.checkPlaceholders(); err != nil {
 		return get, err
 	}
 	for _, key := range g.keys {

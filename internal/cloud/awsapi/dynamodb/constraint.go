@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,7 +52,11 @@ func (c *constraints) tableName(name *string, member string) {
 		c.required(false, member)
 		return
 	}
-	text := bareName(*name)
+	c.name(bareName(*name), member)
+}
+
+// name holds the name of a table or index to its pattern and length.
+func (c *constraints) name(text, member string) {
 	if strings.ContainsFunc(text, notOfName) || text == "" {
 		c.add(quote(text), member, "satisfy regular expression pattern: [a-zA-Z0-9_.-]+")
 	}
@@ -99,103 +104,140 @@ func (c *constraints) atMost(value *int64, member string, most int64) {
 	}
 }
 
-// returns checks the members that say what to return.
-func (c *constraints) returns(in *input) {
-	c.enum(in.returnValues, "returnValues", "ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW")
+func (c *constraints) capacity(in *input) {
 	c.enum(in.returnCapacity, "returnConsumedCapacity", "INDEXES", "TOTAL", "NONE")
+}
+
+func (c *constraints) metrics(in *input) {
 	c.enum(in.returnMetrics, "returnItemCollectionMetrics", "SIZE", "NONE")
+}
+
+func (c *constraints) returnValues(in *input) {
+	c.enum(in.returnValues, "returnValues", "ALL_NEW", "UPDATED_OLD", "ALL_OLD", "NONE", "UPDATED_NEW")
+}
+
+func (c *constraints) onFailed(in *input) {
 	c.enum(in.onFailed, "returnValuesOnConditionCheckFailure", "ALL_OLD", "NONE")
 }
 
-// expression names one expression parameter of an operation.
-type expression struct {
-	name string
-	text *string
+// parameter is one parameter of an operation, of either style.
+type parameter struct {
+	name  string
+	given bool
 }
 
-// checkParameters holds the parameters around expressions to their rules:
-// none from before expressions, placeholders only with expressions and well
-// formed.
-func (in *input) checkParameters(expressions ...expression) error {
-	var given []string
-	for _, e := range expressions {
-		if e.text != nil {
-			given = append(given, e.name)
-		}
-	}
-	if err := in.checkLegacy(given); err != nil {
-		return err
-	}
-	if err := in.checkNames(len(given) > 0); err != nil {
-		return err
-	}
-	return in.checkValues(expressions)
-}
+func expression(name string, text *string) parameter { return parameter{name, text != nil} }
 
-func (in *input) checkLegacy(given []string) error {
-	if len(in.legacy) == 0 {
-		return nil
+// checkStyle refuses parameters of both styles in one request, placeholders
+// without an expression that could use them, and a ConditionalOperator without
+// conditions to join.
+func (in *input) checkStyle(expressions, legacy []parameter) error {
+	given := names(expressions)
+	if old := names(legacy); len(given) > 0 && len(old) > 0 {
+		return refused("Can not use both expression and non-expression parameters in the same request: Non-expression parameters: {" + strings.Join(old, ", ") + "} Expression parameters: {" + strings.Join(given, ", ") + "}")
 	}
-	legacy := strings.Join(in.legacy, ", ")
-	if len(given) > 0 {
-		return refused("Can not use both expression and non-expression parameters in the same request: Non-expression parameters: {" + legacy + "} Expression parameters: {" + strings.Join(given, ", ") + "}")
-	}
-	return refused("mote does not offer the parameters from before expressions: " + legacy + ": use the expression parameters in their place")
-}
-
-func (in *input) checkNames(anyExpression bool) error {
-	if in.names == nil {
-		return nil
-	}
-	if !anyExpression {
+	if in.names != nil && len(given) == 0 {
 		return refused("ExpressionAttributeNames can only be specified when using expressions")
 	}
-	return checkNames(in.names)
+	if err := in.checkValueUse(expressions); err != nil {
+		return err
+	}
+	return in.checkConditionalOperator()
+}
+
+func names(parameters []parameter) (given []string) {
+	for _, p := range parameters {
+		if p.given {
+			given = append(given, p.name)
+		}
+	}
+	return given
+}
+
+// checkValueUse refuses values without an expression that could use them.
+func (in *input) checkValueUse(expressions []parameter) error {
+	var absent []string
+	for _, e := range expressions {
+		if e.name == "ProjectionExpression" {
+			continue
+		}
+		if e.given {
+			return nil
+		}
+		absent = append(absent, e.name)
+	}
+	if in.values == nil || len(absent) == 0 {
+		return nil
+	}
+	is := " is null"
+	if len(absent) > 1 {
+		is = " are null"
+	}
+	return refused("ExpressionAttributeValues can only be specified when using expressions: " + strings.Join(absent, " and ") + is)
+}
+
+func (in *input) checkConditionalOperator() error {
+	if in.conditionalOperator == nil {
+		return nil
+	}
+	switch len(in.expected) + len(in.queryFilter) + len(in.scanFilter) {
+	case 0:
+		return refused("ConditionalOperator cannot be used without Filter or Expected")
+	case 1:
+		return refused("ConditionalOperator can only be used when Filter or Expected has two or more elements")
+	}
+	return nil
+}
+
+// checkPlaceholders holds names and values to their form.
+func (in *input) checkPlaceholders() error {
+	if in.names != nil {
+		if err := checkNames(in.names); err != nil {
+			return err
+		}
+	}
+	return in.checkValues()
 }
 
 func checkNames(names map[string]string) error {
 	if len(names) == 0 {
 		return refused("ExpressionAttributeNames must not be empty")
 	}
-	for key, name := range names {
-		if !isPlaceholder(key, '#') {
+	for _, key := range slices.Sorted(maps.Keys(names)) {
+		name := names[key]
+		switch {
+		case len(key) > maxPlaceholder:
+			return refused("ExpressionAttributeNames contains invalid key: The expression attribute map contains a key that is too long; size of key: " + strconv.Itoa(len(key)))
+		case !isPlaceholder(key, '#'):
 			return refused(`ExpressionAttributeNames contains invalid key: Syntax error; key: "` + key + `"`)
-		}
-		if name == "" || len(name) > 65535 {
-			return refused(fmt.Sprintf("ExpressionAttributeNames contains invalid value: an attribute name has 1 to 65535 bytes, not %d, for key %s", len(name), key))
+		case name == "":
+			return refused("ExpressionAttributeNames contains invalid value: Empty attribute name for key " + key)
+		case len(name) > 65535:
+			return refused(fmt.Sprintf("ExpressionAttributeNames contains invalid value: an attribute name has up to 65535 bytes, not %d, for key %s", len(name), key))
 		}
 	}
 	return nil
 }
 
-// checkValues words the refusal of values without an expression that could use them.
-func (in *input) checkValues(expressions []expression) error {
+// maxPlaceholder is how long a placeholder is at most, with its sign, in bytes.
+const maxPlaceholder = 255
+
+func (in *input) checkValues() error {
 	if in.values == nil {
 		return nil
-	}
-	var absent []string
-	usable := false
-	for _, e := range expressions {
-		if e.name == "ProjectionExpression" {
-			continue
-		}
-		usable = usable || e.text != nil
-		absent = append(absent, e.name)
-	}
-	if !usable {
-		is := " is null"
-		if len(absent) > 1 {
-			is = " are null"
-		}
-		return refused("ExpressionAttributeValues can only be specified when using expressions: " + strings.Join(absent, " and ") + is)
 	}
 	if len(in.values.Item) == 0 {
 		return refused("ExpressionAttributeValues must not be empty")
 	}
 	for _, key := range in.values.order {
-		if !isPlaceholder(key, ':') {
+		switch {
+		case len(key) > maxPlaceholder:
+			return refused("ExpressionAttributeValues contains invalid key: The expression attribute map contains a key that is too long;")
+		case !isPlaceholder(key, ':'):
 			return refused(`ExpressionAttributeValues contains invalid key: Syntax error; key: "` + key + `"`)
 		}
+	}
+	for _, key := range in.values.order {
 		if err := in.values.faults[key]; err != nil {
 			return refused("ExpressionAttributeValues contains invalid value: " + messageOf(err) + " for key " + key)
 		}
@@ -204,8 +246,11 @@ func (in *input) checkValues(expressions []expression) error {
 }
 
 func messageOf(err error) string {
-	if e, ok := err.(*table.Error); ok {
+	switch e := err.(type) {
+	case *table.Error:
 		return e.Message
+	case *wireError:
+		return e.message
 	}
 	return err.Error()
 }

@@ -68,6 +68,7 @@ var operations = map[string]func(*Handler, *input) ([]byte, error){
 	"PutItem":            (*Handler).putItem,
 	"Query":              (*Handler).query,
 	"Scan":               (*Handler).scan,
+	"UpdateItem":         (*Handler).updateItem,
 }
 
 // ServeHTTP answers one call, with its checks in AWS's order (AWS-REFERENCE:
@@ -214,7 +215,7 @@ func unknownOperation(name string) error {
 // notOffered are operations of DynamoDB that are not here.
 var notOffered = func() map[string]bool {
 	names := map[string]bool{}
-	for name := range strings.FieldsSeq(`UpdateItem UpdateTable TransactWriteItems TransactGetItems ExecuteStatement
+	for name := range strings.FieldsSeq(`UpdateTable TransactWriteItems TransactGetItems ExecuteStatement
 		BatchExecuteStatement ExecuteTransaction UpdateTimeToLive DescribeTimeToLive TagResource UntagResource DescribeLimits
 		DescribeEndpoints DescribeContinuousBackups UpdateContinuousBackups CreateBackup DeleteBackup DescribeBackup ListBackups
 		RestoreTableFromBackup RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings

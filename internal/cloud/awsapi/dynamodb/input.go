@@ -2,7 +2,6 @@ package dynamodb
 
 import (
 	"net/http"
-	"slices"
 
 	"mote/internal/cloud/table"
 )
@@ -13,7 +12,8 @@ type input struct {
 	op string
 
 	tableName, indexName, resourceArn, startTable         *string
-	keyCondition, filter, condition, projection           *string
+	keyCondition, filter, condition, projection, update   *string
+	conditionalOperator                                   *string
 	returnValues, returnCapacity, returnMetrics, onFailed *string
 	selects, billing, class                               *string
 	limit, segment, segments                              *int64
@@ -23,14 +23,19 @@ type input struct {
 	names               map[string]string // nil: absent
 	values              *placeholders
 	requestItems        []byte   // decoded by the operation
-	legacy              []string // members from before expressions that are given
 	notOffered          []string // members of CreateTable that mote can not do
+
+	// The parameters from before expressions; nil: absent.
+	expected, keyConditions, queryFilter, scanFilter []condition
+	updates                                          []attributeUpdate
+	attributesToGet                                  []string
 
 	attributes []table.KeyAttr
 	typeNames  []string // of attributes, as written
 	schema     []table.KeyElement
 	throughput *throughput
 	tags       []table.Tag
+	tagKeys    []string
 }
 
 type throughput struct{ read, write *int64 }
@@ -50,6 +55,13 @@ var members = map[string]func(*scanner, *input){
 	"KeySchema":                 (*scanner).takeSchema,
 	"ProvisionedThroughput":     (*scanner).takeThroughput,
 	"Tags":                      (*scanner).takeTags,
+	"TagKeys":                   func(s *scanner, in *input) { in.tagKeys = s.texts() },
+	"Expected":                  func(s *scanner, in *input) { in.expected = s.conditions("ExpectedAttributeValue") },
+	"KeyConditions":             func(s *scanner, in *input) { in.keyConditions = s.conditions("Condition") },
+	"QueryFilter":               func(s *scanner, in *input) { in.queryFilter = s.conditions("Condition") },
+	"ScanFilter":                func(s *scanner, in *input) { in.scanFilter = s.conditions("Condition") },
+	"AttributeUpdates":          func(s *scanner, in *input) { in.updates = s.attributeUpdates() },
+	"AttributesToGet":           func(s *scanner, in *input) { in.attributesToGet = s.texts() },
 	"RequestItems":              func(s *scanner, in *input) { in.requestItems = s.raw() },
 }
 
@@ -97,6 +109,10 @@ func (in *input) text(name string) **string {
 		return &in.condition
 	case "ProjectionExpression":
 		return &in.projection
+	case "UpdateExpression":
+		return &in.update
+	case "ConditionalOperator":
+		return &in.conditionalOperator
 	case "ReturnValues":
 		return &in.returnValues
 	case "ReturnConsumedCapacity":
@@ -151,16 +167,11 @@ func (in *input) itemMember(name string) **item {
 	return nil
 }
 
-// legacyMembers are from before expressions.
-var legacyMembers = []string{"AttributesToGet", "ConditionalOperator", "Expected", "KeyConditions", "QueryFilter", "ScanFilter"}
-
 // other passes over a member that is not taken, and notes those that must not
 // be ignored.
 func (s *scanner) other(in *input, name string) {
 	switch raw := string(s.raw()); {
 	case raw == "null":
-	case slices.Contains(legacyMembers, name):
-		in.legacy = append(in.legacy, name)
 	case in.op != "CreateTable":
 	case name == "LocalSecondaryIndexes" || name == "GlobalSecondaryIndexes":
 		if raw != "[]" {
@@ -196,10 +207,17 @@ func (s *scanner) stringMap() map[string]string {
 	return m
 }
 
+// texts takes a list of strings, which is not nil.
+func (s *scanner) texts() []string {
+	list := []string{}
+	s.list(func() { list = append(list, s.str()) })
+	return list
+}
+
 func (s *scanner) takeValues(in *input) {
 	in.values = &placeholders{Item: table.Item{}, faults: map[string]error{}}
 	s.object(unexpectedField, notAnItem, func(key string) {
-		a := s.attribute(maxNesting)
+		a := s.attribute(maxNesting, unexpectedValue)
 		in.values.Item[key] = a.Value
 		in.values.order = append(in.values.order, key)
 		if a.fault != nil {

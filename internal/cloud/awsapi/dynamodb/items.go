@@ -75,69 +75,162 @@ func (in *input) onlyOld() error {
 	return nil
 }
 
-func (in *input) writeCondition() table.Condition {
-	return table.Condition{Expression: in.condition, Names: in.names, Values: in.placeholderValues(), ReturnItem: is(in.onFailed, "ALL_OLD")}
+// writeCondition returns the condition of a write.
+func (in *input) writeCondition() (table.Condition, error) {
+	c := table.Condition{
+		Expression: in.condition, Names: in.names, Values: in.placeholderValues(),
+		ReturnItem: is(in.onFailed, "ALL_OLD"), AnyOf: is(in.conditionalOperator, "OR"),
+	}
+	var err error
+	c.Expected, err = in.expectations()
+	return c, err
 }
 
-// checkWrite is what PutItem and DeleteItem check alike; it is the item or key.
-func (in *input) checkWrite(it *item, member string) error {
-	var c constraints
-	c.tableName(in.tableName, "tableName")
-	c.required(it != nil, member)
-	c.returns(in)
-	if err := c.err(); err != nil {
-		return err
-	}
-	if err := in.checkParameters(expression{"ConditionExpression", in.condition}); err != nil {
-		return err
+// expectedStyle are the parameters for conditions from before expressions.
+func (in *input) expectedStyle() []parameter {
+	return []parameter{{"Expected", in.expected != nil}, {"ConditionalOperator", in.conditionalOperator != nil}}
+}
+
+// checkWrite is what PutItem and DeleteItem check alike, after the constraints.
+func (in *input) checkWrite(it *item) (cond table.Condition, err error) {
+	if err := in.checkStyle([]parameter{expression("ConditionExpression", in.condition)}, in.expectedStyle()); err != nil {
+		return cond, err
 	}
 	if it.fault != nil {
-		return it.fault
+		return cond, it.fault
 	}
-	return in.onlyOld()
+	if err := in.onlyOld(); err != nil {
+		return cond, err
+	}
+	if cond, err = in.writeCondition(); err != nil {
+		return cond, err
+	}
+	return cond, in.checkPlaceholders()
 }
 
 func (h *Handler) putItem(in *input) ([]byte, error) {
-	if err := in.checkWrite(in.item, "item"); err != nil {
+	var c constraints
+	c.capacity(in)
+	c.tableName(in.tableName, "tableName")
+	c.required(in.item != nil, "item")
+	c.conditionalOperator(in)
+	c.conditions(in.expected, "expected", false)
+	c.returnValues(in)
+	c.metrics(in)
+	c.onFailed(in)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	cond, err := in.checkWrite(in.item)
+	if err != nil {
 		return nil, err
 	}
 	name := bareName(*in.tableName)
-	r, err := h.db.PutItem(table.PutRequest{Table: name, Item: in.item.Item, Condition: in.writeCondition(), ReturnOld: is(in.returnValues, "ALL_OLD")})
-	return in.written(name, r), err
+	r, err := h.db.PutItem(table.PutRequest{Table: name, Item: in.item.Item, Condition: cond, ReturnOld: is(in.returnValues, "ALL_OLD"), Measure: in.wantsCapacity()})
+	return in.written(name, r.Old, r.Units), err
 }
 
 func (h *Handler) deleteItem(in *input) ([]byte, error) {
-	if err := in.checkWrite(in.key, "key"); err != nil {
+	var c constraints
+	c.capacity(in)
+	c.tableName(in.tableName, "tableName")
+	c.returnValues(in)
+	c.metrics(in)
+	c.required(in.key != nil, "key")
+	c.conditionalOperator(in)
+	c.conditions(in.expected, "expected", false)
+	c.onFailed(in)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	cond, err := in.checkWrite(in.key)
+	if err != nil {
 		return nil, err
 	}
 	name := bareName(*in.tableName)
-	r, err := h.db.DeleteItem(table.DeleteRequest{Table: name, Key: in.key.Item, Condition: in.writeCondition(), ReturnOld: is(in.returnValues, "ALL_OLD")})
-	return in.written(name, r), err
+	r, err := h.db.DeleteItem(table.DeleteRequest{Table: name, Key: in.key.Item, Condition: cond, ReturnOld: is(in.returnValues, "ALL_OLD"), Measure: in.wantsCapacity()})
+	return in.written(name, r.Old, r.Units), err
 }
 
-func (in *input) written(name string, r table.WriteResult) []byte {
+func (h *Handler) updateItem(in *input) ([]byte, error) {
+	var c constraints
+	c.capacity(in)
+	c.tableName(in.tableName, "tableName")
+	c.metrics(in)
+	c.returnValues(in)
+	c.required(in.key != nil, "key")
+	c.conditionalOperator(in)
+	c.conditions(in.expected, "expected", false)
+	for _, u := range in.updates {
+		c.enum(u.action, "attributeUpdates."+u.name+".member.action", "ADD", "PUT", "DELETE")
+	}
+	c.onFailed(in)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	r, err := in.updateRequest()
+	if err != nil {
+		return nil, err
+	}
+	done, err := h.db.UpdateItem(r)
+	return in.written(r.Table, done.Attributes, done.Units), err
+}
+
+var returnValues = map[string]table.ReturnValues{
+	"ALL_OLD": table.ReturnAllOld, "UPDATED_OLD": table.ReturnUpdatedOld,
+	"ALL_NEW": table.ReturnAllNew, "UPDATED_NEW": table.ReturnUpdatedNew,
+}
+
+func (in *input) updateRequest() (r table.UpdateRequest, err error) {
+	expressions := []parameter{expression("UpdateExpression", in.update), expression("ConditionExpression", in.condition)}
+	legacy := append([]parameter{{"AttributeUpdates", in.updates != nil}}, in.expectedStyle()...)
+	if err := in.checkStyle(expressions, legacy); err != nil {
+		return r, err
+	}
+	if in.key.fault != nil {
+		return r, in.key.fault
+	}
+	r = table.UpdateRequest{Table: bareName(*in.tableName), Key: in.key.Item, Expression: in.update}
+	if r.Updates, err = in.engineUpdates(); err != nil {
+		return r, err
+	}
+	if r.Condition, err = in.writeCondition(); err != nil {
+		return r, err
+	}
+	if in.returnValues != nil {
+		r.Return = returnValues[*in.returnValues]
+	}
+	return r, in.checkPlaceholders()
+}
+
+// written is the answer to a write that has something to give back, or nil.
+func (in *input) written(name string, attributes table.Item, units float64) []byte {
 	var a answer
-	a.item("Attributes", r.Old)
-	a.capacity(in, name, r.Units)
+	a.item("Attributes", attributes)
+	a.capacity(in, name, units)
 	return a.done()
 }
 
 func (h *Handler) getItem(in *input) ([]byte, error) {
 	var c constraints
+	c.capacity(in)
+	c.attributesToGet(in.attributesToGet, "attributesToGet")
 	c.tableName(in.tableName, "tableName")
 	c.required(in.key != nil, "key")
-	c.returns(in)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	if err := in.checkParameters(expression{"ProjectionExpression", in.projection}); err != nil {
+	if err := in.checkStyle([]parameter{expression("ProjectionExpression", in.projection)}, []parameter{{"AttributesToGet", in.attributesToGet != nil}}); err != nil {
 		return nil, err
 	}
 	if in.key.fault != nil {
 		return nil, in.key.fault
 	}
+	if err := in.checkPlaceholders(); err != nil {
+		return nil, err
+	}
 	name := bareName(*in.tableName)
-	r, err := h.db.GetItem(table.GetRequest{Table: name, Key: in.key.Item, Projection: in.projection, Names: in.names, Consistent: isTrue(in.consistent)})
+	r, err := h.db.GetItem(table.GetRequest{Table: name, Key: in.key.Item, Projection: in.projection, Names: in.names, Attributes: in.attributesToGet, Consistent: isTrue(in.consistent)})
 	var a answer
 	a.item("Item", r.Item)
 	a.capacity(in, name, r.Units)

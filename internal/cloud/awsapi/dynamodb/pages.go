@@ -2,42 +2,64 @@ package dynamodb
 
 import (
 	"strconv"
+	"strings"
 
 	"mote/internal/cloud/table"
 )
 
-// checkReading is what Query and Scan check alike.
-func (in *input) checkReading(c *constraints, expressions ...expression) error {
-	c.tableName(in.tableName, "tableName")
+// selection checks the member Select.
+func (c *constraints) selection(in *input) {
 	c.enum(in.selects, "select", "SPECIFIC_ATTRIBUTES", "COUNT", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES")
+}
+
+func (c *constraints) indexName(in *input) {
+	if in.indexName != nil {
+		c.name(*in.indexName, "indexName")
+	}
+}
+
+func (c *constraints) limit(in *input) {
 	c.atLeast(in.limit, "limit", 1)
 	c.atMost(in.limit, "limit", 1<<31-1)
-	c.returns(in)
-	if in.indexName != nil {
-		c.length(*in.indexName, "indexName", 3, 255)
+}
+
+// checkStartKey refuses a start key of which a value is none. AWS opens most
+// of these texts, but not those on numbers and duplicates, with its own words.
+func (in *input) checkStartKey() error {
+	if in.startKey == nil || in.startKey.fault == nil {
+		return nil
 	}
-	if err := c.err(); err != nil {
-		return err
+	text := messageOf(in.startKey.fault)
+	for _, bare := range []string{"contains duplicates", "number set", "numeric value", "significant digits", "number with magnitude"} {
+		if strings.Contains(text, bare) {
+			return refused(text)
+		}
 	}
-	if err := in.checkParameters(expressions...); err != nil {
-		return err
-	}
-	if in.startKey != nil && in.startKey.fault != nil {
-		return refused("The provided starting key is invalid: " + messageOf(in.startKey.fault))
-	}
-	return in.checkSelect()
+	return refused("The provided starting key is invalid: " + text)
 }
 
 // checkSelect holds Select and the projection together.
 func (in *input) checkSelect() error {
+	projection := "ProjectionExpression"
+	if in.attributesToGet != nil {
+		projection = "AttributesToGet"
+	}
+	projects := in.projection != nil || in.attributesToGet != nil
+	const only = " when choosing to get "
 	switch {
 	case in.selects == nil:
 	case *in.selects == "ALL_PROJECTED_ATTRIBUTES" && in.indexName == nil:
 		return refused("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName")
-	case *in.selects == "SPECIFIC_ATTRIBUTES" && in.projection == nil:
+	case *in.selects == "SPECIFIC_ATTRIBUTES" && !projects:
 		return refused("Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES")
-	case *in.selects != "SPECIFIC_ATTRIBUTES" && in.projection != nil:
-		return refused("Cannot specify the ProjectionExpression when choosing to get " + *in.selects)
+	case *in.selects == "COUNT" && projects:
+		text := "Cannot specify the " + projection + only + "only the Count"
+		if in.op == "Query" {
+			text = "1 validation error detected: " + text
+		}
+		return refused(text)
+	case *in.selects != "SPECIFIC_ATTRIBUTES" && projects:
+		return refused("Cannot specify the " + projection + only + *in.selects)
 	}
 	return nil
 }
@@ -53,10 +75,12 @@ func (h *Handler) noIndex(in *input) error {
 	return refused("The table does not have the specified index: " + *in.indexName)
 }
 
-func (in *input) reading() table.Reading {
-	r := table.Reading{
+// reading returns what Query and Scan have in common, checked.
+func (in *input) reading(filter []condition) (r table.Reading, err error) {
+	r = table.Reading{
 		Table: bareName(*in.tableName), Filter: in.filter, Projection: in.projection, Names: in.names, Values: in.placeholderValues(),
 		Consistent: isTrue(in.consistent), CountOnly: is(in.selects, "COUNT"),
+		Attributes: in.attributesToGet, AnyOf: is(in.conditionalOperator, "OR"),
 	}
 	if in.limit != nil {
 		r.Limit = int(*in.limit)
@@ -64,22 +88,36 @@ func (in *input) reading() table.Reading {
 	if in.startKey != nil {
 		r.StartKey = in.startKey.Item
 	}
-	return r
+	if r.Conditions, err = engineConditions(filter); err != nil {
+		return r, err
+	}
+	if err := table.CheckAttributes(in.attributesToGet); err != nil {
+		return r, err
+	}
+	return r, in.checkStartKey()
 }
 
 func (h *Handler) query(in *input) ([]byte, error) {
 	var c constraints
-	err := in.checkReading(&c, expression{"KeyConditionExpression", in.keyCondition}, expression{"FilterExpression", in.filter}, expression{"ProjectionExpression", in.projection})
-	if err != nil {
+	c.selection(in)
+	c.indexName(in)
+	c.capacity(in)
+	c.conditions(in.queryFilter, "queryFilter", true)
+	c.tableName(in.tableName, "tableName")
+	c.conditionalOperator(in)
+	c.attributesToGet(in.attributesToGet, "attributesToGet")
+	c.limit(in)
+	c.conditions(in.keyConditions, "keyConditions", true)
+	if err := c.err(); err != nil {
 		return nil, err
 	}
-	if in.keyCondition == nil {
-		return nil, refused("Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.")
+	r, err := in.queryRequest()
+	if err != nil {
+		return nil, err
 	}
 	if err := h.noIndex(in); err != nil {
 		return nil, err
 	}
-	r := table.QueryRequest{Reading: in.reading(), KeyCondition: *in.keyCondition, Descending: in.forward != nil && !*in.forward}
 	page, err := h.db.Query(r)
 	if err != nil {
 		return nil, err
@@ -87,29 +125,80 @@ func (h *Handler) query(in *input) ([]byte, error) {
 	return in.page(r.Table, &page), nil
 }
 
+func (in *input) queryRequest() (r table.QueryRequest, err error) {
+	expressions := []parameter{expression("ProjectionExpression", in.projection), expression("FilterExpression", in.filter), expression("KeyConditionExpression", in.keyCondition)}
+	legacy := []parameter{
+		{"AttributesToGet", in.attributesToGet != nil}, {"QueryFilter", in.queryFilter != nil}, {"ConditionalOperator", in.conditionalOperator != nil},
+		{"KeyConditions", in.keyConditions != nil && in.keyCondition != nil}, // alone it goes with the other expressions
+	}
+	if err := in.checkStyle(expressions, legacy); err != nil {
+		return r, err
+	}
+	if r.Reading, err = in.reading(in.queryFilter); err != nil {
+		return r, err
+	}
+	r.Descending = in.forward != nil && !*in.forward
+	if in.keyConditions == nil && in.keyCondition == nil {
+		return r, refused("Either the KeyConditions or KeyConditionExpression parameter must be specified in the request.")
+	}
+	if err := in.checkPlaceholders(); err != nil {
+		return r, err
+	}
+	if in.keyCondition != nil {
+		r.KeyCondition = *in.keyCondition
+	} else if r.KeyConditions, err = engineConditions(in.keyConditions); err != nil {
+		return r, err
+	}
+	return r, in.checkSelect()
+}
+
 func (h *Handler) scan(in *input) ([]byte, error) {
 	var c constraints
-	c.atLeast(in.segment, "segment", 0)
-	c.atMost(in.segment, "segment", 999_999)
+	c.selection(in)
+	c.indexName(in)
 	c.atLeast(in.segments, "totalSegments", 1)
 	c.atMost(in.segments, "totalSegments", 1_000_000)
-	err := in.checkReading(&c, expression{"FilterExpression", in.filter}, expression{"ProjectionExpression", in.projection})
-	if err != nil {
+	c.capacity(in)
+	c.tableName(in.tableName, "tableName")
+	c.conditionalOperator(in)
+	c.conditions(in.scanFilter, "scanFilter", true)
+	c.atLeast(in.segment, "segment", 0)
+	c.atMost(in.segment, "segment", 999_999)
+	c.limit(in)
+	c.attributesToGet(in.attributesToGet, "attributesToGet")
+	if err := c.err(); err != nil {
 		return nil, err
 	}
-	r := table.ScanRequest{}
-	if r.Segment, r.Segments, err = in.segmentOf(); err != nil {
+	r, err := in.scanRequest()
+	if err != nil {
 		return nil, err
 	}
 	if err := h.noIndex(in); err != nil {
 		return nil, err
 	}
-	r.Reading = in.reading()
 	page, err := h.db.Scan(r)
 	if err != nil {
 		return nil, err
 	}
 	return in.page(r.Table, &page), nil
+}
+
+func (in *input) scanRequest() (r table.ScanRequest, err error) {
+	expressions := []parameter{expression("ProjectionExpression", in.projection), expression("FilterExpression", in.filter)}
+	legacy := []parameter{{"AttributesToGet", in.attributesToGet != nil}, {"ScanFilter", in.scanFilter != nil}, {"ConditionalOperator", in.conditionalOperator != nil}}
+	if err := in.checkStyle(expressions, legacy); err != nil {
+		return r, err
+	}
+	if r.Reading, err = in.reading(in.scanFilter); err != nil {
+		return r, err
+	}
+	if r.Segment, r.Segments, err = in.segmentOf(); err != nil {
+		return r, err
+	}
+	if err := in.checkPlaceholders(); err != nil {
+		return r, err
+	}
+	return r, in.checkSelect()
 }
 
 // segmentOf returns which part of a parallel scan is asked for.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -172,7 +173,7 @@ func (s *scanner) mismatch(want string) {
 	case '{':
 		s.fail(unexpectedStart)
 	case '[':
-		s.fail(unexpectedField)
+		s.fail("Unrecognized collection type class java.lang." + want)
 	case '"':
 		s.fail("STRING_VALUE cannot be converted to " + want)
 	case 't':
@@ -208,7 +209,8 @@ func (s *scanner) str() string {
 	return ""
 }
 
-// boolean takes a member of type Boolean; nil for null.
+// boolean takes a member of type Boolean; nil for null. AWS takes some texts
+// for it too.
 func (s *scanner) boolean() *bool {
 	if s.null() {
 		return nil
@@ -217,6 +219,12 @@ func (s *scanner) boolean() *bool {
 	case 't', 'f':
 		return new(s.scalar()[0] == 't')
 	case '"':
+		switch strings.ToUpper(s.rawString()) {
+		case "TRUE", "1", "YES":
+			return new(true)
+		case "FALSE", "0", "NO":
+			return new(false)
+		}
 		s.fail("Unexpected token received from parser")
 	default:
 		s.mismatch("Boolean")
@@ -225,7 +233,7 @@ func (s *scanner) boolean() *bool {
 }
 
 // integer takes a member of the Java type want (Integer or Long); nil for null.
-// A fraction is cut off, as AWS does.
+// A fraction is rounded down, as AWS does.
 func (s *scanner) integer(want string) *int64 {
 	if s.null() {
 		return nil
@@ -243,7 +251,7 @@ func (s *scanner) integer(want string) *int64 {
 		s.fail("NUMBER_VALUE cannot be converted to " + want)
 		return nil
 	}
-	return new(int64(f))
+	return new(int64(math.Floor(f)))
 }
 
 // blob takes a member of type Blob.
@@ -254,7 +262,7 @@ func (s *scanner) blob() []byte {
 		s.fail(unexpectedStart)
 		return nil
 	case '[':
-		s.fail(unexpectedField)
+		s.fail("Unrecognized collection type class java.nio.ByteBuffer")
 		return nil
 	default:
 		s.fail("only base-64-encoded strings are convertible to bytes")
@@ -267,7 +275,7 @@ func (s *scanner) blob() []byte {
 	}
 	data, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil || strings.ContainsAny(text, "\r\n") {
-		s.fail("Invalid Base64 text in a binary value")
+		s.fail("Invalid last non-pad Base64 character dectected")
 		return nil
 	}
 	return data

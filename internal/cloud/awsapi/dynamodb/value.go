@@ -41,7 +41,7 @@ func (s *scanner) item(depth int) *item {
 	}
 	it := &item{Item: table.Item{}}
 	s.object(unexpectedField, notAnItem, func(name string) {
-		a := s.attribute(depth)
+		a := s.attribute(depth, unexpectedValue)
 		it.Item[name] = a.Value
 		it.note(a.fault)
 	})
@@ -54,15 +54,16 @@ func (it *item) note(fault error) {
 	}
 }
 
-// attribute takes one attribute value.
-func (s *scanner) attribute(depth int) attribute {
+// attribute takes one attribute value; scalar is what AWS says to one that is
+// no object.
+func (s *scanner) attribute(depth int, scalar string) attribute {
 	var a attribute
 	if s.null() {
 		a.fault = errNoType
 		return a
 	}
 	types := 0
-	s.object(unexpectedValue, notAnAttribute, func(name string) {
+	s.object(scalar, notAnAttribute, func(name string) {
 		kind, known := table.KindOf(name)
 		if !known {
 			s.skip()
@@ -118,11 +119,9 @@ func (s *scanner) typed(kind table.Kind, depth int) (a attribute) {
 	case table.L:
 		a.List = []table.Value{}
 		s.list(func() {
-			e := s.attribute(depth - 1)
+			e := s.attribute(depth-1, unexpectedValue)
 			a.List = append(a.List, e.Value)
-			if a.fault == nil {
-				a.fault = e.fault
-			}
+			a.note(e.fault)
 		})
 	case table.M:
 		if m := s.item(depth - 1); m != nil {
@@ -142,15 +141,18 @@ func (s *scanner) truth() bool {
 // set takes the elements of a set of a.Kind.
 func (s *scanner) set(a *attribute) {
 	s.list(func() {
+		if s.null() {
+			a.note(nullElement(a.Kind))
+			return
+		}
 		var text string
 		switch a.Kind {
 		case table.BS:
 			text = string(s.blob())
 		case table.NS:
 			n, err := table.Number(s.str())
-			if text = n.Str; a.fault == nil {
-				a.fault = err
-			}
+			text = n.Str
+			a.note(err)
 		default:
 			text = s.str()
 		}
@@ -159,6 +161,24 @@ func (s *scanner) set(a *attribute) {
 	if a.fault == nil {
 		a.fault = table.CheckValue(a.Value)
 	}
+}
+
+func (a *attribute) note(fault error) {
+	if a.fault == nil {
+		a.fault = fault
+	}
+}
+
+// nullElement is the refusal of a null in a set.
+func nullElement(kind table.Kind) error {
+	what := "An string set may not have a null string as a member"
+	switch kind {
+	case table.NS:
+		what = "An number set may not have a null number as a member"
+	case table.BS:
+		what = "Binary sets may not contain null or empty values"
+	}
+	return refused("One or more parameter values were invalid: " + what)
 }
 
 // appendItem appends an item as JSON, its names in order.

@@ -45,7 +45,7 @@ func FuzzValue(f *testing.F) {
 			return
 		}
 		s := &scanner{data: data}
-		a := s.attribute(maxNesting)
+		a := s.attribute(maxNesting, unexpectedValue)
 		if s.err != nil || a.fault != nil {
 			return
 		}
@@ -54,7 +54,7 @@ func FuzzValue(f *testing.F) {
 		}
 		out := appendValue(nil, &a.Value)
 		again := &scanner{data: out}
-		b := again.attribute(maxNesting)
+		b := again.attribute(maxNesting, unexpectedValue)
 		if !json.Valid(out) || again.err != nil || b.fault != nil || !bytes.Equal(appendValue(nil, &b.Value), out) {
 			t.Fatalf("%q becomes %q: %v %v", data, out, again.err, b.fault)
 		}
