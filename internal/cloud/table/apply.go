@@ -126,11 +126,11 @@ func (u *update) add(old Value, found bool, v *Value) (Value, error) {
 	case v.Kind == L:
 		return List(slices.Concat(old.List, v.List)...), nil
 	}
-	return with(old, v.Set), nil
+	return union(old, v.Set), nil
 }
 
-// with is a set with more elements.
-func with(old Value, more []string) Value {
+// union is a set with more elements.
+func union(old Value, more []string) Value {
 	have := make(map[string]bool, len(old.Set))
 	for _, e := range old.Set {
 		have[e] = true
