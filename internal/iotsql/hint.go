@@ -56,16 +56,16 @@ var keywords = []string{"SELECT", "FROM", "WHERE", "WHEN", "THEN", "ELSE", "END"
 func nearKeyword(word, wanted string) string {
 	word = strings.ToUpper(word)
 	for _, k := range keywords {
-		if len(word) > 2 && strings.Contains(wanted, k) && oneTypo(word, k) {
+		if len(word) > 2 && strings.Contains(wanted, k) && OneTypo(word, k) {
 			return k
 		}
 	}
 	return ""
 }
 
-// oneTypo says whether one letter left out, added, changed, or swapped with
+// OneTypo says whether one letter left out, added, changed, or swapped with
 // its neighbour makes one word the other.
-func oneTypo(a, b string) bool {
+func OneTypo(a, b string) bool {
 	if len(a) > len(b) {
 		a, b = b, a
 	}

@@ -87,7 +87,7 @@ func (c *compiler) call(x *iotsql.Call) (fn, error) {
 	name := strings.ToLower(x.Name)
 	f, ok := functions[name]
 	if !ok {
-		return nil, iotsql.Errorf(c.src, x.Pos, "there is no function %s", clip(x.Name))
+		return nil, c.noFunction(x)
 	}
 	if f.new {
 		if err := c.only2016(x.Pos, "function "+x.Name); err != nil {
