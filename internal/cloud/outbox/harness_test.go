@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mote/internal/cloud/store"
@@ -149,3 +150,9 @@ func entry(lane string, data any) *Entry {
 }
 
 func with(d Deliverer) Options { return Options{Deliverers: map[string]Deliverer{"test": d}} }
+
+// sleep lets time pass in a bubble of synctest, and what happens then come to its end.
+func sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

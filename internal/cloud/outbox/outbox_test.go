@@ -28,7 +28,7 @@ func TestEntriesOfALaneAreDeliveredInOrderAndRemoved(t *testing.T) {
 		if got := r.data(); !slices.Equal(got, want) {
 			t.Errorf("delivered %v", got)
 		}
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		if s := b.Status(); b.stored() != 0 || s.Waiting != 0 || s.Bytes != 0 || s.Delivered != 300 || len(b.lanes) != 0 {
 			t.Errorf("stored %d, lanes %d, status %+v", b.stored(), len(b.lanes), s)
 		}
@@ -76,7 +76,7 @@ func TestABatchThatIsCommittedLateIsDelivered(t *testing.T) {
 		if err := b.st.Commit(late); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		if got := r.data(); !slices.Equal(got, []string{"early", "late"}) || b.stored() != 0 {
 			t.Errorf("delivered %v, stored %d", got, b.stored())
 		}
@@ -177,7 +177,7 @@ func TestBackOffWithoutErrorActionLasts48Hours(t *testing.T) {
 		b := startBox(t, t.TempDir(), o)
 		begin := time.Now()
 		b.add(entry("a", "x"))
-		time.Sleep(49 * time.Hour)
+		sleep(49 * time.Hour)
 		calls := r.all()
 		if len(lost) != 1 || lost[0].Err.Error() != "503" || string(lost[0].Entry.Data) != "x" {
 			t.Fatalf("lost %+v", lost)
@@ -217,7 +217,7 @@ func TestWithErrorActionAnEntryIsTriedThreeTimes(t *testing.T) {
 			e.HasErrorAction, e.Context = true, []byte("c")
 			b.add(e)
 		}
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		// The second one was there during the first one's attempts: one of its own is enough.
 		if got := r.data(); !slices.Equal(got, []string{"1", "1", "1", "2"}) {
 			t.Errorf("delivered %v", got)
@@ -252,7 +252,7 @@ func TestClassesOfErrors(t *testing.T) {
 				e1, e2 := entry("a", 1), entry("a", 2)
 				e1.HasErrorAction, e2.HasErrorAction = c.errorAction, c.errorAction
 				b.add(e1, e2)
-				time.Sleep(55 * time.Second)
+				sleep(55 * time.Second)
 				if got := r.data(); len(got) != c.want {
 					t.Errorf("delivered %v, want %d attempts", got, c.want)
 				}
@@ -273,11 +273,11 @@ func TestADestinationMayAskForAPause(t *testing.T) {
 		}
 		b := startBox(t, t.TempDir(), with(r))
 		b.add(entry("a", 1))
-		time.Sleep(39 * time.Second)
+		sleep(39 * time.Second)
 		if n := len(r.all()); n != 1 {
 			t.Errorf("%d attempts before the pause was over", n)
 		}
-		time.Sleep(2 * time.Second)
+		sleep(2 * time.Second)
 		if n := len(r.all()); n != 2 {
 			t.Errorf("%d attempts", n)
 		}
@@ -309,7 +309,7 @@ func TestALaneInTroubleDelaysNoOther(t *testing.T) {
 			if b.Status().Delivered != before+1 {
 				t.Errorf("not delivered at once, at %v", time.Since(begin))
 			}
-			time.Sleep(7 * time.Second)
+			sleep(7 * time.Second)
 		}
 		s := b.Status()
 		if len(s.Rules) != 1 || s.Rules[0].Troubled != 20 || s.Rules[0].Waiting != 20 {
@@ -337,7 +337,7 @@ func TestFailedThatFailsIsCalledAgain(t *testing.T) {
 		if _, found, _ := b.st.Get([]byte("i/lost")); found || b.stored() != 1 {
 			t.Errorf("written %v, stored %d after a Failed that failed", found, b.stored())
 		}
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		if n != 3 || b.stored() != 0 || b.Status().Failed != 1 {
 			t.Errorf("called %d times, stored %d, %+v", n, b.stored(), b.Status())
 		}
@@ -407,7 +407,7 @@ func TestBatches(t *testing.T) {
 					c.set(e)
 					b.add(e)
 				}
-				time.Sleep(time.Second)
+				sleep(time.Second)
 				if got := r.data(); !slices.Equal(got, c.want) {
 					t.Errorf("delivered %v, want %v", got, c.want)
 				}
@@ -441,7 +441,7 @@ func TestABacklogIsDeliveredInFullBatchesAndRetriedAsItWas(t *testing.T) {
 		if err := b.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		sleep(time.Minute)
 		var sizes []int
 		for _, c := range r.all() {
 			sizes = append(sizes, len(c.entries))
@@ -476,7 +476,7 @@ func TestPartsOfABatchMayFail(t *testing.T) {
 			e.Batch = &Batching{MaxSize: 4}
 			b.add(e)
 		}
-		time.Sleep(10 * time.Second)
+		sleep(10 * time.Second)
 		if got := r.data(); !slices.Equal(got, []string{"a+b+c+d", "b"}) || !slices.Equal(lost, []string{"c"}) || b.stored() != 0 {
 			t.Errorf("delivered %v, lost %v, stored %d", got, lost, b.stored())
 		}
@@ -551,7 +551,7 @@ func TestTooManyDestinationsShareALane(t *testing.T) {
 		}
 		b.close()
 		b = startBox(t, dir, o)
-		time.Sleep(time.Second)
+		sleep(time.Second)
 		got := r.data() // none joined with another destination's
 		slices.Sort(got)
 		slices.Sort(want)
