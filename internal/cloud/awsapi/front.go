@@ -27,6 +27,7 @@ type Config struct {
 
 	Rest    Routes       // nil: no routes
 	Console http.Handler // nil: no console; gets /console/… and, from browsers, /
+	Confirm http.Handler // nil: none; gets unsigned GET /confirmdestination/{token}: the token is the credential
 
 	Keys     sigv4.Keys
 	Account  string // 12 digits
@@ -127,8 +128,21 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case toJobsData, toUnknown:
 		f.unknown(w, r, t, scope)
 	default:
+		if f.c.Confirm != nil && scope == "" && r.Method == http.MethodGet && segments(r.URL.EscapedPath())[0] == "confirmdestination" {
+			f.confirm(w, r)
+			return
+		}
 		f.call(w, r, f.services[t])
 	}
+}
+
+// confirm serves the URL in a confirmation request of a destination, which
+// people and web services open without a signature.
+func (f *Front) confirm(w http.ResponseWriter, r *http.Request) {
+	w, rescue := f.guard(w, r)
+	defer rescue()
+	r.Body = http.MaxBytesReader(w, r.Body, 1<<10) // it has none, by rights
+	f.c.Confirm.ServeHTTP(w, r)
 }
 
 func (f *Front) hasStage(name string) bool { return f.c.Rest != nil && f.c.Rest.HasStage(name) }

@@ -95,6 +95,7 @@ func serve(t testing.TB) *origin {
 	f := NewFront(Config{IoT: o.iot, IoTData: o.services["iotdata"], DynamoDB: o.services["dynamodb"], APIGateway: o.services["apigateway"],
 		Rest:    &routes{recorder{name: "rest"}},
 		Console: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"service":"console"}`) }),
+		Confirm: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{"service":"confirm"}`) }),
 		Keys:    keys, Account: "000000000001", Region: "eu-west-1", Refusals: o.refusals, Log: slog.New(slog.DiscardHandler)})
 	o.Server = httptest.NewUnstartedServer(nil)
 	o.Server.Config = Server(f, slog.New(slog.DiscardHandler))
@@ -442,6 +443,21 @@ func TestReserved(t *testing.T) {
 	for segment, want := range map[string]bool{"things": true, "topics": true, "restapis": true, "console": true, "mqtt": true, "": true, "prod": false, "Things": false} {
 		if Reserved(segment) != want {
 			t.Errorf("Reserved(%q) = %v", segment, !want)
+		}
+	}
+}
+
+func TestConfirmationsNeedNoSignature(t *testing.T) {
+	o := serve(t)
+	for _, c := range []struct{ method, path, scope, want string }{
+		{"GET", "/confirmdestination/abc", "", `{"service":"confirm"}`},
+		{"GET", "/confirmdestination/a/b?x", "", `{"service":"confirm"}`},
+		{"GET", "/confirmdestination/abc", "iot", `"service":"iot"`}, // signed: as any other call
+		{"POST", "/confirmdestination/abc", "", "Missing Authentication Token"},
+		{"GET", "/destinations", "", "Missing Authentication Token"},
+	} {
+		if _, body := o.call(t, c.method, c.path, c.scope, ""); !strings.Contains(body, c.want) {
+			t.Errorf("%s %s signed for %q: %s, want %s", c.method, c.path, c.scope, body, c.want)
 		}
 	}
 }

@@ -149,6 +149,7 @@ func testCLI(t *testing.T, python string) {
 	if r, _ := got["rule"].(map[string]any); r["awsIotSqlVersion"] != "2015-10-08" || r["ruleDisabled"] != false || r["errorAction"] == nil || r["createdAt"] == nil {
 		t.Errorf("%v", got)
 	}
+	testDestinations(t, aws)
 	aws.run(t, "mote.example", "describe-endpoint", "--endpoint-type", "iot:Data-ATS")
 	aws.run(t, "CertificateStateException", "delete-certificate", "--certificate-id", arn[len(arn)-64:])
 	aws.run(t, "ACTIVE", "describe-certificate", "--certificate-id", arn[len(arn)-64:])

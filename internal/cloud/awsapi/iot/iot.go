@@ -1,7 +1,7 @@
 // Package iot speaks the wire format of the AWS IoT control plane (REST-JSON,
 // API version 2015-05-28) over the registry and the rules: things,
-// certificates, policies, what is attached to what, topic rules, tags and
-// DescribeEndpoint. It keeps no state of its own, and what the engines answer
+// certificates, policies, what is attached to what, topic rules and their
+// destinations, tags and DescribeEndpoint. It keeps no state of its own, and what the engines answer
 // is durable before it answers.
 package iot
 
@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/awsapi"
+	"mote/internal/cloud/destination"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rules"
 	"mote/internal/cloud/store"
@@ -38,24 +39,26 @@ type TopicRules interface {
 
 // Options configure a handler.
 type Options struct {
-	Endpoint string // what DescribeEndpoint answers: a host name without port
-	Log      *slog.Logger
+	Endpoint     string                    // what DescribeEndpoint answers: a host name without port
+	Destinations *destination.Destinations // nil: not offered
+	Log          *slog.Logger
 }
 
 // Handler serves the control plane.
 type Handler struct {
-	reg      *registry.Registry
-	rules    TopicRules
-	endpoint string
-	log      *slog.Logger
-	mux      awsapi.Mux
+	reg          *registry.Registry
+	rules        TopicRules
+	destinations *destination.Destinations // nil: none
+	endpoint     string
+	log          *slog.Logger
+	mux          awsapi.Mux
 }
 
 var _ awsapi.Service = (*Handler)(nil)
 
 // New returns a handler over reg and topicRules.
 func New(reg *registry.Registry, topicRules TopicRules, o Options) *Handler {
-	h := &Handler{reg: reg, rules: topicRules, endpoint: o.Endpoint, log: o.Log}
+	h := &Handler{reg: reg, rules: topicRules, destinations: o.Destinations, endpoint: o.Endpoint, log: o.Log}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -119,6 +122,13 @@ var operations = []struct {
 	{"DELETE", "/rules/{ruleName}", deleteTopicRule},
 	{"POST", "/rules/{ruleName}/enable", enableTopicRule},
 	{"POST", "/rules/{ruleName}/disable", disableTopicRule},
+
+	{"POST", "/destinations", createTopicRuleDestination},
+	{"GET", "/destinations", listTopicRuleDestinations},
+	{"PATCH", "/destinations", updateTopicRuleDestination},
+	{"GET", "/destinations/{arn+}", getTopicRuleDestination},
+	{"DELETE", "/destinations/{arn+}", deleteTopicRuleDestination},
+	{"GET", confirmPath, confirmTopicRuleDestination},
 
 	{"GET", "/endpoint", describeEndpoint},
 	{"POST", "/tags", tagResource},

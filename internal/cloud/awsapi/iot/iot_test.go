@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"mote/internal/cloud/destination"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rules"
 	"mote/internal/cloud/store"
@@ -115,7 +116,12 @@ func newServer(t testing.TB, dir string) (*httptest.Server, *registry.Registry, 
 		t.Fatal(err)
 	}
 	f := &fakeRules{rules: map[string]rules.Rule{}}
-	srv := httptest.NewServer(New(reg, f, Options{Endpoint: "mote.example"}))
+	destinations, err := destination.Open(st, destination.Options{Trust: destination.TrustNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(destinations.Close)
+	srv := httptest.NewServer(New(reg, f, Options{Endpoint: "mote.example", Destinations: destinations}))
 	t.Cleanup(srv.Close)
 	return srv, reg, f
 }
