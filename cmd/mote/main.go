@@ -40,6 +40,7 @@ type cli struct {
 	Pub     pubCmd     `cmd:"" help:"Publish a message over MQTT."`
 	Sub     subCmd     `cmd:"" help:"Subscribe over MQTT and print what comes."`
 	Query   queryCmd   `cmd:"" help:"Print rows of a table."`
+	Rule    ruleCmd    `cmd:"" help:"Try rules: what they make of a message, how their SQL is understood."`
 	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
 	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`
 	Env     envCmd     `cmd:"" help:"Print the shell exports that point AWS tools at the cloud on this machine."`
