@@ -323,4 +323,3 @@ func describeEffect(line func(label, format string, args ...any), label string, 
 	}
 	return nil
 }
-
