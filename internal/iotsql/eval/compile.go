@@ -17,9 +17,8 @@ type Program struct {
 	notOffered []string
 
 	where  cond // nil: none
-	value  fn   // SELECT VALUE; nil otherwise
+	sel    selection
 	whole  bool // the payload as it is
-	items  []item
 	reduce bool
 	old    bool // version 2015-10-08
 }
@@ -45,7 +44,7 @@ func (c *compiler) program(st *iotsql.Statement) (*Program, error) {
 		return nil, err
 	}
 	var err error
-	if p.value, p.items, err = c.selection(st.Select); err != nil {
+	if p.sel, err = c.selection(st.Select); err != nil {
 		return nil, err
 	}
 	p.whole = isWhole(st.Select)
@@ -104,33 +103,67 @@ func (p *Program) run(m *Message) (Result, bool) {
 		} else {
 			r.raw, r.binary = m.Payload, true
 		}
-	case p.value != nil:
-		r.value = p.value(m)
 	default:
-		r.value = selectItems(p.items, m)
+		r.value = p.sel.run(m)
 	}
-	if p.old && p.value != nil && r.value.kind == Array { // only version 2016-03-23 can select an array
+	if p.old && p.sel.value != nil && r.value.kind == Array { // only version 2016-03-23 can select an array
 		r.value = undef
 	}
 	return r, true
 }
 
-func selectItems(items []item, m *Message) Value {
-	out := m.work.object(len(items))
+// selection is a compiled SELECT list.
+type selection struct {
+	value fn // SELECT VALUE; nil otherwise
+	items []item
+	plain bool // all items have names of one segment, which differ
+}
+
+func (s *selection) run(m *Message) Value {
+	if s.value != nil {
+		return s.value(m)
+	}
+	out := m.work.object(len(s.items))
+	if !s.plain {
+		return s.merge(m, out)
+	}
+	for i := range s.items {
+		it := &s.items[i]
+		if v := it.x(m); v.kind != Undefined {
+			out.members = append(out.members, Member{it.name[0], v})
+		}
+	}
+	if len(out.members) > manyMembers {
+		out.makeIndex()
+	}
+	return Value{kind: Object, ref: out}
+}
+
+// merge selects into out, where later items may change earlier ones.
+func (s *selection) merge(m *Message, out *node) Value {
 	out.ours = true
-	for i := range items {
-		it := &items[i]
+	for i := range s.items {
+		it := &s.items[i]
 		switch v := it.x(m); {
 		case it.star || it.spread:
 			out.spread(v)
-		case v.kind == Undefined:
-		case len(it.name) == 1:
-			out.set(it.name[0], v)
-		default:
+		case v.kind != Undefined:
 			out.setPath(it.name, v)
 		}
 	}
 	return Value{kind: Object, ref: out}
+}
+
+// plainNames says whether the items have names of one segment, which differ.
+func plainNames(items []item) bool {
+	seen := map[string]bool{}
+	for _, it := range items {
+		if it.star || it.spread || len(it.name) != 1 || seen[it.name[0]] {
+			return false
+		}
+		seen[it.name[0]] = true
+	}
+	return true
 }
 
 // spread sets the members of an Object.
@@ -198,24 +231,25 @@ func (c *compiler) only2016(pos iotsql.Pos, what string) error {
 	return iotsql.Errorf(c.src, pos, "%s needs awsIotSqlVersion %q; this rule has %q", what, iotsql.V2016, c.version)
 }
 
-func (c *compiler) selection(s iotsql.Selection) (value fn, items []item, err error) {
+func (c *compiler) selection(s iotsql.Selection) (out selection, err error) {
 	if s.Value != nil {
-		value, err = c.expr(s.Value)
-		return value, nil, err
+		out.value, err = c.expr(s.Value)
+		return out, err
 	}
 	for _, it := range s.Items {
 		x, err := c.expr(it.X)
 		if err != nil {
-			return nil, nil, err
+			return out, err
 		}
 		_, star := it.X.(*iotsql.Star)
-		out := item{x: x, star: star && it.Alias == nil, spread: it.Spread, name: it.Alias}
-		if out.name == nil {
-			out.name = []string{defaultName(it)}
+		one := item{x: x, star: star && it.Alias == nil, spread: it.Spread, name: it.Alias}
+		if one.name == nil {
+			one.name = []string{defaultName(it)}
 		}
-		items = append(items, out)
+		out.items = append(out.items, one)
 	}
-	return nil, items, nil
+	out.plain = plainNames(out.items)
+	return out, nil
 }
 
 // defaultName is the name of an item without alias: the last segment of a
@@ -363,7 +397,7 @@ func (c *compiler) index(x *iotsql.Index) (fn, error) {
 
 // whole applies the rule of version 2016-03-23 to a result.
 func (c *compiler) whole(v Value) Value {
-	if c.reduce {
+	if c.reduce && v.kind == Decimal {
 		return v.reduce()
 	}
 	return v
@@ -446,15 +480,25 @@ func (c *compiler) array(x *iotsql.Array) (fn, error) {
 // scope is what names mean inside a nested SELECT: the members of the element
 // that it is at, or the element by its alias.
 type scope struct {
+	doc   *document // that the element is in, as its token at; nil: it is elem
+	at    uint32
 	elem  Value
 	alias string
-	doc   *document // that elem is in, and its token; nil: in none
-	at    uint32
+}
+
+func (s *scope) value() Value {
+	if s.doc != nil {
+		return s.doc.at(s.at)
+	}
+	return s.elem
 }
 
 func (s *scope) get(name string) Value {
-	if s.alias != "" && name == s.alias {
-		return s.elem
+	switch {
+	case s.alias != "" && name == s.alias:
+		return s.value()
+	case s.doc != nil:
+		return s.doc.get(s.at, name)
 	}
 	return s.elem.Get(name)
 }
@@ -462,7 +506,7 @@ func (s *scope) get(name string) Value {
 // star is the payload, or the element that a nested SELECT is at.
 func star(m *Message) Value {
 	if n := len(m.work.scopes); n > 0 {
-		return m.work.scopes[n-1].elem
+		return m.work.scopes[n-1].value()
 	}
 	v, _ := m.Root()
 	return v
@@ -477,8 +521,7 @@ type nested struct {
 	from  fn
 	alias string
 	where cond // nil: none
-	value fn   // SELECT VALUE; nil otherwise
-	items []item
+	sel   selection
 }
 
 // nestedSelect compiles (SELECT … FROM path WHERE …): of an Array, an Array of what
@@ -498,7 +541,7 @@ func (c *compiler) nestedSelect(x *iotsql.Nested) (fn, error) {
 		return nil, iotsql.Errorf(c.src, x.Pos, "SELECT is nested deeper than %d", maxNested)
 	}
 	defer func() { c.nested-- }()
-	if n.value, n.items, err = c.selection(x.Select); err != nil {
+	if n.sel, err = c.selection(x.Select); err != nil {
 		return nil, err
 	}
 	if x.Where != nil {
@@ -509,50 +552,59 @@ func (c *compiler) nestedSelect(x *iotsql.Nested) (fn, error) {
 
 func (n *nested) run(m *Message) Value {
 	of := n.from(m)
-	switch of.kind {
-	case Object:
-		return n.row(m, of)
-	case Array:
-		return n.rows(m, of)
+	if of.kind != Object && of.kind != Array {
+		return undef
 	}
-	return undef
+	w := m.work
+	level := len(w.scopes)
+	d, at := of.unopened()
+	w.scopes = append(w.scopes, scope{doc: d, at: at, elem: of, alias: n.alias})
+	out := undef
+	switch {
+	case of.kind == Object:
+		out = n.row(m)
+	case d != nil:
+		out = n.tokens(m, d, at)
+	default:
+		out = n.elems(m, of.ref.elems)
+	}
+	w.scopes = w.scopes[:level]
+	return out
 }
 
-// rows makes an Array of what the elements of an Array give.
-func (n *nested) rows(m *Message, of Value) Value {
-	d, at := of.unopened()
-	if d == nil {
-		out := m.work.room(len(of.ref.elems))
-		for i, e := range of.ref.elems {
-			out[i] = n.row(m, e)
-		}
-		return array(out)
-	}
-	t := &d.tokens[at]
+// tokens makes an Array of what the elements of an unopened Array give.
+func (n *nested) tokens(m *Message, d *document, at uint32) Value {
+	t, level := &d.tokens[at], len(m.work.scopes)-1
 	out := m.work.room(t.count())[:0]
 	for i := at + 1; i < t.next; i = d.tokens[i].next {
-		if v := n.row(m, d.at(i)); v.kind != Undefined {
+		m.work.scopes[level].at = i
+		if v := n.row(m); v.kind != Undefined {
 			out = append(out, v)
 		}
 	}
 	return m.work.array(out)
 }
 
-// row is what one element gives; Undefined when it does not pass WHERE.
-func (n *nested) row(m *Message, elem Value) Value {
-	if !m.spend(rowCost) {
+// elems makes an Array of what the elements of an Array give.
+func (n *nested) elems(m *Message, elems []Value) Value {
+	level, out := len(m.work.scopes)-1, m.work.room(len(elems))[:0]
+	for _, e := range elems {
+		s := &m.work.scopes[level]
+		if s.doc, s.at = e.unopened(); s.doc == nil {
+			s.elem = e
+		}
+		if v := n.row(m); v.kind != Undefined {
+			out = append(out, v)
+		}
+	}
+	return m.work.array(out)
+}
+
+// row is what the element gives that the SELECT is at; Undefined when it does
+// not pass WHERE.
+func (n *nested) row(m *Message) Value {
+	if !m.spend(rowCost) || n.where != nil && n.where(m) != holds {
 		return undef
 	}
-	d, at := elem.unopened()
-	m.work.scopes = append(m.work.scopes, scope{elem, n.alias, d, at})
-	v := undef
-	switch {
-	case n.where != nil && n.where(m) != holds:
-	case n.value != nil:
-		v = n.value(m)
-	default:
-		v = selectItems(n.items, m)
-	}
-	m.work.scopes = m.work.scopes[:len(m.work.scopes)-1]
-	return v
+	return n.sel.run(m)
 }

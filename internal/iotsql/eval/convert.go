@@ -140,6 +140,9 @@ func (v Value) toInt() Value {
 
 // position converts to an index; false when there is none.
 func (v Value) position() (int, bool) {
+	if v.kind == Int && v.small && v.coef == int64(int32(v.coef)) { // nearly always
+		return int(v.coef), true
+	}
 	n := v.toInt()
 	if n.kind != Int {
 		return 0, false

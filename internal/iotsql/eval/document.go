@@ -29,7 +29,7 @@ type document struct {
 type token struct {
 	start, end uint32 // in the text: of a string between the quotes
 	next       uint32 // the token after the value
-	info       uint32 // the Kind, a flag, and how many members or elements
+	info       uint32 // the Kind, a flag, and how many members or elements, or the print of a string
 }
 
 // The flags of tokens, and where the count begins.
@@ -40,6 +40,14 @@ const (
 	isPlain    = 1 << 7 // an Object or Array that is written as appendJSON writes it, but for names that come twice
 	countBits  = 8
 )
+
+// printOf tells most names apart: it is their length, first and last byte.
+func printOf(s string) uint32 {
+	if s == "" {
+		return 0
+	}
+	return uint32(len(s)&0xff)<<16 | uint32(s[0])<<8 | uint32(s[len(s)-1])
+}
 
 func (t *token) kind() Kind           { return Kind(t.info & 15) }
 func (t *token) has(flag uint32) bool { return t.info&flag != 0 }
@@ -243,7 +251,7 @@ func (d *document) endString(at, i int) int {
 	case i >= len(d.src):
 		return -1
 	case d.src[i] == '"':
-		d.push(at+1, i, uint32(String))
+		d.push(at+1, i, uint32(String)|printOf(d.src[at+1:i])<<countBits)
 		return i + 1
 	case d.src[i] == '\\':
 		return d.escaped(at, i)

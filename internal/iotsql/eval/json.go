@@ -131,12 +131,12 @@ func hex4(s string) (rune, bool) {
 // appendJSON appends v as JSON, without white space. With reduce, whole
 // Decimals are written as Ints (see [Value.reduce]). It stops growing dst soon
 // after limit bytes; the caller checks.
-func (v Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
+func (v *Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
 	if len(dst) > limit {
 		return dst
 	}
-	if d, at := v.unopened(); d != nil {
-		return d.append(dst, at, reduce, limit)
+	if v.ref != nil && v.ref.doc != nil {
+		return v.ref.doc.append(dst, uint32(v.coef), reduce, limit)
 	}
 	switch v.kind {
 	case Null, Undefined:
@@ -147,19 +147,19 @@ func (v Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
 		}
 		return append(dst, "false"...)
 	case Int, Decimal:
-		if reduce {
-			v = v.reduce()
+		if reduce && v.kind == Decimal {
+			return v.reduce().appendNumber(dst)
 		}
 		return v.appendNumber(dst)
 	case String:
 		return appendString(dst, v.text)
 	case Array:
 		dst = append(dst, '[')
-		for i, e := range v.ref.elems {
+		for i := range v.ref.elems {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			if dst = e.appendJSON(dst, reduce, limit); len(dst) > limit {
+			if dst = v.ref.elems[i].appendJSON(dst, reduce, limit); len(dst) > limit {
 				return dst
 			}
 		}

@@ -100,15 +100,14 @@ func (d *document) distinct(at uint32) bool {
 	if obj.count() > manyNames {
 		return len(d.names(at)) == obj.count()
 	}
-	var seen uint64 // one bit for each length and ends of a name
+	var seen uint64 // one bit for each print
 	for i := at + 1; i < obj.next; i = d.tokens[i+1].next {
 		t := &d.tokens[i]
-		name := d.src[t.start:t.end]
-		if name == "" || t.has(isEscaped) {
+		if t.has(isEscaped) {
 			return false
 		}
-		bit := uint64(1) << ((31*uint(len(name)) + 7*uint(name[0]) + uint(name[len(name)-1])) % 64)
-		if seen&bit != 0 && d.findBefore(at, i, name) != 0 {
+		bit := uint64(1) << ((t.info >> countBits) * 0x9e3779b1 >> 26)
+		if seen&bit != 0 && d.findBefore(at, i, d.src[t.start:t.end]) != 0 {
 			return false
 		}
 		seen |= bit
@@ -128,15 +127,20 @@ func (d *document) find(obj uint32, name string) uint32 {
 
 // findBefore is find among the members before the token end.
 func (d *document) findBefore(obj, end uint32, name string) uint32 {
-	found := uint32(0)
-	for i := obj + 1; i < end; {
-		t := &d.tokens[i]
-		if int(t.end-t.start) == len(name) && d.src[t.start:t.end] == name && !t.has(isEscaped) {
-			found = i + 1
-		} else if t.has(isEscaped) && d.str1(t) == name {
-			found = i + 1
+	plain := printOf(name)<<countBits | uint32(String)
+	found, tokens := uint32(0), d.tokens
+	for i := obj + 1; i < end; i = tokens[i+1].next {
+		t := &tokens[i]
+		switch {
+		case t.info == plain:
+			if d.src[t.start:t.end] == name {
+				found = i + 1
+			}
+		case t.info&isEscaped != 0:
+			if d.str1(t) == name {
+				found = i + 1
+			}
 		}
-		i = d.tokens[i+1].next
 	}
 	return found
 }
@@ -268,7 +272,8 @@ func (d *document) appendArray(dst []byte, at uint32, reduce bool, limit int) []
 
 func (d *document) appendObject(dst []byte, at uint32, reduce bool, limit int) []byte {
 	if !d.distinct(at) {
-		return Value{kind: Object, ref: d.open(at)}.appendJSON(dst, reduce, limit)
+		opened := Value{kind: Object, ref: d.open(at)}
+		return opened.appendJSON(dst, reduce, limit)
 	}
 	dst = append(dst, '{')
 	for i, end := at+1, d.tokens[at].next; i < end; i = d.tokens[i+1].next {

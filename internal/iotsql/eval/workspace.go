@@ -44,22 +44,22 @@ func (m *Message) Release() {
 	if w == nil || !w.doc.forget() {
 		return
 	}
-	clear(w.scopes[:cap(w.scopes)])
+	if cap(w.scopes) > 0 {
+		clear(w.scopes[:cap(w.scopes)])
+		w.scopes = w.scopes[:0]
+	}
 	clear(w.vars)
 	clear(w.values)
 	clear(w.members)
 	clear(w.nodes)
-	*w = workspace{
-		doc: document{tokens: w.doc.tokens}, scopes: w.scopes[:0], vars: w.vars[:0],
-		values: w.values[:0], members: w.members[:0], nodes: w.nodes[:0],
-	}
+	w.vars, w.varsOf, w.values, w.members, w.nodes = w.vars[:0], nil, w.values[:0], w.members[:0], w.nodes[:0]
 	workspaces.Put(w)
 }
 
 // forget drops what a document refers to; it returns false when the document is
 // too large to be kept.
 func (d *document) forget() bool {
-	*d = document{tokens: d.tokens[:0]}
+	d.src, d.byName, d.lastNode = "", nil, nil
 	return cap(d.tokens) <= keptTokens
 }
 
