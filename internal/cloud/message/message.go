@@ -26,7 +26,8 @@ type Message struct {
 	Expiry          time.Time // zero: never
 	UserProperties  []UserProperty
 
-	// Depth counts how many rules republished the message on its way here.
+	// Depth counts how many rules republished the message, and shadows answered
+	// it, on its way here.
 	Depth int
 }
 

@@ -82,7 +82,9 @@ func (n *node) member(name string) *node {
 
 // stamp sets the time of all leaves.
 func (n *node) stamp(at int64) {
-	n.at = at
+	if n.kind != object && n.kind != array {
+		n.at = at
+	}
 	for i := range n.members {
 		n.members[i].value.stamp(at)
 	}

@@ -159,7 +159,7 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) []*message.Message {
 		a.say(n, rest+"/rejected", rejected(a.Refused, a.token))
 	}
 	for _, out := range a.Messages {
-		out.Time, out.Depth = m.Time, m.Depth
+		out.Time, out.Depth = m.Time, m.Depth+1 // rules that answer these feed themselves as those that republish do
 	}
 	return a.Messages
 }
