@@ -147,10 +147,10 @@ func (c *Cloud) openEngines() (err error) {
 	if c.tables, err = table.Open(c.store, table.Options{Log: c.log, Region: c.opts.Region, Account: c.registry.Account()}); err != nil {
 		return fmt.Errorf("tables: %w", err)
 	}
-	if c.rules, err = rules.Open(c.store, c.tables, rules.Options{Account: c.registry.Account(), Region: c.opts.Region, Log: c.log}); err != nil {
+	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
+	if c.rules, err = rules.Open(c.store, c.tables, rules.Options{Account: c.registry.Account(), Region: c.opts.Region, Log: c.log, Shadow: c.shadows.DocumentIn}); err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
-	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
 	return c.openBroker()
 }
 

@@ -29,6 +29,8 @@ type execution struct {
 	failing bool    // the error action of the rule runs
 	sent    int     // entries of the rule that went to the outbox
 
+	services services // of msg
+
 	members []table.Member // room for one item; clear between uses
 }
 
@@ -36,12 +38,13 @@ type execution struct {
 // message when that is "".
 func (x *execution) begin(e *Engine, b *store.Batch, m *message.Message, topic string) {
 	x.engine, x.batch, x.in, x.do = e, b, m, x
+	x.services = services{e.tables, &e.opt, &e.unread, b}
 	if topic == "" {
 		topic = m.Topic
 	}
 	x.msg = eval.Message{
 		Topic: topic, Payload: m.Payload, ClientID: m.ClientID, Principal: m.Principal, SourceIP: m.SourceIP, Account: e.opt.Account, Time: m.Time,
-		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, Services: e.services,
+		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, Services: &x.services,
 	}
 	if m.UTF8Payload {
 		x.msg.FormatIndicator = eval.FormatUTF8

@@ -46,8 +46,9 @@ type Options struct {
 	// outbox gave up. It returns when that is durable.
 	Publish func(ctx context.Context, m *message.Message) (message.Outcome, error)
 	// Shadow returns the document of a thing's shadow, of the classic one when
-	// name is "" (get_thing_shadow); nil: there are none.
-	Shadow func(thing, name string) (json []byte, ok bool)
+	// name is "", with the changes that are in b (get_thing_shadow); nil: there
+	// are none.
+	Shadow func(b *store.Batch, thing, name string) (json []byte, ok bool)
 	// RegistryData returns the answer of DescribeThing or
 	// ListThingGroupsForThing for a thing (get_registry_data); nil: there is none.
 	RegistryData func(api, thing string) (json []byte, ok bool)
@@ -75,8 +76,6 @@ type Engine struct {
 	mu   sync.Mutex               // serialises changes of the rules
 	snap atomic.Pointer[snapshot] // what Apply reads; replaced, never changed
 
-	services *services
-
 	notFound atomic.Int64 // messages for a rule that is not there, or is disabled
 	swept    atomic.Int64 // when old marks were removed last; Unix nanoseconds
 
@@ -94,7 +93,6 @@ type snapshot struct {
 func Open(st *store.Store, tables Tables, o Options) (*Engine, error) {
 	o.setDefaults()
 	e := &Engine{st: st, tables: tables, opt: o, log: o.Log}
-	e.services = &services{tables, &e.opt, &e.unread}
 	byName, err := e.load()
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 
+	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
 	"mote/internal/iotsql/eval"
 )
@@ -13,6 +14,7 @@ type services struct {
 	tables Tables
 	opt    *Options
 	logs   *throttle
+	batch  *store.Batch // that the rules write into; nil in a trial without a store
 }
 
 var _ eval.Services = (*services)(nil)
@@ -58,7 +60,7 @@ func (s *services) Shadow(thing, shadow string) ([]byte, bool) {
 	if s.opt.Shadow == nil {
 		return nil, false
 	}
-	return s.opt.Shadow(thing, shadow)
+	return s.opt.Shadow(s.batch, thing, shadow)
 }
 
 // RegistryData implements eval.Services.

@@ -270,7 +270,7 @@ func (c *textCase) run(t *testing.T) []string {
 	t.Helper()
 	rec := &recorder{}
 	st, e := rec.open(t, Options{
-		Shadow: func(thing, name string) ([]byte, bool) {
+		Shadow: func(_ *store.Batch, thing, name string) ([]byte, bool) {
 			return fmt.Appendf(nil, `{"state":{"reported":{"of":%q,"name":%q}}}`, thing, name), thing != "none"
 		},
 		RegistryData: func(api, thing string) ([]byte, bool) {

@@ -102,7 +102,6 @@ type Object struct {
 func Try(p Payload, m *message.Message, tables Tables, o Options) (*Trial, error) {
 	o.setDefaults()
 	e := &Engine{tables: tables, opt: o, log: o.Log}
-	e.services = &services{tables, &e.opt, &e.unread}
 	return e.try(p, m, nil)
 }
 
