@@ -12,7 +12,10 @@ import (
 )
 
 // TestCLI runs the steps of every tutorial with each AWS CLI that is installed.
-func TestCLI(t *testing.T) {
+func TestCLI(t *testing.T) { eachCLI(t, testCLI) }
+
+// eachCLI runs a test with the Python of each AWS CLI that is installed.
+func eachCLI(t *testing.T, test func(t *testing.T, python string)) {
 	seen := map[string]bool{}
 	for _, name := range []string{"aws", "/usr/bin/aws"} {
 		python := interpreter(name)
@@ -20,7 +23,7 @@ func TestCLI(t *testing.T) {
 			continue
 		}
 		seen[python] = true
-		t.Run(strings.ReplaceAll(python, "/", "_"), func(t *testing.T) { testCLI(t, python) })
+		t.Run(strings.ReplaceAll(python, "/", "_"), func(t *testing.T) { test(t, python) })
 	}
 	if len(seen) == 0 {
 		t.Skip("no AWS CLI that runs on Python is installed")
@@ -104,6 +107,15 @@ func startCLI(t *testing.T, python, url string) *cli {
 // run runs one command of "aws iot"; want is part of what it prints.
 func (c *cli) run(t *testing.T, want string, args ...string) map[string]any {
 	t.Helper()
+	out := map[string]any{}
+	_ = json.Unmarshal([]byte(c.output(t, want, args...)), &out) // empty for operations without answer
+	return out
+}
+
+// output is run, and returns all that the command prints. It must fail when
+// want is the name of an exception.
+func (c *cli) output(t *testing.T, want string, args ...string) string {
+	t.Helper()
 	line, err := json.Marshal(append([]string{"--endpoint-url", c.url, "--output", "json", "iot"}, args...))
 	if err != nil {
 		t.Fatal(err)
@@ -121,9 +133,7 @@ func (c *cli) run(t *testing.T, want string, args ...string) map[string]any {
 	if !strings.Contains(answer.Out, want) || (answer.Code == 0) == strings.Contains(want, "Exception") {
 		t.Fatalf("aws iot %s: status %d\n%s\nwant %s", strings.Join(args, " "), answer.Code, answer.Out, want)
 	}
-	out := map[string]any{}
-	_ = json.Unmarshal([]byte(answer.Out), &out) // empty for operations without answer
-	return out
+	return answer.Out
 }
 
 func testCLI(t *testing.T, python string) {
