@@ -97,8 +97,14 @@ func lex(src string, at int) (token, error) {
 	case c == '\'' || c == '"':
 		return lexString(src, at)
 	case c == '@':
-		end := endOfIdent(src, at+1)
-		if end == at+1 {
+		end := at + 1 // letters, digits and _ (AWS IoT SQL reference, "SET clause syntax")
+		for end < len(src) && (isLetter(src[end]) || isDigit(src[end])) {
+			end++
+		}
+		switch {
+		case end < len(src) && src[end] >= utf8.RuneSelf && letterAt(src, end) > 0:
+			return token{}, Errorf(src, Pos(end), "the name of a variable has the letters a to z, digits and _")
+		case end == at+1:
 			return token{}, Errorf(src, Pos(at), "expected the name of a variable after @")
 		}
 		return token{tokVar, src[at+1 : end], Pos(at), Pos(end)}, nil

@@ -177,6 +177,8 @@ func (p *parser) trailing(st *Statement) error {
 		return p.misplaced("WHERE or the end", "FROM has one topic filter, and it has no alias")
 	case st.From == nil && st.Where == nil && st.Select.Value != nil && p.tok.is(","):
 		return p.misplaced("FROM, WHERE or the end", "SELECT VALUE selects one expression")
+	case st.From == nil && st.Where == nil && st.Select.Value != nil && p.tok.keyword("AS"):
+		return p.misplaced("FROM, WHERE or the end", "the value of SELECT VALUE has no name")
 	case p.tok.is("*") || p.tok.kind == tokIdent && st.From == nil && st.Where == nil:
 		return p.unexpected("`,` or AS between items, FROM, WHERE or the end")
 	case st.Where != nil:
@@ -353,6 +355,9 @@ func (p *parser) alias() ([]string, error) {
 		}
 		if p.tok.kind != tokIdent {
 			return nil, p.misplaced("a name (letters, digits and _)", pick(p.tok.kind == tokString, "leave the quotes out", ""))
+		}
+		if len(out) == 0 && (p.tok.keyword("FROM") || p.tok.keyword("WHERE")) {
+			return nil, p.misplaced("a name after AS", "")
 		}
 		if len(out) == maxAlias {
 			return nil, p.errorf(p.tok.pos, "an alias has at most %d segments", maxAlias)
