@@ -226,3 +226,52 @@ assert json.loads(c.delete_thing_shadow(thingName="py")["payload"].read())["vers
 assert update({"state": {"reported": {"led": "off"}}})["version"] == 2
 print(boto3.__version__)
 `
+
+// TestShadowSurvivesKill kills the cloud while a client sends updates as fast
+// as it can: what was acknowledged is there, in order, and counted once.
+func TestShadowSurvivesKill(t *testing.T) {
+	h := startHost(t, t.TempDir(), "cloud")
+	d := h.makeDevice(awsCLIs(t)[0], "lamp", allowAll)
+	var updates strings.Builder
+	for n := range 20000 {
+		fmt.Fprintf(&updates, `{"state":{"reported":{"n":%d}}}`+"\n", n+1)
+	}
+	pub := exec.CommandContext(t.Context(), "stdbuf", append([]string{"-oL", tool(t, "mosquitto_pub")},
+		h.mosquitto(d, "-i", "lamp", "-q", "1", "-d", "-l", "-t", "$aws/things/lamp/shadow/update")...)...)
+	pub.Stdin = strings.NewReader(updates.String())
+	out, err := pub.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pub.Start(); err != nil {
+		t.Fatal(err)
+	}
+	acked := 0
+	for s := bufio.NewScanner(out); s.Scan(); {
+		if strings.Contains(s.Text(), "received PUBACK") {
+			if acked++; acked == 1500 {
+				h.kill()
+				_ = pub.Process.Signal(os.Interrupt) // else it would connect again, and again
+			}
+		}
+	}
+	_ = pub.Wait()
+	if acked < 1500 {
+		t.Fatalf("only %d updates were acknowledged", acked)
+	}
+	h = startHost(t, h.data, "cloud")
+	file := filepath.Join(t.TempDir(), "out")
+	h.mustRun(awsCLIs(t)[0], "--endpoint-url", h.ep.HTTP, "iot-data", "get-thing-shadow", "--thing-name", "lamp", file)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		State   struct{ Reported struct{ N int } }
+		Version int
+	}
+	if err := json.Unmarshal(data, &got); err != nil || got.State.Reported.N < acked || got.Version != got.State.Reported.N {
+		t.Errorf("%d updates were acknowledged, the shadow is %s (%v)", acked, data, err)
+	}
+	t.Logf("%d acknowledged, %d stored", acked, got.Version)
+}

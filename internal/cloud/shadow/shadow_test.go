@@ -483,3 +483,23 @@ func FuzzNumbers(f *testing.F) {
 		}
 	})
 }
+
+// TestTooManyWait: the queue for one shadow is bounded.
+func TestTooManyWait(t *testing.T) {
+	b := newBench(t)
+	n := Name{Thing: "t"}
+	holder, other := b.st.NewBatch(), b.st.NewBatch()
+	defer other.Discard()
+	b.hold(holder, n, false).waiting = maxWaiting
+	if !b.Hold(other, n.prefix()+"update", true) {
+		t.Error("a full queue is told by the answer, not by the hold")
+	}
+	got := lines(n, b.Apply(other, &message.Message{Topic: n.prefix() + "update", Payload: []byte(`{"state":{},"clientToken":"c"}`)}))
+	if want := `< update/rejected {"code":429,"message":"Too many requests","clientToken":"c"}` + "\n"; got != want {
+		t.Errorf("got %swant %s", got, want)
+	}
+	holder.Discard()
+	if a := b.Update(other, n, []byte(`{"state":{}}`)); a.Refused != nil {
+		t.Errorf("when it is free: %v", a.Refused)
+	}
+}
