@@ -53,39 +53,34 @@ var statements = []struct{ sql, version, refused string }{
 	{`SELECT * FROM '$share/g/a'`, "", "line 1, column 15: "},
 }
 
-// TestCLICreatesOnlyRulesThatParse sends statements through each AWS CLI that
-// is installed: good ones are stored as they are, bad ones are refused with
-// the place and leave nothing behind.
-func TestCLICreatesOnlyRulesThatParse(t *testing.T) {
-	eachCLI(t, func(t *testing.T, python string) {
-		srv := newRulesServer(t)
-		aws := startCLI(t, python, srv.URL)
-		good := 0
-		for i, s := range statements {
-			name := fmt.Sprintf("rule_%d", i)
-			if s.refused == "" {
-				good++
-				aws.run(t, "", "create-topic-rule", "--rule-name", name, "--topic-rule-payload", sqlPayload(t, s.sql, s.version))
-				got, _ := aws.run(t, name, "get-topic-rule", "--rule-name", name)["rule"].(map[string]any)
-				if got["sql"] != s.sql {
-					t.Errorf("stored %q, want %q", got["sql"], s.sql)
-				}
-				continue
+// testStatements sends statements through an AWS CLI: good ones are stored as
+// they are, bad ones are refused with the place and leave nothing behind.
+func testStatements(t *testing.T, aws *cli) {
+	aws.url = newRulesServer(t).URL
+	good := 0
+	for i, s := range statements {
+		name := fmt.Sprintf("rule_%d", i)
+		if s.refused == "" {
+			good++
+			aws.run(t, "", "create-topic-rule", "--rule-name", name, "--topic-rule-payload", sqlPayload(t, s.sql, s.version))
+			got, _ := aws.run(t, name, "get-topic-rule", "--rule-name", name)["rule"].(map[string]any)
+			if got["sql"] != s.sql {
+				t.Errorf("stored %q, want %q", got["sql"], s.sql)
 			}
-			out := aws.output(t, "SqlParseException", "create-topic-rule", "--rule-name", name, "--topic-rule-payload", sqlPayload(t, s.sql, s.version))
-			if !strings.Contains(out, s.refused) || !strings.Contains(out, "^") {
-				t.Errorf("%s\n got %s\nwant %s, and a caret", s.sql, out, s.refused)
-			}
+			continue
 		}
-		rules, _ := aws.run(t, "rules", "list-topic-rules")["rules"].([]any)
-		if len(rules) != good {
-			t.Errorf("%d rules are stored, want %d", len(rules), good)
+		out := aws.output(t, "SqlParseException", "create-topic-rule", "--rule-name", name, "--topic-rule-payload", sqlPayload(t, s.sql, s.version))
+		if !strings.Contains(out, s.refused) || !strings.Contains(out, "^") {
+			t.Errorf("%s\n got %s\nwant %s, and a caret", s.sql, out, s.refused)
 		}
-		aws.output(t, "SqlParseException", "replace-topic-rule", "--rule-name", "rule_0", "--topic-rule-payload", sqlPayload(t, `SELECT FROM x`, ""))
-		if got := aws.run(t, "rule_0", "get-topic-rule", "--rule-name", "rule_0"); got["rule"].(map[string]any)["sql"] != statements[0].sql {
-			t.Errorf("a bad replacement changed the rule: %v", got)
-		}
-	})
+	}
+	if rules, _ := aws.run(t, "rules", "list-topic-rules")["rules"].([]any); len(rules) != good {
+		t.Errorf("%d rules are stored, want %d", len(rules), good)
+	}
+	aws.output(t, "SqlParseException", "replace-topic-rule", "--rule-name", "rule_0", "--topic-rule-payload", sqlPayload(t, `SELECT FROM x`, ""))
+	if got, _ := aws.run(t, "rule_0", "get-topic-rule", "--rule-name", "rule_0")["rule"].(map[string]any); got["sql"] != statements[0].sql {
+		t.Errorf("a bad replacement changed the rule: %v", got)
+	}
 }
 
 // newRulesServer serves the rules of the real engine, without tables.

@@ -11,11 +11,9 @@ import (
 	"testing"
 )
 
-// TestCLI runs the steps of every tutorial with each AWS CLI that is installed.
-func TestCLI(t *testing.T) { eachCLI(t, testCLI) }
-
-// eachCLI runs a test with the Python of each AWS CLI that is installed.
-func eachCLI(t *testing.T, test func(t *testing.T, python string)) {
+// TestCLI runs each AWS CLI that is installed: the steps of every tutorial, and
+// statements of rules.
+func TestCLI(t *testing.T) {
 	seen := map[string]bool{}
 	for _, name := range []string{"aws", "/usr/bin/aws"} {
 		python := interpreter(name)
@@ -23,7 +21,11 @@ func eachCLI(t *testing.T, test func(t *testing.T, python string)) {
 			continue
 		}
 		seen[python] = true
-		t.Run(strings.ReplaceAll(python, "/", "_"), func(t *testing.T) { test(t, python) })
+		t.Run(strings.ReplaceAll(python, "/", "_"), func(t *testing.T) {
+			aws := startCLI(t, python)
+			t.Run("tutorials", func(t *testing.T) { testTutorials(t, aws) })
+			t.Run("statements", func(t *testing.T) { testStatements(t, aws) })
+		})
 	}
 	if len(seen) == 0 {
 		t.Skip("no AWS CLI that runs on Python is installed")
@@ -79,7 +81,7 @@ type cli struct {
 	out *json.Decoder
 }
 
-func startCLI(t *testing.T, python, url string) *cli {
+func startCLI(t *testing.T, python string) *cli {
 	t.Helper()
 	none := filepath.Join(t.TempDir(), "none")
 	cmd := exec.Command(python, "-c", cliLoop)
@@ -101,7 +103,7 @@ func startCLI(t *testing.T, python, url string) *cli {
 		in.Close()
 		_ = cmd.Wait()
 	})
-	return &cli{url, in, json.NewDecoder(out)}
+	return &cli{in: in, out: json.NewDecoder(out)}
 }
 
 // run runs one command of "aws iot"; want is part of what it prints.
@@ -136,9 +138,9 @@ func (c *cli) output(t *testing.T, want string, args ...string) string {
 	return answer.Out
 }
 
-func testCLI(t *testing.T, python string) {
+func testTutorials(t *testing.T, aws *cli) {
 	srv, _, _ := newServer(t, t.TempDir())
-	aws := startCLI(t, python, srv.URL)
+	aws.url = srv.URL
 	aws.run(t, `"thingName": "pi-roof"`, "create-thing", "--thing-name", "pi-roof", "--attribute-payload", "attributes={room=attic}")
 	pem := filepath.Join(t.TempDir(), "c.pem")
 	keys := aws.run(t, "PRIVATE KEY", "create-keys-and-certificate", "--set-as-active", "--certificate-pem-outfile", pem)
