@@ -132,10 +132,16 @@ func (db *DB) GetBatch(gets []BatchGet) (BatchResult, error) {
 
 func (g *plannedGet) check(request BatchGet) (err error) {
 	g.BatchGet = request
+	seen := map[string]bool{}
 	for _, key := range g.Keys {
 		if _, err := checkItem(key); err != nil {
 			return err
 		}
+		text := string(appendMap(nil, key))
+		if seen[text] {
+			return errDuplicateKeys
+		}
+		seen[text] = true
 	}
 	g.want, err = projectionOf(g.Projection, g.Attributes, newScope(g.Names, nil))
 	return err
@@ -145,16 +151,11 @@ func (g *plannedGet) find(db *DB) (err error) {
 	if g.t, err = db.table(g.Table); err != nil {
 		return err
 	}
-	seen := map[string]bool{}
 	for _, key := range g.Keys {
 		k, err := g.t.encodeKey(key)
 		if err != nil {
 			return err
 		}
-		if seen[string(k)] {
-			return errDuplicateKeys
-		}
-		seen[string(k)] = true
 		g.keys = append(g.keys, k)
 	}
 	return g.want.checkScalar(g.t)

@@ -1,6 +1,8 @@
 package dynamodb
 
 import (
+	"bytes"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
@@ -16,31 +18,43 @@ const (
 // writeRequest is one element of BatchWriteItem's lists.
 type writeRequest struct {
 	table     string
-	put, drop *item // PutRequest's Item, DeleteRequest's Key
-	count     int   // of the two that are given
+	at        string // how errors call its place
+	put, drop *item  // PutRequest's Item, DeleteRequest's Key
+	missing   string // of the one that is given: its member that is not
+	count     int    // of the two that are given
+}
+
+func (w *writeRequest) checkMembers(c *constraints) {
+	if w.missing != "" {
+		c.required(false, w.at+w.missing)
+	}
 }
 
 func (s *scanner) writeRequests() (list []writeRequest, lengths map[string]int) {
 	lengths = map[string]int{}
 	s.object(unexpectedField, notRequestMap, func(name string) {
 		before := len(list)
-		s.list(func() { list = append(list, s.writeRequest(name)) })
+		s.listOr(unexpectedParam, func() { list = append(list, s.writeRequest(name, len(list)-before+1)) })
 		lengths[name] = len(list) - before
 	})
 	return list, lengths
 }
 
-func (s *scanner) writeRequest(name string) writeRequest {
-	w := writeRequest{table: bareName(name)}
+func (s *scanner) writeRequest(name string, number int) writeRequest {
+	w := writeRequest{table: bareName(name), at: "requestItems." + name + ".member." + strconv.Itoa(number) + ".member."}
 	s.object(unexpectedValue, structureOf("WriteRequest"), func(member string) {
 		switch {
 		case s.null():
 		case member == "PutRequest":
 			w.count++
-			w.put = s.itemIn("Item", "PutRequest")
+			if w.put = s.itemIn("Item", "PutRequest"); w.put == nil {
+				w.missing = "putRequest.item"
+			}
 		case member == "DeleteRequest":
 			w.count++
-			w.drop = s.itemIn("Key", "DeleteRequest")
+			if w.drop = s.itemIn("Key", "DeleteRequest"); w.drop == nil {
+				w.missing = "deleteRequest.key"
+			}
 		default:
 			s.skip()
 		}
@@ -50,7 +64,7 @@ func (s *scanner) writeRequest(name string) writeRequest {
 
 // itemIn takes the item that is the only member of a structure.
 func (s *scanner) itemIn(member, structure string) (it *item) {
-	s.object(unexpectedValue, structureOf(structure), func(name string) {
+	s.object(unexpectedField, structureOf(structure), func(name string) {
 		if name == member {
 			it = s.item(maxNesting)
 			return
@@ -73,7 +87,7 @@ func (h *Handler) batchWriteItem(in *input) ([]byte, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	if err := checkWrites(list, lengths); err != nil {
+	if err := checkWrites(list, lengths, in.requestItems); err != nil {
 		return nil, err
 	}
 	writes := make([]table.BatchWrite, len(list))
@@ -96,20 +110,35 @@ func (h *Handler) batchWriteItem(in *input) ([]byte, error) {
 	return a.done(), nil
 }
 
+// compact is a JSON text as errors show it, bounded before it is made.
+func compact(raw []byte) string {
+	if len(raw) > 64<<10 {
+		return string(raw[:64<<10])
+	}
+	var b bytes.Buffer
+	_ = json.Compact(&b, raw) // it is valid
+	return b.String()
+}
+
 // maxWrites is BatchWriteItem's limit, for all tables together.
 const maxWrites = 25
 
-func checkWrites(list []writeRequest, lengths map[string]int) error {
+// checkWrites checks the requests by themselves; raw is how they came.
+func checkWrites(list []writeRequest, lengths map[string]int, raw []byte) error {
 	var c constraints
 	if len(lengths) == 0 {
 		c.add("'{}'", "requestItems", "have length greater than or equal to 1")
 	}
-	for _, name := range slices.Sorted(maps.Keys(lengths)) {
-		c.tableName(&name, "requestItems.key")
+	names := slices.Sorted(maps.Keys(lengths))
+	shown := compact(raw)
+	c.mapKeys(shown, names, "requestItems")
+	for _, name := range names {
 		if n := lengths[name]; n < 1 || n > maxWrites {
-			c.faults = append(c.faults, "Value '{"+name+"=["+strconv.Itoa(n)+" requests]}' at 'requestItems' failed to satisfy constraint: "+
-				"Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
+			c.addText(quote(shown), "requestItems", "Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
 		}
+	}
+	for i := range list {
+		list[i].checkMembers(&c)
 	}
 	if err := c.err(); err != nil {
 		return err
@@ -150,7 +179,7 @@ type keysRequest struct {
 	names      map[string]string
 	consistent *bool
 	attributes []string          // AttributesToGet
-	raw        map[string][]byte // members that an answer repeats
+	raw        map[string][]byte // members as they came, for the answer to repeat
 }
 
 func (s *scanner) keysRequests() (list []keysRequest) {
@@ -170,8 +199,8 @@ func (s *scanner) keysMember(g *keysRequest, member string) {
 	start := s.pos
 	switch member {
 	case "Keys":
-		s.list(func() { g.keys = append(g.keys, s.item(maxNesting)) })
-		return
+		g.keys = []*item{}
+		s.list(func() { g.keys = append(g.keys, s.itemOr(unexpectedParam, maxNesting)) })
 	case "ProjectionExpression":
 		g.projection = s.text()
 	case "ConsistentRead":
@@ -202,7 +231,7 @@ func (h *Handler) batchGetItem(in *input) ([]byte, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	gets, err := checkGets(list)
+	gets, err := checkGets(list, in.requestItems)
 	if err != nil {
 		return nil, err
 	}
@@ -219,17 +248,19 @@ func (h *Handler) batchGetItem(in *input) ([]byte, error) {
 	return a.done(), nil
 }
 
-func checkGets(list []keysRequest) ([]table.BatchGet, error) {
+func checkGets(list []keysRequest, raw []byte) ([]table.BatchGet, error) {
 	var c constraints
 	if len(list) == 0 {
 		c.add("'{}'", "requestItems", "have length greater than or equal to 1")
 	}
 	for _, g := range list {
-		c.tableName(&g.name, "requestItems.key")
-		if len(g.keys) == 0 {
+		c.mapKeys(compact(raw), []string{g.name}, "requestItems")
+		if g.keys == nil {
+			c.required(false, "requestItems."+g.name+".member.keys")
+		} else if len(g.keys) == 0 {
 			c.add("'[]'", "requestItems."+g.name+".member.keys", "have length greater than or equal to 1")
 		} else if len(g.keys) > maxKeys {
-			c.add("'["+strconv.Itoa(len(g.keys))+" keys]'", "requestItems."+g.name+".member.keys", "have length less than or equal to "+strconv.Itoa(maxKeys))
+			c.add(quote(compact(g.raw["Keys"])), "requestItems."+g.name+".member.keys", "have length less than or equal to "+strconv.Itoa(maxKeys))
 		}
 		c.attributesToGet(g.attributes, "requestItems."+g.name+".member.attributesToGet")
 	}
@@ -279,6 +310,9 @@ func appendLeft(out []byte, list []keysRequest, name string, keys []table.Item) 
 			continue
 		}
 		for _, member := range slices.Sorted(maps.Keys(g.raw)) {
+			if member == "Keys" {
+				continue // those that are left are there
+			}
 			out = append(appendString(append(out, ','), member), ':')
 			out = append(out, g.raw[member]...)
 		}

@@ -17,8 +17,12 @@ type constraints struct{ faults []string }
 const maxFaults = 10
 
 func (c *constraints) add(value, member, constraint string) {
+	c.addText(value, member, "Member must "+constraint)
+}
+
+func (c *constraints) addText(value, member, constraint string) {
 	if len(c.faults) < maxFaults {
-		c.faults = append(c.faults, "Value "+value+" at '"+member+"' failed to satisfy constraint: Member must "+constraint)
+		c.faults = append(c.faults, "Value "+value+" at '"+member+"' failed to satisfy constraint: "+constraint)
 	}
 }
 
@@ -33,11 +37,23 @@ func (c *constraints) err() error {
 	}
 }
 
-func quote(text string) string {
+func quote(text string) string { return "'" + quoteless(text) + "'" }
+
+// quoteless bounds a text of a stranger that an error repeats.
+func quoteless(text string) string {
 	if len(text) > 1024 {
 		text = strings.ToValidUTF8(text[:1024], "") + "…"
 	}
-	return "'" + text + "'"
+	return text
+}
+
+// mapKeys holds the names of tables that a map has as its keys; shown is the map.
+func (c *constraints) mapKeys(shown string, names []string, member string) {
+	for _, name := range names {
+		if name = bareName(name); len(name) < 3 || len(name) > 255 || strings.ContainsFunc(name, notOfName) {
+			c.addText(quote(shown), member, "Map keys must satisfy constraint: [Member must have length less than or equal to 255, Member must have length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]")
+		}
+	}
 }
 
 func (c *constraints) required(given bool, member string) {

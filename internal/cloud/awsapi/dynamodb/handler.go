@@ -4,6 +4,8 @@
 package dynamodb
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -56,19 +58,25 @@ func New(db *table.DB, o Options) *Handler {
 
 // operations are what the handler offers.
 var operations = map[string]func(*Handler, *input) ([]byte, error){
-	"BatchGetItem":       (*Handler).batchGetItem,
-	"BatchWriteItem":     (*Handler).batchWriteItem,
-	"CreateTable":        (*Handler).createTable,
-	"DeleteItem":         (*Handler).deleteItem,
-	"DeleteTable":        (*Handler).deleteTable,
-	"DescribeTable":      (*Handler).describeTable,
-	"GetItem":            (*Handler).getItem,
-	"ListTables":         (*Handler).listTables,
-	"ListTagsOfResource": (*Handler).listTags,
-	"PutItem":            (*Handler).putItem,
-	"Query":              (*Handler).query,
-	"Scan":               (*Handler).scan,
-	"UpdateItem":         (*Handler).updateItem,
+	"DescribeContinuousBackups": (*Handler).describeContinuousBackups,
+	"DescribeEndpoints":         (*Handler).describeEndpoints,
+	"DescribeLimits":            (*Handler).describeLimits,
+	"TagResource":               (*Handler).tagResource,
+	"UntagResource":             (*Handler).untagResource,
+	"UpdateContinuousBackups":   (*Handler).updateContinuousBackups,
+	"BatchGetItem":              (*Handler).batchGetItem,
+	"BatchWriteItem":            (*Handler).batchWriteItem,
+	"CreateTable":               (*Handler).createTable,
+	"DeleteItem":                (*Handler).deleteItem,
+	"DeleteTable":               (*Handler).deleteTable,
+	"DescribeTable":             (*Handler).describeTable,
+	"GetItem":                   (*Handler).getItem,
+	"ListTables":                (*Handler).listTables,
+	"ListTagsOfResource":        (*Handler).listTags,
+	"PutItem":                   (*Handler).putItem,
+	"Query":                     (*Handler).query,
+	"Scan":                      (*Handler).scan,
+	"UpdateItem":                (*Handler).updateItem,
 }
 
 // ServeHTTP answers one call, with its checks in AWS's order (AWS-REFERENCE:
@@ -96,6 +104,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
+	in.host = r.Host
 	answer, err := operation(h, in)
 	if err != nil {
 		h.refuse(w, r, err)
@@ -169,15 +178,40 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	}
 	var over *http.MaxBytesError
 	if tooLarge || errors.As(err, &over) {
-		h.refuse(w, r, &wireError{status: http.StatusRequestEntityTooLarge, space: coral, code: "RequestEntityTooLargeException",
-			message: fmt.Sprintf("the request is larger than %d bytes: send it in parts", maxBody)})
+		h.refuse(w, r, tooLargeABody())
 		return nil, false
 	}
 	if err != nil {
 		h.log.Debug("cannot read a request", "err", err)
 		return nil, false // the client has gone
 	}
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		return h.unzip(w, r, body)
+	}
 	return body, true
+}
+
+// unzip unpacks a body that the client has compressed; false when it has
+// answered instead.
+func (h *Handler) unzip(w http.ResponseWriter, r *http.Request, packed []byte) ([]byte, bool) {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, true // no JSON: refused as such
+	}
+	body, err := io.ReadAll(io.LimitReader(z, maxBody+1))
+	if len(body) > maxBody {
+		h.refuse(w, r, tooLargeABody())
+		return nil, false
+	}
+	if err != nil {
+		return nil, true
+	}
+	return body, true
+}
+
+func tooLargeABody() error {
+	return &wireError{status: http.StatusRequestEntityTooLarge, space: coral, code: "RequestEntityTooLargeException",
+		message: fmt.Sprintf("the request is larger than %d bytes: send it in parts", maxBody)}
 }
 
 // Namespaces of error names.
@@ -216,8 +250,7 @@ func unknownOperation(name string) error {
 var notOffered = func() map[string]bool {
 	names := map[string]bool{}
 	for name := range strings.FieldsSeq(`UpdateTable TransactWriteItems TransactGetItems ExecuteStatement
-		BatchExecuteStatement ExecuteTransaction UpdateTimeToLive DescribeTimeToLive TagResource UntagResource DescribeLimits
-		DescribeEndpoints DescribeContinuousBackups UpdateContinuousBackups CreateBackup DeleteBackup DescribeBackup ListBackups
+		BatchExecuteStatement ExecuteTransaction UpdateTimeToLive DescribeTimeToLive CreateBackup DeleteBackup DescribeBackup ListBackups
 		RestoreTableFromBackup RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
 		ListGlobalTables UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
 		DescribeContributorInsights ListContributorInsights UpdateContributorInsights DescribeKinesisStreamingDestination

@@ -1,6 +1,8 @@
 package dynamodb
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
@@ -303,5 +305,46 @@ func TestRefusedSignature(t *testing.T) {
 	}
 	if got, want := refuse("Nonsense"), `400 {"__type":"com.amazon.coral.service#UnknownOperationException"}`; got != want {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestCompressedBodies(t *testing.T) {
+	server, _ := serve(t)
+	must(t, server, "CreateTable", createAir)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = io.WriteString(z, `{"TableName":"air"}`)
+	_ = z.Close()
+	var bomb bytes.Buffer
+	z = gzip.NewWriter(&bomb)
+	_, _ = io.WriteString(z, `{"TableName":"`+strings.Repeat("a", maxBody)+`"}`)
+	_ = z.Close()
+	for _, c := range []struct {
+		body   []byte
+		status int
+	}{{packed.Bytes(), 200}, {bomb.Bytes(), 413}, {[]byte(`{"TableName":"air"}`), 400}, {packed.Bytes()[:20], 400}} {
+		r, err := http.NewRequest(http.MethodPost, server.URL, bytes.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-amz-json-1.0")
+		r.Header.Set("Content-Encoding", "gzip")
+		r.Header.Set("X-Amz-Target", targetPrefix+"Scan")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != c.status {
+			t.Errorf("%d bytes: status %d, want %d", len(c.body), resp.StatusCode, c.status)
+		}
+	}
+}
+
+func TestEndpointIsWhereTheClientCame(t *testing.T) {
+	server, _ := serve(t)
+	want := `{"Endpoints":[{"Address":"` + strings.TrimPrefix(server.URL, "http://") + `","CachePeriodInMinutes":1440}]}`
+	if got := must(t, server, "DescribeEndpoints", `{}`); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
 	}
 }

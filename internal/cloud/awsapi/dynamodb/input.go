@@ -9,7 +9,8 @@ import (
 // input is the members of all requests that the handler knows; one that is
 // absent or null is nil. Unknown members are passed over, as AWS does.
 type input struct {
-	op string
+	op   string
+	host string // that the client came to
 
 	tableName, indexName, resourceArn, startTable         *string
 	keyCondition, filter, condition, projection, update   *string
@@ -36,6 +37,9 @@ type input struct {
 	throughput *throughput
 	tags       []table.Tag
 	tagKeys    []string
+
+	recovery      *bool // PointInTimeRecoveryEnabled
+	recoveryGiven bool
 }
 
 type throughput struct{ read, write *int64 }
@@ -49,20 +53,21 @@ type placeholders struct {
 
 // members says how the members with a structure of their own are taken.
 var members = map[string]func(*scanner, *input){
-	"ExpressionAttributeNames":  func(s *scanner, in *input) { in.names = s.stringMap() },
-	"ExpressionAttributeValues": (*scanner).takeValues,
-	"AttributeDefinitions":      (*scanner).takeAttributes,
-	"KeySchema":                 (*scanner).takeSchema,
-	"ProvisionedThroughput":     (*scanner).takeThroughput,
-	"Tags":                      (*scanner).takeTags,
-	"TagKeys":                   func(s *scanner, in *input) { in.tagKeys = s.texts() },
-	"Expected":                  func(s *scanner, in *input) { in.expected = s.conditions("ExpectedAttributeValue") },
-	"KeyConditions":             func(s *scanner, in *input) { in.keyConditions = s.conditions("Condition") },
-	"QueryFilter":               func(s *scanner, in *input) { in.queryFilter = s.conditions("Condition") },
-	"ScanFilter":                func(s *scanner, in *input) { in.scanFilter = s.conditions("Condition") },
-	"AttributeUpdates":          func(s *scanner, in *input) { in.updates = s.attributeUpdates() },
-	"AttributesToGet":           func(s *scanner, in *input) { in.attributesToGet = s.texts() },
-	"RequestItems":              func(s *scanner, in *input) { in.requestItems = s.raw() },
+	"ExpressionAttributeNames":         func(s *scanner, in *input) { in.names = s.stringMap() },
+	"ExpressionAttributeValues":        (*scanner).takeValues,
+	"AttributeDefinitions":             (*scanner).takeAttributes,
+	"KeySchema":                        (*scanner).takeSchema,
+	"ProvisionedThroughput":            (*scanner).takeThroughput,
+	"Tags":                             (*scanner).takeTags,
+	"PointInTimeRecoverySpecification": (*scanner).takeRecovery,
+	"TagKeys":                          func(s *scanner, in *input) { in.tagKeys = s.texts() },
+	"Expected":                         func(s *scanner, in *input) { in.expected = s.conditions("ExpectedAttributeValue") },
+	"KeyConditions":                    func(s *scanner, in *input) { in.keyConditions = s.conditions("Condition") },
+	"QueryFilter":                      func(s *scanner, in *input) { in.queryFilter = s.conditions("Condition") },
+	"ScanFilter":                       func(s *scanner, in *input) { in.scanFilter = s.conditions("Condition") },
+	"AttributeUpdates":                 func(s *scanner, in *input) { in.updates = s.attributeUpdates() },
+	"AttributesToGet":                  func(s *scanner, in *input) { in.attributesToGet = s.texts() },
+	"RequestItems":                     func(s *scanner, in *input) { in.requestItems = s.raw() },
 }
 
 // decode takes a request apart. Wrong JSON types are a SerializationException.
@@ -281,6 +286,7 @@ func (s *scanner) takeThroughput(in *input) {
 }
 
 func (s *scanner) takeTags(in *input) {
+	in.tags = []table.Tag{}
 	s.list(func() {
 		var t table.Tag
 		s.object(unexpectedValue, structureOf("Tag"), func(member string) {

@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"strconv"
+	"strings"
 
 	"mote/internal/cloud/table"
 )
@@ -78,7 +79,7 @@ func (c *constraints) attributesToGet(list []string, member string) {
 		c.add("'[]'", member, "have length greater than or equal to 1")
 	}
 	if len(list) > 255 {
-		c.add("'["+strconv.Itoa(len(list))+" names]'", member, "have length less than or equal to 255")
+		c.add(quote("["+strings.Join(list, ", ")+"]"), member, "have length less than or equal to 255")
 	}
 }
 

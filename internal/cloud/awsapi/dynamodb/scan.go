@@ -24,6 +24,8 @@ const (
 	unexpectedField = "Unexpected field type"
 	unexpectedStart = "Start of structure or map found where not expected"
 	unexpectedValue = "Unexpected value type in payload"
+	unexpectedParam = "class sun.reflect.generics.reflectiveObjects.ParameterizedTypeImpl cannot be cast to class java.lang.Class " +
+		"(sun.reflect.generics.reflectiveObjects.ParameterizedTypeImpl and java.lang.Class are in module java.base of loader 'bootstrap')"
 )
 
 func (s *scanner) fail(message string) {
@@ -75,14 +77,17 @@ func (s *scanner) object(scalar, list string, f func(key string)) {
 }
 
 // list calls f for each element, with the scanner before it.
-func (s *scanner) list(f func()) {
+func (s *scanner) list(f func()) { s.listOr(unexpectedField, f) }
+
+// listOr is list with what AWS says to a scalar in its place.
+func (s *scanner) listOr(scalar string, f func()) {
 	switch s.peek() {
 	case '[':
 	case '{':
 		s.fail(unexpectedStart)
 		return
 	default:
-		s.fail(unexpectedField)
+		s.fail(scalar)
 		return
 	}
 	s.pos++

@@ -129,23 +129,6 @@ func (h *Handler) listTables(in *input) ([]byte, error) {
 	return a.done(), nil
 }
 
-func (h *Handler) listTags(in *input) ([]byte, error) {
-	if in.resourceArn == nil {
-		var c constraints
-		c.required(false, "resourceArn")
-		return nil, c.err()
-	}
-	t, err := h.db.Describe(bareName(*in.resourceArn))
-	if err != nil || t.ARN != *in.resourceArn {
-		return nil, &table.Error{Code: table.CodeNotFound, Message: "Requested resource not found: ResourcArn: " + *in.resourceArn + " not found"}
-	}
-	tags := t.Tags
-	if tags == nil {
-		tags = []table.Tag{}
-	}
-	return json.Marshal(map[string]any{"Tags": tags})
-}
-
 // describe returns the TableDescription of a table.
 func describe(t *table.Table, status string, n table.Count) map[string]any {
 	definitions := []map[string]string{definition(&t.Hash)}

@@ -35,12 +35,15 @@ type item struct {
 }
 
 // item takes a map of attribute values; nil for null.
-func (s *scanner) item(depth int) *item {
+func (s *scanner) item(depth int) *item { return s.itemOr(unexpectedField, depth) }
+
+// itemOr is item with what AWS says to a scalar in its place.
+func (s *scanner) itemOr(scalar string, depth int) *item {
 	if s.null() {
 		return nil
 	}
 	it := &item{Item: table.Item{}}
-	s.object(unexpectedField, notAnItem, func(name string) {
+	s.object(scalar, notAnItem, func(name string) {
 		a := s.attribute(depth, unexpectedValue)
 		it.Item[name] = a.Value
 		it.note(a.fault)

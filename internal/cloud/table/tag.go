@@ -1,0 +1,54 @@
+package table
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// SetTags gives a table more tags; one with a key that it has replaces it.
+func (db *DB) SetTags(name string, tags []Tag) error {
+	return db.alter(name, func(t *Table) error {
+		if err := checkTags(tags); err != nil {
+			return err
+		}
+		all := slices.DeleteFunc(slices.Clone(t.Tags), func(old Tag) bool {
+			return slices.ContainsFunc(tags, func(tag Tag) bool { return tag.Key == old.Key })
+		})
+		t.Tags = append(all, tags...)
+		return checkTags(t.Tags)
+	})
+}
+
+// RemoveTags takes tags from a table; keys that it does not have are passed over.
+func (db *DB) RemoveTags(name string, keys []string) error {
+	return db.alter(name, func(t *Table) error {
+		t.Tags = slices.DeleteFunc(slices.Clone(t.Tags), func(tag Tag) bool { return slices.Contains(keys, tag.Key) })
+		return nil
+	})
+}
+
+// alter puts a changed description in the place of a table's; it is durable
+// when alter returns. An error of f leaves the table as it is.
+func (db *DB) alter(name string, f func(t *Table) error) error {
+	db.ddl.Lock()
+	defer db.ddl.Unlock()
+	old, err := db.Describe(name)
+	if err != nil {
+		return err
+	}
+	t := *old
+	if err := f(&t); err != nil {
+		return err
+	}
+	data, err := json.Marshal(t.record())
+	if err != nil {
+		return err
+	}
+	b := db.st.NewBatch()
+	b.Set(catalogueKey(name), data)
+	if err := db.st.Commit(b); err != nil {
+		return err
+	}
+	db.setTable(name, &t)
+	return nil
+}
