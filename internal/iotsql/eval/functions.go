@@ -39,7 +39,7 @@ var functions = map[string]function{
 	"sign":      ofNumber(func(n Value) Value { return integer(int64(compare(n, integer(0)))) }),
 	"mod":       ofNumbers(remainder),
 	"remainder": ofNumbers(remainder),
-	"trunc":     ofNumbers(trunc),
+	"trunc":     {min: 2, max: 2, call: truncTo},
 
 	"chr":        ofNumber(chr),
 	"concat":     {max: -1, call: concat},
@@ -214,14 +214,26 @@ func abs(n Value) Value {
 // maxPlaces is how many places trunc keeps at most.
 const maxPlaces = 34
 
+// truncTo is trunc of a number; its places must be a number itself.
+func truncTo(_ *compiler, _ *Message, a []Value) Value {
+	n := a[0].number()
+	if n.kind == Undefined || !a[1].isNumber() {
+		return undef
+	}
+	return trunc(n, a[1])
+}
+
 // trunc cuts a number off after some places.
 func trunc(n, places Value) Value {
 	if n.kind == Int {
 		return n
 	}
 	p, ok := places.index(apd.RoundFloor)
-	d, inRange := n.decimal()
-	if !ok || !inRange {
+	if !ok {
+		p = compare(places, integer(0)) * maxPlaces
+	}
+	d, ok := n.decimal()
+	if !ok {
 		return undef
 	}
 	p = min(max(p, 0), maxPlaces)

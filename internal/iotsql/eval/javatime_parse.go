@@ -227,7 +227,7 @@ type zoneElement struct {
 
 func (e zoneElement) parse(s string, at int, f *timeFields) (int, bool) {
 	rest := s[at:]
-	for _, prefix := range [...]string{"UTC", "UT", "GMT", ""} {
+	for _, prefix := range [...]string{"UTC", "UT", "GMT0", "GMT", ""} {
 		if !strings.HasPrefix(rest, prefix) {
 			continue
 		}

@@ -34,7 +34,9 @@ func compileJoda(src string) (jodaPattern, error) {
 	for i := 0; i < len(src); {
 		if !isLetter(src[i]) {
 			text, n := jodaLiteral(src[i:])
-			out = append(out, jodaToken{text: text})
+			if text != "" {
+				out = append(out, jodaToken{text: text})
+			}
 			i += n
 			continue
 		}
@@ -44,6 +46,9 @@ func compileJoda(src string) (jodaPattern, error) {
 		}
 		out = append(out, jodaToken{letter: src[i], count: count})
 		i += count
+	}
+	if out == nil {
+		return nil, errTimePattern
 	}
 	return out, nil
 }
@@ -165,6 +170,7 @@ func (tok jodaToken) textOf(t time.Time) (string, bool) {
 
 func (tok jodaToken) offset(t time.Time) string {
 	_, offset := t.Zone()
+	offset -= offset % 60 // there is no room for the seconds of old times
 	switch tok.count {
 	case 1:
 		return offsetText(offset, "")

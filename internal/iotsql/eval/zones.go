@@ -24,7 +24,7 @@ type zoneTable struct {
 	names   map[string]*zoneName // by zone
 	short   map[string]string    // zones by short name
 	long    map[string]string    // zones by long name
-	generic map[string]string    // zones by name without standard or summer
+	generic map[string]string    // zones by short name, or long name without standard or summer
 }
 
 var zoneNames = sync.OnceValue(readZoneNames)
@@ -43,7 +43,7 @@ func readZoneNames() *zoneTable {
 		}
 		first(t.long, ids[0], n.long, n.summerLong)
 		first(t.short, ids[0], n.short, n.summerShort)
-		first(t.generic, ids[0], strings.Replace(n.long, " Standard Time", " Time", 1))
+		first(t.generic, ids[0], n.short, n.summerShort, strings.Replace(n.long, " Standard Time", " Time", 1))
 	}
 	for short, id := range map[string]string{"PT": "America/Los_Angeles", "MT": "America/Denver", "CT": "America/Chicago", "ET": "America/New_York"} {
 		t.generic[short] = id
