@@ -127,9 +127,9 @@ func (e textElement) parse(s string, at int, f *timeFields) (int, bool) {
 
 // offsetForm is how an offset is written: +HH, and what follows.
 type offsetForm struct {
-	colon, minutes, seconds bool // seconds: they may follow
-	maybe                   bool // the minutes may be missing
-	must                    bool // the seconds may not
+	colon, minutes bool
+	maybe          bool // the minutes may be missing
+	seconds        bool // seconds may follow
 }
 
 // offsetForms are those of one to five letters X.
