@@ -81,7 +81,7 @@ func (o *Outbox) Add(b *store.Batch, e *Entry) error {
 	a.lane.reserved++
 	o.mu.Unlock()
 	var key [keyLen]byte
-	b.Set(appendKey(key[:0], a.lane.id, a.seq), value)
+	b.Set(appendKey(key[:0], a.lane.prefix, a.seq), value)
 	b.OnApplied(func() { a.applied(b.Applied()) })
 	e.ID = entryID(o.run[:], a.seq)
 	return nil
@@ -129,7 +129,7 @@ func (o *Outbox) begin(l *lane, a *addition) {
 		o.enqueue(l)
 		return
 	}
-	o.park(l, gathering, time.Until(a.added.Add(a.limits.MaxOpen)))
+	o.park(l, gathering, min(time.Until(a.added.Add(a.limits.MaxOpen)), a.limits.MaxOpen))
 	l.gathered, l.weight, l.limits = 0, 0, a.limits
 	o.gather(l, a)
 }

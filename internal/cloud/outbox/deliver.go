@@ -23,7 +23,7 @@ func (o *Outbox) worker() {
 		if l == nil {
 			return
 		}
-		t := &turn{o: o, l: l}
+		t := &turn{o: o, l: l, fresh: true}
 		s, pause := t.run()
 		o.release(t, s, pause)
 	}
@@ -34,20 +34,32 @@ func (o *Outbox) next() *lane {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for !o.closing {
-		half := max(1, o.opt.Workers/2)
-		var l *lane
-		switch {
-		case o.again.len() > 0 && (o.trying == 0 || o.ready.len() == 0 && o.trying < half):
-			l = o.again.pop()
-			o.trying++
-		case o.ready.len() > 0:
-			l = o.ready.pop()
-		default:
+		q := o.pick()
+		if q == nil {
 			o.work.Wait()
 			continue
 		}
+		l := q.pop()
+		q.busy++
 		l.state, l.late = busy, noLate
 		return l
+	}
+	return nil
+}
+
+// pick returns the queue from which a worker takes a lane, or nil; mu is held.
+func (o *Outbox) pick() *queue {
+	failing := o.again.busy < max(1, o.opt.Workers/2)
+	unsure := o.again.busy+o.fresh.busy < max(1, o.opt.Workers*3/4)
+	switch {
+	case o.again.len() > 0 && o.again.busy == 0: // however much else there is
+		return &o.again
+	case o.ready.len() > 0:
+		return &o.ready
+	case o.fresh.len() > 0 && unsure:
+		return &o.fresh
+	case o.again.len() > 0 && failing && unsure:
+		return &o.again
 	}
 	return nil
 }
@@ -57,13 +69,12 @@ func (o *Outbox) release(t *turn, s state, pause time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	l := t.l
-	if l.trouble {
-		o.trying--
-		o.work.Signal()
-	}
+	l.queue.busy--
+	o.work.Signal()
 	more := l.late != noLate
 	l.cursor = min(t.cursor, l.late)
-	l.trouble = l.failed > 0
+	o.setTrouble(l, l.failed > 0)
+	l.fresh = l.fresh && t.fresh
 	switch {
 	case o.closing:
 		l.state = idle
@@ -84,6 +95,7 @@ type turn struct {
 	entries []*Entry
 	more    bool   // the lane goes on behind the window
 	cursor  uint64 // what the lane's becomes
+	fresh   bool   // nothing was delivered
 }
 
 // run delivers a window, and says what becomes of the lane.
@@ -129,8 +141,8 @@ func (o *Outbox) isClosing() bool {
 func (t *turn) read() error {
 	from, settled := t.start()
 	t.cursor = from
-	prefix := appendKey(nil, t.l.id, from)
-	it, err := t.o.st.Iterator(prefix, store.PrefixEnd(prefix[:2+len(t.l.id)]))
+	prefix := appendKey(nil, t.l.prefix, from)
+	it, err := t.o.st.Iterator(prefix, store.PrefixEnd(prefix[:2+len(t.l.prefix)]))
 	if err != nil {
 		return err
 	}
@@ -233,7 +245,7 @@ func (t *turn) perform(entries []*Entry) (pause time.Duration, ok bool) {
 	o, l := t.o, t.l
 	if t.hopeless(entries[0]) {
 		if err := t.giveUp([]Failure{{entries[0], fmt.Errorf("given up, as its destination failed all the time: %w", l.last)}}); err != nil {
-			return storePause, false
+			return backoff(l.undone), false
 		}
 		return 0, true
 	}
@@ -290,10 +302,11 @@ func (t *turn) conclude(entries []*Entry, errs []error) (pause time.Duration, ok
 			stay = append(stay, Failure{e, errs[i]})
 		}
 	}
+	t.fresh = t.fresh && len(done) == 0
 	t.o.settleAll(t.l, done)
 	if len(lost) > 0 {
 		if err := t.giveUp(lost); err != nil {
-			return storePause, false
+			return backoff(t.l.undone), false
 		}
 	}
 	if len(stay) == 0 {

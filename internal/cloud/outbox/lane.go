@@ -14,15 +14,21 @@ const (
 	stranded        // no deliverer for its kind
 )
 
+// laneKey says whose entries a lane has. name is the destination; "" when
+// several of the rule share the lane.
+type laneKey struct{ kind, rule, name string }
+
+func (k laneKey) id() laneID { return newLaneID(k.kind, k.rule, k.name) }
+
 // lane is the entries of one kind, rule and destination. The outbox's mu guards
 // its fields; those that say so belong to the worker that has it while it is busy.
 type lane struct {
-	id         laneID
-	kind, rule string
-	name       string // of the destination; "" when several share it
+	laneKey
+	prefix laneID // of its keys
 
 	state    state
 	timer    *time.Timer // of gathering and paused
+	fresh    bool        // nothing was delivered yet
 	reserved int         // entries in batches that are not committed yet
 	waiting  int         // entries in the store, settled ones too
 	oldest   time.Time   // of the entries, as far as known
@@ -41,8 +47,10 @@ type lane struct {
 	failed int       // attempts of the lane
 	fails  []failure // the last three
 	last   error
+	undone int // times in a row that failed entries could not be given up
 
-	trouble bool // failed > 0, for the queues
+	trouble bool   // failed > 0
+	queue   *queue // the last one that it was in
 }
 
 // failure is one failed attempt.
@@ -57,6 +65,7 @@ const keptFails = attempts
 type queue struct {
 	list []*lane
 	head int
+	busy int // workers that have a lane of it
 }
 
 func (q *queue) len() int { return len(q.list) - q.head }
@@ -78,12 +87,29 @@ func (q *queue) pop() *lane {
 func (o *Outbox) enqueue(l *lane) {
 	l.stopTimer()
 	l.state = ready
-	if l.trouble {
-		o.again.push(l)
-	} else {
-		o.ready.push(l)
+	switch {
+	case l.trouble:
+		l.queue = &o.again
+	case l.fresh && o.counters(l).troubled > 0:
+		l.queue = &o.fresh
+	default:
+		l.queue = &o.ready
 	}
+	l.queue.push(l)
 	o.work.Signal()
+}
+
+// setTrouble notes whether a lane fails; mu is held.
+func (o *Outbox) setTrouble(l *lane, on bool) {
+	if l.trouble == on {
+		return
+	}
+	l.trouble = on
+	if on {
+		o.counters(l).troubled++
+	} else {
+		o.counters(l).troubled--
+	}
 }
 
 func (l *lane) stopTimer() {
@@ -110,27 +136,26 @@ func (o *Outbox) park(l *lane, s state, pause time.Duration) {
 
 // drop forgets a lane that has nothing left; mu is held.
 func (o *Outbox) drop(l *lane) {
-	if l.state == idle && l.reserved == 0 && len(l.settled) == 0 && o.lanes[l.id] == l {
-		delete(o.lanes, l.id)
+	if l.state == idle && l.reserved == 0 && len(l.settled) == 0 && o.lanes[l.laneKey] == l {
+		o.setTrouble(l, false)
+		delete(o.lanes, l.laneKey)
 	}
 }
 
 // laneFor returns the lane of an entry, a new one when need be; mu is held. With
 // as many lanes as allowed, the new destinations of a rule share one.
 func (o *Outbox) laneFor(e *Entry) *lane {
-	name := e.Lane
-	id := newLaneID(e.Kind, e.Rule, name)
-	if l := o.lanes[id]; l != nil {
+	k := laneKey{e.Kind, e.Rule, e.Lane}
+	if l := o.lanes[k]; l != nil {
 		return l
 	}
 	if len(o.lanes) >= o.opt.MaxLanes {
-		name = ""
-		id = newLaneID(e.Kind, e.Rule, name)
-		if l := o.lanes[id]; l != nil {
+		k.name = ""
+		if l := o.lanes[k]; l != nil {
 			return l
 		}
 	}
-	l := &lane{id: id, kind: e.Kind, rule: e.Rule, name: name, cursor: o.seq + 1}
-	o.lanes[id] = l
+	l := &lane{laneKey: k, prefix: k.id(), cursor: o.seq + 1, fresh: true}
+	o.lanes[k] = l
 	return l
 }

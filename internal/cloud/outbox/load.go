@@ -18,20 +18,17 @@ func (o *Outbox) load() error {
 		return err
 	}
 	for ok := it.First(); ok; {
-		e, err := parseRecord(it.Key(), it.Value())
-		if err != nil {
-			if err := o.setAside(it.Key(), it.Value(), err); err != nil {
+		o.saw(it.Key())
+		if err := o.loadLane(it.Key(), it.Value()); err != nil {
+			if err = o.setAside(it.Key(), it.Value(), err); err != nil && !errors.Is(err, store.ErrFull) {
 				return errors.Join(err, it.Close())
 			}
 			ok = it.Next()
 			continue
 		}
-		o.loadLane(it.Key(), e)
 		end := store.PrefixEnd(it.Key()[:2+len(laneID{})])
 		if it.SeekLT(end) {
-			if _, seq, whole := splitKey(it.Key()); whole {
-				o.seq = max(o.seq, seq)
-			}
+			o.saw(it.Key())
 		}
 		ok = it.SeekGE(end)
 	}
@@ -40,17 +37,33 @@ func (o *Outbox) load() error {
 	return errors.Join(it.Error(), it.Close())
 }
 
-// loadLane makes the lane whose first entry is e.
-func (o *Outbox) loadLane(key []byte, e *Entry) {
-	id, _, _ := splitKey(key)
-	l := &lane{id: id, kind: e.Kind, rule: e.Rule, name: e.Lane, cursor: e.seq, oldest: e.Added}
-	if newLaneID(e.Kind, e.Rule, e.Lane) != id {
-		l.name = ""
+// saw keeps new sequence numbers away from those of stored keys.
+func (o *Outbox) saw(key []byte) {
+	if _, seq, whole := splitKey(key); whole {
+		o.seq = max(o.seq, seq)
 	}
+}
+
+// loadLane makes the lane whose first entry is given.
+func (o *Outbox) loadLane(key, value []byte) error {
+	e, err := parseRecord(key, value)
+	if err != nil {
+		return err
+	}
+	prefix, _, _ := splitKey(key)
+	k := laneKey{e.Kind, e.Rule, e.Lane}
+	if k.id() != prefix {
+		k.name = ""
+	}
+	if k.id() != prefix {
+		return errDamaged
+	}
+	l := &lane{laneKey: k, prefix: prefix, cursor: e.seq, oldest: e.Added, fresh: true}
 	if o.opt.Deliverers[e.Kind] == nil {
 		l.state = stranded
 	}
-	o.lanes[id] = l
+	o.lanes[k] = l
+	return nil
 }
 
 func (o *Outbox) reportStranded() {
@@ -91,6 +104,7 @@ func (o *Outbox) restore() error {
 	b := o.st.NewBatch()
 	for ok := it.First(); ok; ok = it.Next() {
 		key := append(append([]byte{}, waitingPrefix...), it.Key()[2:]...)
+		o.saw(key)
 		if _, err := parseRecord(key, it.Value()); err != nil {
 			o.damaged.Add(1)
 			continue
@@ -100,12 +114,24 @@ func (o *Outbox) restore() error {
 		if b.Count() < 2*restoreTogether {
 			continue
 		}
-		if err := o.st.Commit(b); err != nil {
+		if err := o.commitRestored(b); err != nil {
 			return errors.Join(err, it.Close())
 		}
 		b = o.st.NewBatch()
 	}
-	return errors.Join(it.Error(), it.Close(), o.st.Commit(b))
+	return errors.Join(it.Error(), it.Close(), o.commitRestored(b))
+}
+
+// commitRestored commits a part of restore. On a full disk the entries stay
+// aside until the next start.
+func (o *Outbox) commitRestored(b *store.Batch) error {
+	n := b.Count() / 2
+	err := o.st.Commit(b)
+	if errors.Is(err, store.ErrFull) {
+		o.damaged.Add(int64(n))
+		return nil
+	}
+	return err
 }
 
 // countStored counts the entries that were there at the start, from it, beside
@@ -118,7 +144,7 @@ func (o *Outbox) countStored(count counter) {
 		o.total.entries.Add(int64(n))
 		o.total.bytes.Add(int64(bytes))
 		o.mu.Lock()
-		if l := count.lanes[id]; l != nil {
+		if l := count.lanes[id]; l != nil { // if it was dropped since, it does not matter
 			l.waiting += n
 		}
 		o.mu.Unlock()

@@ -9,7 +9,8 @@
 // then, so a receiver can tell. Entries of one lane (kind, rule and destination)
 // are performed in the order in which their batches became visible, one after
 // the other; a lane in trouble delays no other, since lanes that fail use at
-// most half of the workers. Memory does not grow with the number of entries
+// most half of the workers, and new lanes of the same rule, which may fail too,
+// do not take all of the rest. Memory does not grow with the number of entries
 // that wait, only with the number of lanes.
 //
 // Retries. An error of a deliverer has a [Class].
@@ -40,7 +41,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +81,7 @@ type Options struct {
 	MaxEntries int           // that wait; default 1,000,000
 	MaxBytes   int64         // of the entries that wait; default 1 GiB
 	MaxLanes   int           // then a rule's further destinations share one lane; default 10,000
-	Workers    int           // deliveries at once, over all lanes; default 16
+	Workers    int           // deliveries at once, over all lanes; default 16, fewer than 4 keep lanes less apart
 	MaxAge     time.Duration // for which an entry without error action is tried; default 48 h
 }
 
@@ -126,14 +126,14 @@ type Outbox struct {
 	losses  throttle     // of log lines
 	counted atomic.Bool  // what was there at the start is in total
 
-	mu      sync.Mutex       // guards what follows, and the fields of lanes
-	work    sync.Cond        // on mu: a lane became ready, a worker left again, or closing was set
-	lanes   map[laneID]*lane // with entries, stored or under way
-	seq     uint64           // last one given out
-	first   uint64           // of this Open; does not change
-	ready   queue            // lanes that a worker may take
-	again   queue            // the same, for lanes that failed at their last attempt
-	trying  int              // workers with a lane of again
+	mu      sync.Mutex        // guards what follows, and the fields of lanes
+	work    sync.Cond         // on mu: a lane became ready, a worker left again, or closing was set
+	lanes   map[laneKey]*lane // with entries, stored or under way
+	seq     uint64            // last one given out
+	first   uint64            // of this Open; does not change
+	ready   queue             // lanes that a worker may take
+	again   queue             // the same, for lanes that failed at their last attempt: at most half of the workers
+	fresh   queue             // for new lanes of rules of which others fail: with again, three quarters
 	rules   map[ruleKind]*ruleCounters
 	started bool
 	closing bool
@@ -148,7 +148,7 @@ type Outbox struct {
 // Open reads what waits in the store; deliveries begin with Start.
 func Open(st *store.Store, o Options) (*Outbox, error) {
 	o.setDefaults()
-	ob := &Outbox{st: st, opt: o, log: o.Log, lanes: map[laneID]*lane{}, rules: map[ruleKind]*ruleCounters{}}
+	ob := &Outbox{st: st, opt: o, log: o.Log, lanes: map[laneKey]*lane{}, rules: map[ruleKind]*ruleCounters{}}
 	ob.work.L = &ob.mu
 	ob.settler.init(&ob.mu)
 	ob.ctx, ob.cancel = context.WithCancel(context.Background())
@@ -179,13 +179,14 @@ func (o *Outbox) Start() error {
 		return errors.Join(errors.New("the outbox was started or closed before"), it.Close())
 	}
 	o.started = true
-	count := counter{it, maps.Clone(o.lanes)}
-	o.counter.Go(func() { o.countStored(count) })
+	count := counter{it, map[laneID]*lane{}}
 	for _, l := range o.lanes {
+		count.lanes[l.prefix] = l
 		if l.state == idle {
 			o.enqueue(l)
 		}
 	}
+	o.counter.Go(func() { o.countStored(count) })
 	o.settler.done.Go(func() { o.settler.run(o) })
 	for range o.opt.Workers {
 		o.workers.Go(o.worker)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -725,4 +727,141 @@ func TestMemoryHoldsAWindowOnly(t *testing.T) {
 	}
 	close(release)
 	waitFor(t, "all are delivered", func() bool { return b.Status().Waiting == 0 })
+}
+
+// A rule whose destinations are many, and all dead, leaves workers for the others.
+func TestManyNewLanesThatFailDelayNoOtherRule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{answer: func(ctx context.Context, e []*Entry) []error {
+			if e[0].Rule == "r" {
+				time.Sleep(10 * time.Second)
+				return []error{Fail(Unreachable, errors.New("no answer"))}
+			}
+			return nil
+		}}
+		b := startBox(t, t.TempDir(), with(r))
+		b.add(entry("first", 0))
+		sleep(11 * time.Second)
+		for i := range 100 {
+			b.add(entry(fmt.Sprint(i), i))
+		}
+		sleep(time.Second)
+		other := entry("good", "x")
+		other.Rule = "other"
+		b.add(other)
+		sleep(time.Millisecond)
+		if n := b.Status().Delivered; n != 1 {
+			t.Errorf("%d were delivered", n)
+		}
+		b.close()
+	})
+}
+
+func TestOnAFullDiskNothingIsRepeatedOrLost(t *testing.T) {
+	dir := t.TempDir()
+	b := openBox(t, dir, Options{Deliverers: map[string]Deliverer{"test": &recorder{}}})
+	bad := entry("bad", "bad")
+	b.add(entry("a", 1), entry("a", 2), bad)
+	damaged := b.st.NewBatch()
+	damaged.Set([]byte("oe"), nil)
+	if err := b.st.Commit(damaged); err != nil {
+		t.Fatal(err)
+	}
+	b.close()
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{answer: func(_ context.Context, e []*Entry) []error {
+			if e[0].Lane == "bad" {
+				return []error{Fail(Permanent, errors.New("400"))}
+			}
+			return nil
+		}}
+		st, err := store.Open(dir, store.Options{MinFree: 1 << 60})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ob, err := Open(st, with(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		full := &box{t: t, st: st, Outbox: ob}
+		if err := full.Start(); err != nil {
+			t.Fatal(err)
+		}
+		sleep(10 * time.Minute)
+		n := map[string]int{}
+		for _, d := range r.data() {
+			n[d]++
+		}
+		// The one that cannot be given up is tried again, ever more slowly.
+		if n["1"] != 1 || n["2"] != 1 || n["bad"] < 2 || n["bad"] > 12 || full.stored() != 4 || full.Status().Failed != 0 {
+			t.Errorf("delivered %v, stored %d, status %+v", n, full.stored(), full.Status())
+		}
+		full.close()
+	})
+	r := &recorder{}
+	b = startBox(t, dir, with(r))
+	waitFor(t, "all is removed", func() bool { return b.stored() == 0 })
+	for _, c := range r.all() {
+		if c.entries[0].Lane == "bad" && c.entries[0].ID != bad.ID {
+			t.Errorf("id %s, want %s", c.entries[0].ID, bad.ID)
+		}
+	}
+	if len(r.all()) != 3 || b.Status().Aside != 1 {
+		t.Errorf("delivered %v, status %+v", r.data(), b.Status())
+	}
+}
+
+// A copy of the store's files while it is in use is what a crash leaves.
+func TestACrashLosesNothing(t *testing.T) {
+	refused := func(data string) bool { // for now
+		n, _ := strconv.Atoi(data)
+		return n%3 == 1 && n >= 200
+	}
+	dir, copied := t.TempDir(), t.TempDir()
+	reached := make(chan struct{})
+	var once sync.Once
+	r := &recorder{}
+	r.answer = func(_ context.Context, e []*Entry) []error {
+		if refused(string(e[0].Data)) {
+			once.Do(func() { close(reached) })
+			return []error{errors.New("503")}
+		}
+		return nil
+	}
+	b := startBox(t, dir, with(r))
+	ids := map[string]string{}
+	for i := range 400 {
+		e := entry(fmt.Sprint(i%3), fmt.Sprintf("%04d", i))
+		b.add(e)
+		ids[string(e.Data)] = e.ID
+	}
+	<-reached
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	before := r.data()
+	after := &recorder{}
+	b2 := startBox(t, copied, with(after))
+	waitFor(t, "the rest is delivered", func() bool { return b2.stored() == 0 })
+	done := map[string]bool{}
+	for _, d := range before {
+		done[d] = !refused(d)
+	}
+	last := map[string]string{}
+	for _, c := range after.all() {
+		e := c.entries[0]
+		if e.ID != ids[string(e.Data)] {
+			t.Errorf("%s came back with id %s, had %s", e.Data, e.ID, ids[string(e.Data)])
+		}
+		if string(e.Data) <= last[e.Lane] {
+			t.Errorf("lane %s: %s after %s", e.Lane, e.Data, last[e.Lane])
+		}
+		last[e.Lane] = string(e.Data)
+		done[string(e.Data)] = true
+	}
+	for d := range ids {
+		if !done[d] {
+			t.Errorf("%s was lost", d)
+		}
+	}
 }

@@ -29,7 +29,7 @@ var (
 	asidePrefix   = []byte{byte(store.SpaceOutbox), 'x'}
 )
 
-// laneID stands for kind, rule and lane in keys.
+// laneID stands for a laneKey in keys.
 type laneID [16]byte
 
 func newLaneID(kind, rule, name string) (id laneID) {

@@ -117,6 +117,7 @@ func (t *turn) again(stay []Failure) time.Duration {
 // them, in one commit.
 func (t *turn) giveUp(lost []Failure) error {
 	o := t.o
+	t.l.undone++
 	b := o.st.NewBatch()
 	for _, f := range lost {
 		b.Delete(f.Entry.key)
@@ -132,6 +133,7 @@ func (t *turn) giveUp(lost []Failure) error {
 		o.log.Error("a failed action cannot be given up, it is tried again", "kind", t.l.kind, "rule", t.l.rule, "err", err)
 		return err
 	}
+	t.l.undone = 0
 	for _, f := range lost {
 		o.removed(t.l, f.Entry.size)
 	}

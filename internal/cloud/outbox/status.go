@@ -50,6 +50,7 @@ type ruleKind struct{ rule, kind string }
 // ruleCounters are guarded by the outbox's mu.
 type ruleCounters struct {
 	delivered, retries, failed int64
+	troubled                   int        // lanes that fail
 	last                       *LastError // what it points to does not change
 }
 
