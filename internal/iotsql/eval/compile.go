@@ -123,10 +123,10 @@ func (s *selection) run(m *Message) Value {
 	if s.value != nil {
 		return s.value(m)
 	}
-	out := m.work.object(len(s.items))
 	if !s.plain {
-		return s.merge(m, out)
+		return s.merge(m)
 	}
+	out := m.work.object(len(s.items))
 	for i := range s.items {
 		it := &s.items[i]
 		if v := it.x(m); v.kind != Undefined {
@@ -139,8 +139,13 @@ func (s *selection) run(m *Message) Value {
 	return Value{kind: Object, ref: out}
 }
 
-// merge selects into out, where later items may change earlier ones.
-func (s *selection) merge(m *Message, out *node) Value {
+// merge is run where later items may change what earlier ones gave.
+func (s *selection) merge(m *Message) Value {
+	room := len(s.items)
+	if s.items[0].star {
+		room += star(m).Len()
+	}
+	out := m.work.object(room)
 	out.ours = true
 	for i := range s.items {
 		it := &s.items[i]
@@ -466,6 +471,9 @@ func (c *compiler) array(x *iotsql.Array) (fn, error) {
 		return nil, err
 	}
 	values, err := c.exprs(x.Elems)
+	if constant(x.Elems) && err == nil {
+		return fixed(values), nil
+	}
 	return func(m *Message) Value {
 		elems := m.work.room(len(values))[:0]
 		for _, f := range values {
@@ -475,6 +483,26 @@ func (c *compiler) array(x *iotsql.Array) (fn, error) {
 		}
 		return m.work.array(elems)
 	}, err
+}
+
+// constant says whether all expressions are literals.
+func constant(xs []iotsql.Expr) bool {
+	for _, x := range xs {
+		if _, ok := x.(*iotsql.Literal); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// fixed is an Array of literals, which is made once.
+func fixed(values []fn) fn {
+	elems := make([]Value, len(values))
+	for i, f := range values {
+		elems[i] = f(nil)
+	}
+	v := array(elems)
+	return func(*Message) Value { return v }
 }
 
 // scope is what names mean inside a nested SELECT: the members of the element

@@ -161,6 +161,11 @@ func FuzzArithmetic(f *testing.F) {
 	f.Add("9999999999999999.99", "0.000001")
 	f.Add("1E-300", "1E300")
 	f.Add("10", "4")
+	f.Add("1", "3")
+	f.Add("-92.5", "9")
+	f.Add("2", "7000000000000000001")
+	f.Add("9223372036854775807", "0.3")
+	f.Add("9999999999999999999", "9999999999999999998")
 	f.Fuzz(func(t *testing.T, s, u string) {
 		a, b := parseNumber(s), parseNumber(u)
 		if !a.small || !b.small {

@@ -70,3 +70,33 @@ func TestNamesAgain(t *testing.T) {
 		t.Errorf("only %d names came again", again)
 	}
 }
+
+// A long division without apd gives what apd gives.
+func TestDivideLong(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	random := func() Value {
+		c := rng.Int64() >> rng.IntN(62)
+		if rng.IntN(2) == 0 {
+			c = -c
+		}
+		return Value{kind: Decimal, small: true, coef: c, exp: int32(rng.IntN(21) - 15)}
+	}
+	long := 0
+	for range 30_000 {
+		a, b := random(), random()
+		if rng.IntN(3) == 0 {
+			b.coef %= 1000
+		}
+		got, ok := divideLong(a, b)
+		if !ok {
+			continue
+		}
+		long++
+		if want := divide(big(a), big(b)); got.kind != want.kind || got.Text() != want.Text() {
+			t.Fatalf("%s / %s = %s, apd says %s", a.Text(), b.Text(), got.Text(), want.Text())
+		}
+	}
+	if long < 10_000 {
+		t.Errorf("only %d long quotients", long)
+	}
+}

@@ -198,6 +198,9 @@ func (v Value) reduce() Value {
 			return integer(scaled)
 		}
 	}
+	if last := len(v.text) - 1; last > 0 && v.text[last] != '0' && strings.IndexByte(v.text, '.') > 0 && strings.IndexAny(v.text, "eE") < 0 {
+		return v // a fraction that does not end with zero
+	}
 	d, ok := v.decimal()
 	if !ok {
 		return v
@@ -337,6 +340,9 @@ func multiply(a, b Value) Value {
 // Division by zero is Undefined.
 func divide(a, b Value) Value {
 	if q, ok := divideSmall(a, b); ok {
+		return q
+	}
+	if q, ok := divideLong(a, b); ok {
 		return q
 	}
 	x, okX := a.decimal()

@@ -95,6 +95,21 @@ func (v Value) Members() []Member {
 	return v.open().members
 }
 
+// Len returns how many elements or members v has; of a message that names a
+// member twice it may count both.
+func (v Value) Len() int {
+	if d, at := v.unopened(); d != nil {
+		return d.tokens[at].count()
+	}
+	switch v.kind {
+	case Array:
+		return len(v.ref.elems)
+	case Object:
+		return len(v.ref.members)
+	}
+	return 0
+}
+
 // Get returns the member called name of an Object, Undefined when v has none.
 func (v Value) Get(name string) Value {
 	if v.kind != Object {
