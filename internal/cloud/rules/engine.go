@@ -77,6 +77,7 @@ type Engine struct {
 	snap atomic.Pointer[snapshot] // what Apply reads; replaced, never changed
 
 	notFound atomic.Int64 // messages for a rule that is not there, or is disabled
+	claims   sync.Map     // marks (string) whose error actions run just now, see claim
 	swept    atomic.Int64 // when old marks were removed last; Unix nanoseconds
 
 	loops, missing, failures, unread throttle // of log lines

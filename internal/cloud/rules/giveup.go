@@ -69,11 +69,12 @@ func (e *Engine) opens(b *store.Batch, c *compiled, f failedEntry) (bool, error)
 		return false, nil
 	}
 	key := markKey(c.rule.Name, f.Time, f.Trace)
+	first := e.claim(b, key)
 	_, ran, err := b.Get(key)
 	if err != nil {
 		return false, fmt.Errorf("look whether the error action of rule %s ran: %w", c.rule.Name, err)
 	}
-	if ran {
+	if !first || ran {
 		e.logFailure(f.asFailure(), f.Topic)
 		return false, nil
 	}
@@ -81,6 +82,17 @@ func (e *Engine) opens(b *store.Batch, c *compiled, f failedEntry) (bool, error)
 		e.mark(b, key)
 	}
 	return true, nil
+}
+
+// claim says whether nobody else runs the error action that a mark stands for;
+// it is the caller's until b is visible or given up.
+func (e *Engine) claim(b *store.Batch, mark []byte) bool {
+	name := string(mark)
+	if _, taken := e.claims.LoadOrStore(name, struct{}{}); taken {
+		return false
+	}
+	b.OnApplied(func() { e.claims.Delete(name) })
+	return true
 }
 
 // runForEntries runs the error action of c for entries that failed together.
@@ -169,7 +181,7 @@ func markKey(rule string, t time.Time, trace string) []byte {
 
 // mark notes a run in b, and now and then removes the old marks.
 func (e *Engine) mark(b *store.Batch, key []byte) {
-	b.Set(key, nil)
+	defer b.Set(key, nil) // last: the clock may have been set since the message came
 	now, last := time.Now(), e.swept.Load()
 	if now.UnixNano()-last > int64(markTick) && e.swept.CompareAndSwap(last, now.UnixNano()) {
 		b.DeleteRange(markPrefix(time.UnixMilli(0)), markPrefix(now.Add(-markAge)))
