@@ -15,6 +15,7 @@ import (
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
+	"mote/internal/iotsql/eval"
 	"mote/internal/mqtt"
 )
 
@@ -669,4 +670,9 @@ func FuzzCompileAction(f *testing.F) {
 			t.Fatalf("%T %v", err, err)
 		}
 	})
+}
+
+// keysOf is one attribute of a key as functions name it.
+func keysOf(name, text string, number bool) []eval.Key {
+	return []eval.Key{{Name: name, Text: text, Number: number}}
 }

@@ -71,21 +71,27 @@ type Published struct {
 	Topic string `json:"topic"`
 	QoS   byte   `json:"qos"`
 	Body
-	ContentType     string                 `json:"content_type,omitempty"`
-	ResponseTopic   string                 `json:"response_topic,omitempty"`
-	CorrelationData []byte                 `json:"correlation_data,omitempty"`
-	UTF8Payload     bool                   `json:"utf8_payload,omitempty"`
-	ExpirySeconds   int64                  `json:"expiry_seconds,omitempty"`
-	UserProperties  []message.UserProperty `json:"user_properties,omitempty"`
+	ContentType     string      `json:"content_type,omitempty"`
+	ResponseTopic   string      `json:"response_topic,omitempty"`
+	CorrelationData []byte      `json:"correlation_data,omitempty"`
+	UTF8Payload     bool        `json:"utf8_payload,omitempty"`
+	ExpirySeconds   int64       `json:"expiry_seconds,omitempty"`
+	UserProperties  []NameValue `json:"user_properties,omitempty"`
+}
+
+// NameValue is a header or a user property.
+type NameValue struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 // Requested is a request that would go out.
 type Requested struct {
-	Method  string        `json:"method,omitempty"`
-	URL     string        `json:"url,omitempty"`
-	Headers []sink.Header `json:"headers,omitempty"`
-	Signed  *sink.SigV4   `json:"signed,omitempty"`
-	Batched bool          `json:"batched,omitempty"` // together with others
+	Method  string      `json:"method,omitempty"`
+	URL     string      `json:"url,omitempty"`
+	Headers []NameValue `json:"headers,omitempty"`
+	Signed  string      `json:"signed,omitempty"`  // region and service, of a request with Signature Version 4
+	Batched bool        `json:"batched,omitempty"` // together with others
 	Body
 }
 
@@ -274,7 +280,10 @@ func (d *told) publish(m *message.Message) error {
 	d.effect.Does = "publishes a message"
 	p := &Published{
 		Topic: m.Topic, QoS: m.QoS, Body: bodyOf(m.Payload), ContentType: m.ContentType, ResponseTopic: m.ResponseTopic,
-		CorrelationData: m.CorrelationData, UTF8Payload: m.UTF8Payload, UserProperties: m.UserProperties,
+		CorrelationData: m.CorrelationData, UTF8Payload: m.UTF8Payload,
+	}
+	for _, one := range m.UserProperties {
+		p.UserProperties = append(p.UserProperties, NameValue(one))
 	}
 	if !m.Expiry.IsZero() {
 		p.ExpirySeconds = int64(m.Expiry.Sub(m.Time) / time.Second)
@@ -289,9 +298,7 @@ func (d *told) send(o *outgoing) error {
 	}
 	switch r := o.request.(type) {
 	case *sink.HTTP:
-		d.effect.Does = "sends an HTTP request"
-		headers := append([]sink.Header{{Key: "Content-Type", Value: contentType(r)}}, withoutContentType(r.Headers)...)
-		d.effect.Request = &Requested{Method: "POST", URL: r.URL, Headers: headers, Signed: r.SigV4, Batched: o.batch != nil, Body: bodyOf(r.Body)}
+		d.effect.Does, d.effect.Request = "sends an HTTP request", requested(r, o.batch != nil)
 	case *sink.Lambda:
 		d.effect.Does = "invokes a function"
 		d.effect.Request = &Requested{Body: bodyOf(r.Payload)}
@@ -304,26 +311,29 @@ func (d *told) send(o *outgoing) error {
 	return nil
 }
 
-// contentType is that of a request (AWS IoT developer guide, "HTTP").
-func contentType(h *sink.HTTP) string {
-	for _, one := range h.Headers {
-		if strings.EqualFold(one.Key, "Content-Type") {
-			return one.Value
-		}
+func requested(h *sink.HTTP, batched bool) *Requested {
+	r := &Requested{Method: "POST", URL: h.URL, Batched: batched, Body: bodyOf(h.Body)}
+	if h.SigV4 != nil {
+		r.Signed = h.SigV4.Region + "/" + h.SigV4.Service
 	}
+	typed := false
+	for _, one := range h.Headers {
+		typed = typed || strings.EqualFold(one.Key, "Content-Type")
+		r.Headers = append(r.Headers, NameValue{one.Key, one.Value})
+	}
+	if !typed {
+		r.Headers = append(r.Headers, NameValue{"Content-Type", contentType(h)})
+	}
+	return r
+}
+
+// contentType is that of a request whose rule names none (AWS IoT developer
+// guide, "HTTP").
+func contentType(h *sink.HTTP) string {
 	if h.Binary {
 		return "application/octet-stream"
 	}
 	return "application/json"
-}
-
-func withoutContentType(headers []sink.Header) (out []sink.Header) {
-	for _, one := range headers {
-		if !strings.EqualFold(one.Key, "Content-Type") {
-			out = append(out, one)
-		}
-	}
-	return out
 }
 
 // Explain returns the tree of a statement as indented text. The error is an
