@@ -1,9 +1,12 @@
 package rules
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -309,3 +312,27 @@ func (x *execution) send(o *outgoing) error {
 }
 
 var errNoOutbox = errors.New("this server has no outbox, so it sends nothing")
+
+// ConfirmationURLs returns the URLs that have to confirm that they want what the
+// rule's http actions send: each one's confirmationUrl, or its url; none that
+// has substitution templates, since there are destinations for each of its
+// values then (AWS IoT API, HttpAction).
+func (p Payload) ConfirmationURLs() []string {
+	var out []string
+	for _, raw := range append(slices.Clone(p.Actions), p.ErrorAction) {
+		var a struct {
+			HTTP *struct {
+				URL          string `json:"url"`
+				Confirmation string `json:"confirmationUrl"`
+			} `json:"http"`
+		}
+		if json.Unmarshal(raw, &a) != nil || a.HTTP == nil {
+			continue
+		}
+		text := cmp.Or(a.HTTP.Confirmation, a.HTTP.URL)
+		if !strings.Contains(text, "${") && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
+}

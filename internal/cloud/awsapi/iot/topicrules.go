@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"mote/internal/cloud/awsapi"
+	"mote/internal/cloud/destination"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rules"
 	"mote/internal/mqtt"
@@ -75,6 +76,7 @@ func createTopicRule(h *Handler, c *call) (any, error) {
 	if err := h.rules.Create(name, p); err != nil {
 		return nil, h.ruleError(name, err)
 	}
+	h.askDestinations(name, p)
 	if len(tags) == 0 {
 		return nil, nil
 	}
@@ -99,7 +101,29 @@ func replaceTopicRule(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.ruleError(name, h.rules.Replace(name, p))
+	if err := h.rules.Replace(name, p); err != nil {
+		return nil, h.ruleError(name, err)
+	}
+	h.askDestinations(name, p)
+	return nil, nil
+}
+
+// askDestinations makes the destinations that the rule's http actions still
+// need, if that is possible (AWS IoT API, HttpAction): each is asked whether it
+// wants what the rule sends. The rule stands in any case.
+func (h *Handler) askDestinations(rule string, p rules.Payload) {
+	if h.destinations == nil {
+		return
+	}
+	for _, url := range p.ConfirmationURLs() {
+		if h.destinations.Allow(url) == nil {
+			continue
+		}
+		_, err := h.destinations.CreateURL(url)
+		if err != nil && !errors.Is(err, destination.ErrExists) {
+			h.log.Warn("a rule has an http action whose destination cannot be made", "rule", rule, "err", err)
+		}
+	}
 }
 
 // ruleJSON is a rule as GetTopicRule has it; actions are as they came.
