@@ -205,23 +205,3 @@ func TestRuleMakesItsDestination(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
-
-// TestCLISyntaxError shows what a person sees.
-func TestCLISyntaxError(t *testing.T) {
-	python := interpreter("aws")
-	if python == "" {
-		t.Skip("no AWS CLI that runs on Python is installed")
-	}
-	srv, e, _ := newRuleServer(t)
-	aws := startCLI(t, python, srv.URL)
-	aws.run(t, "(SqlParseException) when calling the CreateTopicRule operation: line 1, column 10: expected", "create-topic-rule", "--rule-name", "bad",
-		"--topic-rule-payload", `{"sql":"SELECT a b FROM 'a'","actions":[]}`)
-	if len(e.List()) != 0 {
-		t.Error("the rule is stored")
-	}
-	aws.run(t, "", "create-topic-rule", "--rule-name", "good", "--topic-rule-payload",
-		`{"sql":"SELECT * FROM 'a'","actions":[{"http":{"url":"http://127.0.0.1:9","headers":[{"key":"k","value":"v"}],"enableBatching":true,"batchConfig":{"maxBatchSize":5}}}]}`, "--tags", "a=b&c=d")
-	aws.run(t, `"maxBatchSize": 5`, "get-topic-rule", "--rule-name", "good")
-	aws.run(t, `"Key": "c"`, "list-tags-for-resource", "--resource-arn", "arn:aws:iot:us-east-1:000000000001:rule/good")
-	aws.run(t, `"ruleName": "good"`, "list-topic-rules", "--topic", "a")
-}
