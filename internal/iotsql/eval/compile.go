@@ -29,6 +29,9 @@ type item struct {
 	star   bool     // * without alias
 	spread bool     // path.*
 	name   []string // segments
+
+	path  []string // x is this member of the payload, or of the element of a nested SELECT; nil otherwise
+	quick quickFn  // x for small numbers; nil: none
 }
 
 // Compile makes a Program. An error is an *iotsql.Error that names what is
@@ -127,16 +130,41 @@ func (s *selection) run(m *Message) Value {
 		return s.merge(m)
 	}
 	out := m.work.object(len(s.items))
+	members := out.members
 	for i := range s.items {
-		it := &s.items[i]
-		if v := it.x(m); v.kind != Undefined {
-			out.members = append(out.members, Member{it.name[0], v})
+		it, n := &s.items[i], len(members)
+		members = append(members, Member{Name: it.name[0]})
+		if it.put(m, &members[n].Value); members[n].Value.kind == Undefined {
+			members = members[:n]
 		}
 	}
-	if len(out.members) > manyMembers {
+	if out.members = members; len(members) > manyMembers {
 		out.makeIndex()
 	}
 	return Value{kind: Object, ref: out}
+}
+
+// put sets dst, which is Undefined, to the value of an item: a Value is large.
+func (it *item) put(m *Message, dst *Value) {
+	if it.quick != nil {
+		if q := it.quick(m); q.kind != Undefined {
+			dst.kind, dst.small, dst.exp, dst.coef = q.kind, true, q.exp, q.coef
+			return
+		}
+	}
+	if it.path != nil && m.isJSON() {
+		d, at := &m.work.doc, uint32(0)
+		if n := len(m.work.scopes); n == 0 {
+			at = d.locate(0, it.path)
+		} else if s := &m.work.scopes[n-1]; s.doc != nil {
+			d = s.doc
+			at, _ = s.locate(it.path)
+		}
+		if at != 0 && d.put(at, dst) {
+			return
+		}
+	}
+	*dst = it.x(m)
 }
 
 // merge is run where later items may change what earlier ones gave.
@@ -247,7 +275,10 @@ func (c *compiler) selection(s iotsql.Selection) (out selection, err error) {
 			return out, err
 		}
 		_, star := it.X.(*iotsql.Star)
-		one := item{x: x, star: star && it.Alias == nil, spread: it.Spread, name: it.Alias}
+		one := item{x: x, star: star && it.Alias == nil, spread: it.Spread, name: it.Alias, path: memberPath(it.X, nil)}
+		if b, ok := it.X.(*iotsql.Binary); ok && b.Op.IsArithmetic() {
+			one.quick = c.quick(b)
+		}
 		if one.name == nil {
 			one.name = []string{defaultName(it)}
 		}
@@ -382,6 +413,10 @@ func (c *compiler) member(names []string) fn {
 		return payload
 	}
 	return func(m *Message) Value {
+		inner := &m.work.scopes[len(m.work.scopes)-1]
+		if at, ok := inner.locate(names); ok {
+			return c.whole(inner.doc.at(at))
+		}
 		for i := len(m.work.scopes) - 1; i >= 0; i-- {
 			if v := m.work.scopes[i].get(names[0]); v.kind != Undefined {
 				return c.whole(getAll(v, names[1:]))
@@ -521,6 +556,16 @@ func (s *scope) value() Value {
 	return s.elem
 }
 
+// locate is the quick way to a member of an element that is not opened; false
+// says only that there may be another way.
+func (s *scope) locate(names []string) (uint32, bool) {
+	if s.doc == nil || s.alias != "" {
+		return 0, false
+	}
+	at := s.doc.locate(s.at, names)
+	return at, at != 0
+}
+
 func (s *scope) get(name string) Value {
 	switch {
 	case s.alias != "" && name == s.alias:
@@ -587,7 +632,7 @@ func (n *nested) run(m *Message) Value {
 	level := len(w.scopes)
 	d, at := of.unopened()
 	w.scopes = append(w.scopes, scope{doc: d, at: at, elem: of, alias: n.alias})
-	out := undef
+	var out Value
 	switch {
 	case of.kind == Object:
 		out = n.row(m)

@@ -20,6 +20,31 @@ func (d *document) at(i uint32) Value {
 	return null
 }
 
+// put sets dst, which is Undefined, to what at gives, for the kinds that most
+// members have; false says that it is another.
+func (d *document) put(at uint32, dst *Value) bool {
+	t := &d.tokens[at]
+	switch t.kind() {
+	case String:
+		if t.has(isEscaped) {
+			return false
+		}
+		dst.kind, dst.text = String, d.src[t.start:t.end]
+		return true
+	case Int, Decimal:
+		if t.has(mayBeWhole) {
+			return false
+		}
+		q := d.quick(at, false)
+		if q.kind == Undefined {
+			return false
+		}
+		dst.kind, dst.small, dst.exp, dst.coef, dst.text = q.kind, true, q.exp, q.coef, d.src[t.start:t.end]
+		return true
+	}
+	return false
+}
+
 // str1 is the text of a String or a name.
 func (d *document) str1(t *token) string {
 	s := d.src[t.start:t.end]

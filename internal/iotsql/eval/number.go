@@ -198,7 +198,7 @@ func (v Value) reduce() Value {
 			return integer(scaled)
 		}
 	}
-	if last := len(v.text) - 1; last > 0 && v.text[last] != '0' && strings.IndexByte(v.text, '.') > 0 && strings.IndexAny(v.text, "eE") < 0 {
+	if last := len(v.text) - 1; last > 0 && v.text[last] != '0' && strings.IndexByte(v.text, '.') > 0 && !strings.ContainsAny(v.text, "eE") {
 		return v // a fraction that does not end with zero
 	}
 	d, ok := v.decimal()

@@ -103,10 +103,11 @@ func (c *compiler) quickMember(names []string) quickFn {
 	}
 	return func(m *Message) quick {
 		s := &m.work.scopes[len(m.work.scopes)-1]
-		if s.doc == nil || s.alias != "" {
+		at, ok := s.locate(names)
+		if !ok {
 			return quick{}
 		}
-		return s.doc.quick(s.doc.locate(s.at, names), reduce)
+		return s.doc.quick(at, reduce)
 	}
 }
 
