@@ -10,6 +10,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/outbox"
+	"mote/internal/cloud/sink"
 	"mote/internal/cloud/store"
 )
 
@@ -54,7 +55,21 @@ func (e *Engine) GiveUp(ctx context.Context, b *store.Batch, failures []outbox.F
 	if len(open) == 0 {
 		return nil
 	}
-	return e.runForEntries(ctx, b, c, open)
+	if isBatched(open[0]) {
+		return e.runForEntries(ctx, b, c, open)
+	}
+	for i := range open {
+		if err := e.runForEntries(ctx, b, c, open[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isBatched says whether the rule asked for the entry to be batched, so that its
+// error action gets the form for batches. Records for Kafka only travel together.
+func isBatched(f failedEntry) bool {
+	return f.failure.Entry.Kind == sink.KindHTTP && f.failure.Entry.Batch != nil
 }
 
 func (f *failedEntry) asFailure() *message.Failure {
@@ -95,7 +110,7 @@ func (e *Engine) claim(b *store.Batch, mark []byte) bool {
 	return true
 }
 
-// runForEntries runs the error action of c for entries that failed together.
+// runForEntries runs the error action of c once, for one entry or those of a batch.
 func (e *Engine) runForEntries(ctx context.Context, b *store.Batch, c *compiled, failed []failedEntry) error {
 	first := failed[0]
 	x := executions.Get().(*execution)
@@ -104,7 +119,7 @@ func (e *Engine) runForEntries(ctx context.Context, b *store.Batch, c *compiled,
 	x.msg.SetTraceID(first.Trace)
 	x.rule = c
 	p := x.errorPayload([]errorFailure{newErrorFailure(first.Action, first.Target, first.failure.Err)})
-	if first.failure.Entry.Batch != nil {
+	if isBatched(first) {
 		p.batched(failed)
 	}
 	if f := x.performErrorAction(p); f != nil {

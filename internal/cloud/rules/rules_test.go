@@ -557,6 +557,20 @@ func TestVersionDefaultsTo2015(t *testing.T) {
 	}
 }
 
+// A message that no rule wants makes no garbage, however many rules there are.
+func TestNoMatchAllocatesNothing(t *testing.T) {
+	b := newBench(t)
+	for i := range 50 {
+		b.create(fmt.Sprintf("r%d", i), fmt.Sprintf(`SELECT * FROM 'sensors/%d/air'`, i), toAir)
+	}
+	batch := b.st.NewBatch()
+	defer batch.Discard()
+	m := &message.Message{Topic: "sensors/other/air", Payload: []byte(`{}`), Time: testTime}
+	if n := testing.AllocsPerRun(100, func() { b.Apply(batch, m) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // Rules change while messages run through them.
 func TestConcurrentChanges(t *testing.T) {
 	b := newBench(t)
