@@ -11,12 +11,9 @@ func transform(c *compiler, m *Message, a []Value) Value {
 		return undef
 	}
 	elems := a[2].Elems()
-	if !m.spend(len(elems) * (rowCost + len(a[1].Members())*rowCost/4)) {
-		return undef
-	}
 	out := make([]Value, len(elems))
 	for i, e := range elems {
-		if e.kind != Object {
+		if e.kind != Object || !m.spend(rowCost*(1+len(e.Members())+len(a[1].Members()))/4) {
 			return undef
 		}
 		out[i] = enrich(e, a[1].Members())

@@ -48,15 +48,6 @@ func double(f float64) Value {
 	return normal(number(s))
 }
 
-// log10 is exact for powers of ten, which math.Log10 is not.
-func log10(x float64) float64 {
-	l := math.Log10(x)
-	if n := math.Round(l); math.Abs(n) < 400 && math.Pow10(int(n)) == x {
-		return n
-	}
-	return l
-}
-
 func random() Value { return double(rand.Float64()) }
 
 // wholeNumber rounds a number down to an Int that the bit functions compute

@@ -28,7 +28,7 @@ func regexpFunction(args int, run func(m *Message, p *javaPattern, s string, mor
 				texts[i] = s
 			}
 			p := patterns.of(m, texts[1])
-			if p == nil || !m.spend(len(texts[0])*p.size/regexpSteps) {
+			if p == nil || !m.spend(p.work(len(texts[0]))) {
 				return undef
 			}
 			return run(m, p, texts[0], texts[2:])
@@ -40,6 +40,10 @@ func regexpFunction(args int, run func(m *Message, p *javaPattern, s string, mor
 // regexpSteps is how many instructions per byte of text count as one byte of
 // the budget.
 const regexpSteps = 4
+
+// work is what it takes of the budget to look for p in n bytes; the order of
+// its factors keeps it in 32 bits.
+func (p *javaPattern) work(n int) int { return (n/regexpSteps + 1) * p.size }
 
 // beforeLineEnd returns s without a line end at its end.
 func beforeLineEnd(s string) string {
@@ -138,7 +142,7 @@ func (p *javaPattern) replace(m *Message, s string, rep replacement, tail string
 // emptyAt returns the match of the empty text right behind a match that ends
 // at i, which Java finds and Go leaves out; false when the budget is used up.
 func (p *javaPattern) emptyAt(m *Message, s string, i int) ([]int, bool) {
-	if !m.spend((len(s) - i) * p.size / regexpSteps) {
+	if !m.spend(p.work(len(s) - i)) {
 		return nil, false
 	}
 	_, size := utf8.DecodeLastRuneInString(s[:i])
