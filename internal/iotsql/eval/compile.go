@@ -30,8 +30,8 @@ type item struct {
 	spread bool     // path.*
 	name   []string // segments
 
-	path  []string // x is this member of the payload, or of the element of a nested SELECT; nil otherwise
-	quick quickFn  // x for small numbers; nil: none
+	path  path    // x is this member of the payload, or of the element of a nested SELECT; nil otherwise
+	quick quickFn // x for small numbers; nil: none
 }
 
 // Compile makes a Program. An error is an *iotsql.Error that names what is
@@ -275,7 +275,10 @@ func (c *compiler) selection(s iotsql.Selection) (out selection, err error) {
 			return out, err
 		}
 		_, star := it.X.(*iotsql.Star)
-		one := item{x: x, star: star && it.Alias == nil, spread: it.Spread, name: it.Alias, path: memberPath(it.X, nil)}
+		one := item{x: x, star: star && it.Alias == nil, spread: it.Spread, name: it.Alias}
+		if names := memberPath(it.X, nil); names != nil {
+			one.path = newPath(names)
+		}
 		if b, ok := it.X.(*iotsql.Binary); ok && b.Op.IsArithmetic() {
 			one.quick = c.quick(b)
 		}
@@ -393,13 +396,13 @@ func (c *compiler) path(x iotsql.Expr, names []string) (fn, error) {
 // member reads a member of the payload; inside a nested SELECT, of the element
 // that it is at when that has one, also of those around it.
 func (c *compiler) member(names []string) fn {
-	reduce := c.reduce
+	reduce, p := c.reduce, newPath(names)
 	payload := func(m *Message) Value {
 		if !m.isJSON() {
 			return undef
 		}
 		d := &m.work.doc
-		at := d.locate(0, names)
+		at := d.locate(0, p)
 		if at == 0 {
 			return undef
 		}
@@ -414,7 +417,7 @@ func (c *compiler) member(names []string) fn {
 	}
 	return func(m *Message) Value {
 		inner := &m.work.scopes[len(m.work.scopes)-1]
-		if at, ok := inner.locate(names); ok {
+		if at, ok := inner.locate(p); ok {
 			return c.whole(inner.doc.at(at))
 		}
 		for i := len(m.work.scopes) - 1; i >= 0; i-- {
@@ -558,11 +561,11 @@ func (s *scope) value() Value {
 
 // locate is the quick way to a member of an element that is not opened; false
 // says only that there may be another way.
-func (s *scope) locate(names []string) (uint32, bool) {
+func (s *scope) locate(p path) (uint32, bool) {
 	if s.doc == nil || s.alias != "" {
 		return 0, false
 	}
-	at := s.doc.locate(s.at, names)
+	at := s.doc.locate(s.at, p)
 	return at, at != 0
 }
 

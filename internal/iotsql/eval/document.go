@@ -28,15 +28,16 @@ type document struct {
 // name and the value of each member, an array by its elements.
 type token struct {
 	start, end uint32 // in the text: of a string between the quotes
-	next       uint32 // the token after the value
+	next       uint32 // the token after the value; of a name, that of its object
 	info       uint32 // the Kind, a flag, and how many members or elements, or the print of a string
 }
 
-// The flags of tokens, and where the count begins.
+// The flags of tokens, each for some kinds, and where the count begins.
 const (
 	isTrue     = 1 << 4 // a Bool that is true
 	isEscaped  = 1 << 5 // a string with a backslash
 	mayBeWhole = 1 << 6 // a Decimal that may be a whole number
+	isDistinct = 1 << 5 // an Object in which surely no name comes twice
 	isPlain    = 1 << 7 // an Object or Array that is written as appendJSON writes it, but for names that come twice
 	countBits  = 8
 )
@@ -152,13 +153,22 @@ func (d *document) object(at int) int {
 	if i < len(s) && s[i] == '}' {
 		return d.close(open, i+1, 0, odd)
 	}
+	seen, unsure := uint64(0), false // of the names: one bit for each print
 	for count := 1; ; count++ {
 		if i >= len(s) || s[i] != '"' {
 			return -1
 		}
+		name := len(d.tokens)
 		if i = d.str(i); i < 0 {
 			return -1
 		}
+		t := &d.tokens[name]
+		t.next = uint32(open)
+		bit := uint64(1) << ((t.info >> countBits) * 0x9e3779b1 >> 26)
+		if seen&bit != 0 || t.info&isEscaped != 0 {
+			unsure = unsure || count > manyNames || d.again(open, name)
+		}
+		seen |= bit
 		if i = d.space(i); i >= len(s) || s[i] != ':' {
 			return -1
 		}
@@ -170,6 +180,9 @@ func (d *document) object(at int) int {
 		}
 		switch s[i] {
 		case '}':
+			if !unsure {
+				d.tokens[open].info |= isDistinct
+			}
 			return d.close(open, i+1, count, odd)
 		case ',':
 			i = d.space(i + 1)
@@ -177,6 +190,13 @@ func (d *document) object(at int) int {
 			return -1
 		}
 	}
+}
+
+// again says whether a name may have come before in the object at open, which is
+// being read.
+func (d *document) again(open, name int) bool {
+	t := &d.tokens[name]
+	return t.has(isEscaped) || d.findBefore(uint32(open), uint32(name), d.src[t.start:t.end]) != 0
 }
 
 func (d *document) array(at int) int {

@@ -106,6 +106,9 @@ func (c *compiler) call(x *iotsql.Call) (fn, error) {
 			return nil, err
 		}
 	}
+	if constant(x.Args) {
+		return c.invokeFixed(f, args), nil
+	}
 	if name == "encode" && isStar(x.Args[0]) {
 		args[0] = rawStar
 	}
@@ -124,6 +127,24 @@ func (c *compiler) invoke(f function, args []fn) fn {
 			cost += m.weight(values[i])
 		}
 		if !m.spend(cost) {
+			return undef
+		}
+		v := f.call(c, m, values)
+		if v.kind == String && (len(v.text) > maxText || !m.spend(len(v.text))) {
+			return undef
+		}
+		return c.whole(v)
+	}
+}
+
+// invokeFixed is invoke with literals as arguments.
+func (c *compiler) invokeFixed(f function, args []fn) fn {
+	var values []Value
+	for _, a := range args {
+		values = append(values, a(nil))
+	}
+	return func(m *Message) Value {
+		if !m.spend(callCost) {
 			return undef
 		}
 		v := f.call(c, m, values)

@@ -1,5 +1,7 @@
 package eval
 
+import "sync/atomic"
+
 // manyNames is from how many members on a map finds one faster than a walk.
 const manyNames = 32
 
@@ -118,26 +120,10 @@ func (d *document) newObject(members int) *node {
 	return d.work.object(members)
 }
 
-// distinct says whether all names of an object surely differ, without
-// comparing them all.
+// distinct says whether all names of an object surely differ.
 func (d *document) distinct(at uint32) bool {
-	obj := &d.tokens[at]
-	if obj.count() > manyNames {
-		return len(d.names(at)) == obj.count()
-	}
-	var seen uint64 // one bit for each print
-	for i := at + 1; i < obj.next; i = d.tokens[i+1].next {
-		t := &d.tokens[i]
-		if t.has(isEscaped) {
-			return false
-		}
-		bit := uint64(1) << ((t.info >> countBits) * 0x9e3779b1 >> 26)
-		if seen&bit != 0 && d.findBefore(at, i, d.src[t.start:t.end]) != 0 {
-			return false
-		}
-		seen |= bit
-	}
-	return true
+	t := &d.tokens[at]
+	return t.has(isDistinct) || t.count() == 0 || t.count() > manyNames && len(d.names(at)) == t.count()
 }
 
 // find returns the token of the value of a member, 0 when there is none. Of two
@@ -187,17 +173,64 @@ func (d *document) names(obj uint32) map[string]uint32 {
 	return names
 }
 
-// locate follows names from a token; 0 when there is nothing.
-func (d *document) locate(at uint32, names []string) uint32 {
-	for _, name := range names {
+// path is a chain of members that a place in a statement looks for.
+type path []step
+
+// step is one name of a path. Messages are much alike: hint is where it was in
+// the last object, counted from the object.
+type step struct {
+	name string
+	info uint32 // of the token of such a name
+	hint atomic.Uint32
+}
+
+func newPath(names []string) path {
+	p := make(path, len(names))
+	for i, name := range names {
+		p[i].name, p[i].info = name, printOf(name)<<countBits|uint32(String)
+	}
+	return p
+}
+
+// locate follows a path from a token; 0 when there is nothing.
+func (d *document) locate(at uint32, p path) uint32 {
+	for i := range p {
 		if d.tokens[at].kind() != Object {
 			return 0
 		}
-		if at = d.find(at, name); at == 0 {
+		if at = d.step(at, &p[i]); at == 0 {
 			return 0
 		}
 	}
 	return at
+}
+
+// step is find for a step.
+func (d *document) step(obj uint32, s *step) uint32 {
+	t := &d.tokens[obj]
+	if !t.has(isDistinct) {
+		return d.find(obj, s.name)
+	}
+	if i := obj + s.hint.Load(); i+1 < t.next && d.isName(i, obj, s) {
+		return i + 1
+	}
+	if t.count() > manyNames {
+		return d.find(obj, s.name)
+	}
+	for i := obj + 1; i < t.next; i = d.tokens[i+1].next {
+		if d.isName(i, obj, s) {
+			s.hint.Store(i - obj)
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// isName says whether token i is the name of a step in the object at obj, in
+// which no name is escaped.
+func (d *document) isName(i, obj uint32, s *step) bool {
+	t := &d.tokens[i]
+	return t.info == s.info && t.next == obj && d.src[t.start:t.end] == s.name
 }
 
 // get returns the member called name of the object at at.

@@ -91,19 +91,19 @@ func memberPath(x iotsql.Expr, names []string) []string {
 }
 
 func (c *compiler) quickMember(names []string) quickFn {
-	reduce := c.reduce
+	reduce, p := c.reduce, newPath(names)
 	if c.nested == 0 {
 		return func(m *Message) quick {
 			if m.state != isJSON && !m.isJSON() {
 				return quick{}
 			}
 			d := &m.work.doc
-			return d.quick(d.locate(0, names), reduce)
+			return d.quick(d.locate(0, p), reduce)
 		}
 	}
 	return func(m *Message) quick {
 		s := &m.work.scopes[len(m.work.scopes)-1]
-		at, ok := s.locate(names)
+		at, ok := s.locate(p)
 		if !ok {
 			return quick{}
 		}
@@ -152,17 +152,6 @@ func (d *document) quick(at uint32, reduce bool) quick {
 
 func (c *compiler) quickOperator(op iotsql.Op, l, r quickFn) quickFn {
 	reduce := c.reduce
-	calc := quickAdd
-	switch op {
-	case iotsql.OpSub:
-		calc = quickSubtract
-	case iotsql.OpMul:
-		calc = quickMultiply
-	case iotsql.OpDiv:
-		calc = quickDivide
-	case iotsql.OpMod:
-		calc = quickRemainder
-	}
 	return func(m *Message) quick {
 		a := l(m)
 		if a.kind == Undefined {
@@ -172,7 +161,19 @@ func (c *compiler) quickOperator(op iotsql.Op, l, r quickFn) quickFn {
 		if b.kind == Undefined {
 			return b
 		}
-		q := calc(a, b)
+		q := quick{}
+		switch op {
+		case iotsql.OpAdd:
+			q = quickAdd(a, b)
+		case iotsql.OpSub:
+			q = quickSubtract(a, b)
+		case iotsql.OpMul:
+			q = quickMultiply(a, b)
+		case iotsql.OpDiv:
+			q = divide(a.value(), b.value()).quick()
+		case iotsql.OpMod:
+			q = remainder(a.value(), b.value()).quick()
+		}
 		if reduce && q.kind == Decimal && (q.exp >= 0 || q.coef%10 == 0) {
 			return q.value().reduce().quick()
 		}
@@ -226,10 +227,6 @@ func quickMultiply(a, b quick) quick {
 	}
 	return quick{c, a.exp + b.exp, quickKind(a, b)}
 }
-
-func quickDivide(a, b quick) quick { return divide(a.value(), b.value()).quick() }
-
-func quickRemainder(a, b quick) quick { return remainder(a.value(), b.value()).quick() }
 
 // truth is what a condition says: undefined, fails or holds.
 type truth uint8
