@@ -139,13 +139,13 @@ func checkFilter(filter string) error {
 // performed are the kinds of actions that mote performs.
 var performed = map[string]func(*fields) action{
 	"dynamoDB": (*fields).dynamoDB, "dynamoDBv2": (*fields).dynamoDBv2, "republish": (*fields).republish,
-	"http": (*fields).http, "s3": (*fields).s3, "lambda": (*fields).lambda,
+	"http": (*fields).http, "s3": (*fields).s3, "lambda": (*fields).lambda, "kafka": (*fields).kafka,
 }
 
 // kept are the kinds of actions of AWS that mote stores and does not execute.
 var kept = []string{
 	"cloudwatchAlarm", "cloudwatchLogs", "cloudwatchMetric", "elasticsearch", "firehose", "influxDB", "iotAnalytics", "iotEvents",
-	"iotSiteWise", "kafka", "kinesis", "location", "openSearch", "salesforce", "sns", "sqs", "stepFunctions", "timestream",
+	"iotSiteWise", "kinesis", "location", "openSearch", "salesforce", "sns", "sqs", "stepFunctions", "timestream",
 }
 
 // step compiles one action.

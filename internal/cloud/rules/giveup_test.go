@@ -57,7 +57,7 @@ func openWhole(t *testing.T, d outbox.Deliverer) *whole {
 		t.Fatal(err)
 	}
 	w.box, err = outbox.Open(w.st, outbox.Options{
-		Deliverers: map[string]outbox.Deliverer{"http": d, "s3": d, "lambda": d},
+		Deliverers: map[string]outbox.Deliverer{"http": d, "s3": d, "lambda": d, "kafka": d},
 		Failed:     func(ctx context.Context, b *store.Batch, f []outbox.Failure) error { return w.GiveUp(ctx, b, f) },
 	})
 	if err != nil {
@@ -239,6 +239,24 @@ func TestGivenUpBatch(t *testing.T) {
 		`{"affectedIds":[3],"failedAction":"HttpAction","failedResource":"https://example.com/in","errorMessage":"too large"}]}`
 	if text := uuidForm.ReplaceAllString(string(got[0].Payload), "<uuid>"); text != want {
 		t.Errorf("got  %s\nwant %s", text, want)
+	}
+}
+
+// Records that travelled together are given up one by one.
+func TestGivenUpRecords(t *testing.T) {
+	w := openWhole(t, refuses{[]string{"no"}})
+	w.create("r", `SELECT * FROM 'sensors/+/air'`, `{"kafka":{"destinationArn":"d","topic":"dust","clientProperties":{"bootstrap.servers":"localhost:9092","security.protocol":"PLAINTEXT"}}}`, toFailed)
+	w.send(boardMessage("1", `{"id":"a"}`), boardMessage("2", `{"id":"b"}`))
+	w.until("the outbox is empty", w.empty)
+	topics := map[string]bool{}
+	for _, m := range w.all() {
+		topics[m.Topic] = true
+		if !strings.Contains(string(m.Payload), `"failures":[{"failedAction":"KafkaAction","failedResource":"dust","errorMessage":"no"}]`) {
+			t.Errorf("%s", m.Payload)
+		}
+	}
+	if len(w.all()) != 2 || !topics["failed/1/a"] || !topics["failed/2/b"] {
+		t.Errorf("%v", topics)
 	}
 }
 

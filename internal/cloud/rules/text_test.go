@@ -206,6 +206,16 @@ func tellEntry(e *outbox.Entry) string {
 			return err.Error()
 		}
 		return text + fmt.Sprintf(": %s", shownBytes(l.Payload))
+	case sink.KindKafka:
+		k, err := sink.DecodeKafka(e.Data)
+		if err != nil {
+			return err.Error()
+		}
+		partition := "any"
+		if k.Partition != nil {
+			partition = fmt.Sprint(*k.Partition)
+		}
+		return text + fmt.Sprintf(": key %q partition %s %v %v %s", k.Key, partition, k.Headers, k.Client, shownBytes(k.Value))
 	}
 	return text
 }

@@ -48,6 +48,7 @@ type Effect struct {
 	Publish   *Published     `json:"publish,omitempty"`
 	Request   *Requested     `json:"request,omitempty"`
 	Object    *Object        `json:"object,omitempty"`
+	Record    *Record        `json:"record,omitempty"`
 }
 
 // Body is a payload: one of its members is there, none when it is empty.
@@ -100,6 +101,17 @@ type Object struct {
 	Bucket string `json:"bucket"`
 	Key    string `json:"key"`
 	Size   int    `json:"size"` // bytes
+}
+
+// Record is a Kafka record that would be sent. The properties of the client are
+// left out, since they hold passwords.
+type Record struct {
+	Servers   string      `json:"servers"`
+	Topic     string      `json:"topic"`
+	Key       string      `json:"key,omitempty"`
+	Partition *int32      `json:"partition,omitempty"`
+	Headers   []NameValue `json:"headers,omitempty"`
+	Body
 }
 
 // Try evaluates a rule over one message and writes nothing. tables may be nil:
@@ -305,10 +317,20 @@ func (d *told) send(o *outgoing) error {
 	case *sink.S3:
 		d.effect.Does = "writes an object"
 		d.effect.Object = &Object{Bucket: r.Bucket, Key: r.Key, Size: len(r.Body)}
+	case *sink.Kafka:
+		d.effect.Does, d.effect.Record = "sends a record", recorded(r)
 	default:
 		return fmt.Errorf("there are no words for what %T does", r)
 	}
 	return nil
+}
+
+func recorded(k *sink.Kafka) *Record {
+	r := &Record{Servers: k.Client["bootstrap.servers"], Topic: k.Topic, Key: string(k.Key), Partition: k.Partition, Body: bodyOf(k.Value)}
+	for _, one := range k.Headers {
+		r.Headers = append(r.Headers, NameValue{one.Key, one.Value})
+	}
+	return r
 }
 
 func requested(h *sink.HTTP, batched bool) *Requested {
