@@ -1,6 +1,9 @@
 package store
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -28,8 +31,8 @@ const (
 	flushLogging = 30 * time.Second // between two log lines
 )
 
-func newPacer(fs vfs.FS, log *slog.Logger) *pacer {
-	return &pacer{FS: fs, log: log, quit: make(chan struct{})}
+func newPacer(below vfs.FS, log *slog.Logger) *pacer {
+	return &pacer{FS: below, log: log, quit: make(chan struct{})}
 }
 
 // Unwrap returns the file system below.
@@ -68,4 +71,15 @@ func (p *pacer) Create(name string, category vfs.DiskWriteCategory) (vfs.File, e
 		}
 	}
 	return p.FS.Create(name, category)
+}
+
+// Link makes newname a second name of oldname. A file system that has no hard
+// links, or a kernel that allows none here, says that it is not permitted,
+// which Pebble takes for final: it copies the file when it hears anything else.
+func (p *pacer) Link(oldname, newname string) error {
+	err := p.FS.Link(oldname, newname)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("no hard links here: %s", err)
+	}
+	return err
 }

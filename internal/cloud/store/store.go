@@ -25,15 +25,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"golang.org/x/sys/unix"
 )
 
 // Space is the first byte of every key: it says who owns the key.
@@ -66,7 +61,7 @@ var formatKey = []byte{byte(SpaceMeta), 'v'}
 var (
 	// ErrFull refuses a write because the disk is below its reserve. Nothing of
 	// the batch was written; reads go on, and writes resume by themselves when
-	// space is back.
+	// space is back. A batch that only removes keys may take half of the reserve.
 	ErrFull = errors.New("data disk is full")
 	// ErrClosed refuses a write after Close.
 	ErrClosed = errors.New("store is closed")
@@ -152,9 +147,8 @@ func Open(dir string, o Options) (*Store, error) {
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		s.cache.Unref()
-		held := strings.Contains(err.Error(), "lock held by current process") // Pebble has no error value for it
-		if held || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
-			return nil, fmt.Errorf("%s: %w: stop it first, or choose another directory with --data", filepath.Dir(dir), ErrInUse)
+		if isHeld(err) {
+			return nil, inUse(dir)
 		}
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
@@ -210,6 +204,7 @@ type Batch struct {
 	done    func(error)
 	err     error // of applying
 	visible bool  // it was applied
+	sets    bool  // it writes keys, not only removes some
 }
 
 // NewBatch returns an empty batch.
@@ -217,6 +212,7 @@ func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch(), db: s.db} 
 
 // Set writes key; both slices are copied.
 func (b *Batch) Set(key, value []byte) {
+	b.sets = true
 	b.must(b.b.Set(key, value, nil))
 	if b.own != nil {
 		b.own[string(key)] = append([]byte{}, value...)
@@ -338,7 +334,7 @@ func (s *Store) CommitAsync(b *Batch, done func(error)) {
 		}
 	}
 	if b.err == nil && !b.Empty() {
-		b.err = s.reserve.check(b.b.Len())
+		b.err = s.reserve.check(b.b.Len(), !b.sets)
 	}
 	if b.err == nil && !b.Empty() {
 		s.apply(b)
@@ -448,77 +444,3 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 }
 
 func (l pebbleLog) Fatalf(format string, args ...any) { l.fatal(fmt.Errorf(format, args...)) }
-
-// roomToOpen refuses to open a store without the space that the start itself
-// takes: Pebble would wait for it without a word.
-func roomToOpen(dir string, need uint64) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	if free := st.Bavail * uint64(st.Bsize); free < need {
-		return fmt.Errorf("%w: %d MiB free on the disk of %s, the store needs %d MiB to start: free some space and start again", ErrFull, free>>20, dir, need>>20)
-	}
-	return nil
-}
-
-// reserve refuses writes while the disk has less free space than it should,
-// since Pebble cannot go on once a write of its own fails.
-type reserve struct {
-	dir     string
-	minFree uint64
-	log     *slog.Logger
-	full    atomic.Bool
-	written atomic.Int64 // bytes since the last look
-	quit    chan struct{}
-	done    sync.WaitGroup
-}
-
-// lookEvery bounds how much can be written between two looks at the disk.
-const lookEvery = 4 << 20
-
-func newReserve(dir string, minFree uint64, log *slog.Logger) *reserve {
-	r := &reserve{dir: dir, minFree: minFree, log: log, quit: make(chan struct{})}
-	r.look()
-	r.done.Go(func() {
-		for tick := time.NewTicker(time.Second); ; {
-			select {
-			case <-tick.C:
-				r.look()
-			case <-r.quit:
-				tick.Stop()
-				return
-			}
-		}
-	})
-	return r
-}
-
-func (r *reserve) stop() { close(r.quit); r.done.Wait() }
-
-func (r *reserve) check(bytes int) error {
-	if r.written.Add(int64(bytes)) > lookEvery {
-		r.look()
-	}
-	if r.full.Load() {
-		return fmt.Errorf("%w: less than %d MiB free on the disk of %s: free some space, writes resume by themselves", ErrFull, r.minFree>>20, r.dir)
-	}
-	return nil
-}
-
-func (r *reserve) look() {
-	r.written.Store(0)
-	var st unix.Statfs_t
-	if err := unix.Statfs(r.dir, &st); err != nil {
-		r.log.Warn("cannot read the free space of the data disk", "dir", r.dir, "err", err)
-		return
-	}
-	full := st.Bavail*uint64(st.Bsize) < r.minFree
-	if was := r.full.Swap(full); was != full {
-		if full {
-			r.log.Error("data disk is full, refusing writes", "dir", r.dir, "reserve_mib", r.minFree>>20)
-		} else {
-			r.log.Info("data disk has space again, accepting writes", "dir", r.dir)
-		}
-	}
-}
