@@ -50,6 +50,7 @@ const (
 	SpaceShadow   Space = 'w' // shadow: device shadow documents
 	SpaceIndex    Space = 'x' // table: entries of secondary indexes
 	SpaceStream   Space = 'e' // table: records of streams
+	SpaceToken    Space = 'k' // table: tokens of transactions
 )
 
 // formatVersion is written once into a new store and checked at every open.

@@ -68,8 +68,13 @@ func (db *DB) apply(b *store.Batch, c *change) error {
 	return nil
 }
 
-// look reads the old image, as b would leave it.
-func (c *change) look(b *store.Batch) error {
+// getter reads one state: of a batch, what it would leave; of a snapshot.
+type getter interface {
+	Get(key []byte) (value []byte, found bool, err error)
+}
+
+// look reads the old image.
+func (c *change) look(b getter) error {
 	data, found, err := b.Get(c.key)
 	if err != nil || !found {
 		return err

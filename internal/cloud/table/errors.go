@@ -9,6 +9,8 @@ type Error struct {
 	Code    string // exception name, for example "ValidationException"
 	Message string // DynamoDB's text where it has one
 	Item    Item   // ConditionalCheckFailedException: the item, when it was asked for
+
+	Reasons []Reason // TransactionCanceledException: one for each action
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
@@ -20,6 +22,8 @@ const (
 	CodeInUse          = "ResourceInUseException"
 	CodeLimit          = "LimitExceededException"
 	CodeConditionCheck = "ConditionalCheckFailedException"
+	CodeCancelled      = "TransactionCanceledException"
+	CodeMismatch       = "IdempotentParameterMismatchException"
 )
 
 // invalid returns a ValidationException.

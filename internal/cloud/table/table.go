@@ -45,6 +45,7 @@ type DB struct {
 	nextID uint32                            // guarded by ddl
 
 	scratch sync.Pool // *scratch
+	tokens  tokens    // of transactions
 
 	counts sync.Map       // table id (uint32) → *counter
 	walks  sync.WaitGroup // the goroutines that count items

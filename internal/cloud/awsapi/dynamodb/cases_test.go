@@ -17,7 +17,7 @@ import (
 //	Operation {request}
 //
 // calls; the line after it is the answer: a JSON object, compared as JSON, "empty", or
-// the name of an exception with its text after ": ". @200K stands for a text of
+// the name of an exception with its text after ": ", and the reasons of a cancelled transaction after that. @200K stands for a text of
 // that many bytes. A line that begins with
 // "..." goes on with the line before it, one with "#" is a comment, and
 // "= name" begins a new case over the same tables: hash, whose key is the text
@@ -92,14 +92,15 @@ func short(t *testing.T, status int, answer string) string {
 		return cmp.Or(answer, "empty")
 	}
 	var e struct {
-		Type    string `json:"__type"`
-		Message string `json:"message"` // also "Message": names match in any case
+		Type    string          `json:"__type"`
+		Message string          `json:"message"` // also "Message": names match in any case
+		Reasons json.RawMessage `json:"CancellationReasons"`
 	}
 	if err := json.Unmarshal([]byte(answer), &e); err != nil {
 		t.Fatalf("%d %s: %v", status, answer, err)
 	}
 	_, name, _ := strings.Cut(e.Type, "#")
-	return name + ": " + e.Message
+	return strings.TrimSpace(name + ": " + e.Message + " " + string(e.Reasons))
 }
 
 func sameAnswer(got, want string) bool {

@@ -76,6 +76,8 @@ var operations = map[string]func(*Handler, *input) ([]byte, error){
 	"PutItem":                   (*Handler).putItem,
 	"Query":                     (*Handler).query,
 	"Scan":                      (*Handler).scan,
+	"TransactGetItems":          (*Handler).transactGetItems,
+	"TransactWriteItems":        (*Handler).transactWriteItems,
 	"UpdateItem":                (*Handler).updateItem,
 }
 
@@ -228,6 +230,7 @@ type wireError struct {
 	code    string
 	message string
 	item    table.Item
+	reasons []table.Reason // of TransactionCanceledException
 }
 
 func (e *wireError) Error() string { return e.code + ": " + e.message }
@@ -249,7 +252,7 @@ func unknownOperation(name string) error {
 // notOffered are operations of DynamoDB that are not here.
 var notOffered = func() map[string]bool {
 	names := map[string]bool{}
-	for name := range strings.FieldsSeq(`UpdateTable TransactWriteItems TransactGetItems ExecuteStatement
+	for name := range strings.FieldsSeq(`UpdateTable ExecuteStatement
 		BatchExecuteStatement ExecuteTransaction UpdateTimeToLive DescribeTimeToLive CreateBackup DeleteBackup DescribeBackup ListBackups
 		RestoreTableFromBackup RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
 		ListGlobalTables UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
@@ -274,7 +277,7 @@ func (h *Handler) wire(err error) *wireError {
 		if refused.Code == table.CodeValidation {
 			space = validation
 		}
-		return &wireError{http.StatusBadRequest, space, refused.Code, refused.Message, refused.Item}
+		return &wireError{http.StatusBadRequest, space, refused.Code, refused.Message, refused.Item, refused.Reasons}
 	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed):
 		return &wireError{status: http.StatusServiceUnavailable, space: service, code: "ServiceUnavailable", message: err.Error()}
 	}
@@ -287,13 +290,16 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	out := appendString([]byte(`{"__type":`), e.space+e.code)
 	if e.message != "" {
 		key := `,"message":`
-		if e.code == "SerializationException" {
+		if e.code == "SerializationException" || e.reasons != nil {
 			key = `,"Message":`
 		}
 		out = appendString(append(out, key...), e.message)
 	}
 	if e.item != nil {
 		out = appendItem(append(out, `,"Item":`...), e.item)
+	}
+	if e.reasons != nil {
+		out = appendReasons(append(out, `,"CancellationReasons":`...), e.reasons)
 	}
 	respond(w, r, e.status, append(out, '}'))
 }

@@ -38,6 +38,9 @@ type input struct {
 	tags       []table.Tag
 	tagKeys    []string
 
+	transactItems []byte  // as requestItems
+	token         *string // ClientRequestToken
+
 	recovery      *bool // PointInTimeRecoveryEnabled
 	recoveryGiven bool
 }
@@ -68,6 +71,7 @@ var members = map[string]func(*scanner, *input){
 	"AttributeUpdates":                 func(s *scanner, in *input) { in.updates = s.attributeUpdates() },
 	"AttributesToGet":                  func(s *scanner, in *input) { in.attributesToGet = s.texts() },
 	"RequestItems":                     func(s *scanner, in *input) { in.requestItems = s.raw() },
+	"TransactItems":                    func(s *scanner, in *input) { in.transactItems = s.raw() },
 }
 
 // decode takes a request apart. Wrong JSON types are a SerializationException.
@@ -132,6 +136,8 @@ func (in *input) text(name string) **string {
 		return &in.billing
 	case "TableClass":
 		return &in.class
+	case "ClientRequestToken":
+		return &in.token
 	}
 	return nil
 }
