@@ -3,6 +3,7 @@ package eval
 import (
 	"bytes"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -148,5 +149,43 @@ func TestRelease(t *testing.T) {
 	}
 	if first != "first" {
 		t.Errorf("the text became %q", first)
+	}
+}
+
+// A program runs over many messages at once, also over ones of other shapes.
+func TestProgramIsShared(t *testing.T) {
+	p := compileFor(t, `SELECT a, b.c * 2 AS d, (SELECT n FROM e WHERE n > 1) AS r, topic(1) AS t FROM 'a' WHERE a IN ['x', 'y']`)
+	payloads := []string{`{"a":"x","b":{"c":1},"e":[{"n":2}]}`, `{"e":[{"m":0,"n":2},{"n":2,"n":0}],"z":[],"b":{"x":0,"c":1},"a":"x"}`}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for i := range 500 {
+				m := Message{Topic: "a/b", Payload: []byte(payloads[i%2])}
+				out, fired, err := runInto(p, &m, nil)
+				if want := `{"a":"x","d":2,"r":[{"n":2}],"t":"a"}`; string(out) != want || !fired || err != nil {
+					t.Errorf("%s, want %s (%v)", out, want, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// Where a member was in the last message is only a hint.
+func TestShapesChange(t *testing.T) {
+	p := compileFor(t, `SELECT a, a + 1 AS b, o.a AS c, (SELECT VALUE a FROM e) AS d FROM 'a'`)
+	for _, c := range []struct{ payload, want string }{
+		{`{"z":1,"w":2,"a":5,"o":{"b":1,"a":6},"e":[{"b":1,"a":7},{"a":8}]}`, `{"a":5,"b":6,"c":6,"d":[7,8]}`},
+		{`{"z":{"q":1,"a":9},"a":5,"o":{"b":{"a":1},"a":6},"e":[{"b":["a"],"a":7}]}`, `{"a":5,"b":6,"c":6,"d":[7]}`},
+		{`{"z":{"q":1,"a":9},"o":{"b":"a"},"e":[{"b":{"a":1}}]}`, `{"d":[]}`},
+		{`{"z":["q","p","r","a"],"a":5}`, `{"a":5,"b":6}`},
+		{`{"z":1,"w":2,"a":4,"a":5}`, `{"a":5,"b":6}`},
+		{`80`, `{}`},
+	} {
+		got, fired, err := runInto(p, &Message{Payload: []byte(c.payload)}, nil)
+		if string(got) != c.want || !fired || err != nil {
+			t.Errorf("%s gives %s, want %s (%v)", c.payload, got, c.want, err)
+		}
 	}
 }
