@@ -97,7 +97,7 @@ func TestDivideLong(t *testing.T) {
 		case 0:
 			b.coef %= 1000
 		case 1: // 35 digits, of which the last is 5
-			a.coef, b.coef = 2*rng.Int64N(500)+1, 1<<(50+rng.IntN(3))
+			a.coef, b.coef, a.exp, b.exp = 2*rng.Int64N(500)+1, 1<<(50+rng.IntN(3)), 14, 0
 		}
 		got, ok := divideLong(a, b)
 		if !ok {
