@@ -200,6 +200,7 @@ type Batch struct {
 	b       *pebble.Batch
 	db      *pebble.DB
 	own     map[string][]byte // what the batch leaves at its keys, nil: removed; made by the first Get
+	guard   func(*Batch) error
 	before  []func() error
 	applied []func()
 	done    func(error)
@@ -251,17 +252,12 @@ func (b *Batch) Get(key []byte) (value []byte, found bool, err error) {
 // index makes own of the writes that the batch already holds.
 func (b *Batch) index() error {
 	b.own = map[string][]byte{}
-	for r := b.b.Reader(); ; {
-		kind, key, value, ok, err := r.Next()
-		switch {
-		case !ok || err != nil:
-			return err
-		case kind == pebble.InternalKeyKindSet:
-			b.own[string(key)] = append([]byte{}, value...)
-		case kind == pebble.InternalKeyKindDelete:
-			b.own[string(key)] = nil
+	return b.Writes(func(key, value []byte) {
+		if value != nil {
+			value = append([]byte{}, value...)
 		}
-	}
+		b.own[string(key)] = value
+	})
 }
 
 // must records what only a misuse of the batch can cause, for the commit to return.
@@ -284,6 +280,35 @@ func (b *Batch) Count() int { return int(b.b.Count()) }
 // add writes to the batch; an error refuses the batch and goes to done. Every
 // commit waits for f, so f does no more than a few reads.
 func (b *Batch) BeforeApply(f func() error) { b.before = append(b.before, f) }
+
+// Guard sets f to be called first when the batch is committed, as those of
+// [Batch.BeforeApply] are, but without making the batch wait: it is how the
+// owner of a blind write learns at its commit that the write must not be blind
+// any more. Only the first f of a batch counts; it costs next to nothing.
+func (b *Batch) Guard(f func(*Batch) error) {
+	if b.guard == nil {
+		b.guard = f
+	}
+}
+
+// Writes calls f for each Set and Delete in the batch so far, in their order; a
+// nil value is a Delete. The slices are valid for the call, in which f must not
+// write to the batch.
+func (b *Batch) Writes(f func(key, value []byte)) error {
+	for r := b.b.Reader(); ; {
+		kind, key, value, ok, err := r.Next()
+		switch {
+		case !ok || err != nil:
+			return err
+		case kind == pebble.InternalKeyKindSet && value == nil:
+			f(key, []byte{})
+		case kind == pebble.InternalKeyKindSet:
+			f(key, value)
+		case kind == pebble.InternalKeyKindDelete:
+			f(key, nil)
+		}
+	}
+}
 
 // Deferred says whether something of the batch waits for its commit (see
 // [Batch.BeforeApply]): a write that must come after it has to wait too.
@@ -329,6 +354,9 @@ func (s *Store) CommitAsync(b *Batch, done func(error)) {
 		return
 	}
 	s.orderMu.Lock()
+	if b.guard != nil && b.err == nil {
+		b.err = b.guard(b)
+	}
 	for _, f := range b.before {
 		if b.err == nil {
 			b.err = f()

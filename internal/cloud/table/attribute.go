@@ -28,6 +28,9 @@ func (db *DB) SetAttribute(b *store.Batch, table string, key Item, name string, 
 	if _, ok := key[name]; ok {
 		return invalidParam("Cannot update attribute %s. This attribute is part of the key", name)
 	}
+	if err := t.checkIndexKeys(Item{name: value}); err != nil {
+		return err
+	}
 	next := func(old Item) (Item, error) { return with(old, key, name, value) }
 	if err := db.tryNext(b, t, k, next); err != nil {
 		return err

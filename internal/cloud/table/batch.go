@@ -49,7 +49,7 @@ func (db *DB) WriteBatch(writes []BatchWrite) (units map[string]float64, err err
 	}
 	units = map[string]float64{}
 	for _, c := range changes {
-		units[c.t.Name] += c.units()
+		units[c.t.Name] += c.totalUnits()
 	}
 	return units, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"mote/internal/cloud/store"
@@ -40,11 +41,24 @@ type Table struct {
 	UUID    string
 	ARN     string
 
-	id uint32 // of its items' keys; never used again after the table is gone
+	Protected bool     // DeleteTable is refused
+	Indexes   []*Index // the local ones first
+
+	nextIndex uint16                 // id of the next index less 1; ids are never used again
+	id        uint32                 // of its items' keys; never used again after the table is gone
+	live      *atomic.Pointer[Table] // what the table is now; nil inside when it is gone. All that describe it share it
+
+	// Of the entries of an index, which are items of a table too (see [Index]).
+	index uint16    // id of the index; 0: the items themselves
+	tail  []KeyAttr // key attributes of the table, which follow those of the index
 }
 
+// now returns the table as it is now, nil when it is gone.
+func (t *Table) now() *Table { return t.live.Load() }
+
 func (t *Table) isKey(name string) bool {
-	return name == t.Hash.Name || t.Range != nil && name == t.Range.Name
+	return name == t.Hash.Name || t.Range != nil && name == t.Range.Name ||
+		slices.ContainsFunc(t.tail, func(k KeyAttr) bool { return k.Name == name })
 }
 
 // Keys of the catalogue: the name of a table, or, which is no name, nextIDKey.
@@ -53,7 +67,9 @@ var nextIDKey = []byte{byte(store.SpaceTable), 0}
 func catalogueKey(name string) []byte { return append([]byte{byte(store.SpaceTable)}, name...) }
 
 // catalogueVersion is written into every record of the catalogue (FORMAT.md).
-const catalogueVersion = 1
+// Version 2 has what version 1 does not: a mote that would pass over it must
+// not open the table.
+const catalogueVersion = 2
 
 type record struct {
 	Version int      `json:"version"`
@@ -67,10 +83,24 @@ type record struct {
 	Tags    []Tag    `json:"tags,omitempty"`
 	Created int64    `json:"created"` // Unix milliseconds
 	UUID    string   `json:"uuid"`
+
+	Protected bool          `json:"protected,omitempty"` // this and what follows: version 2
+	Indexes   []indexRecord `json:"indexes,omitempty"`
+	NextIndex uint16        `json:"next_index,omitempty"`
 }
 
 func (t *Table) record() record {
-	return record{catalogueVersion, t.id, t.Hash, t.Range, t.Billing, t.Read, t.Write, t.Class, t.Tags, t.Created.UnixMilli(), t.UUID}
+	r := record{
+		Version: 1, ID: t.id, Hash: t.Hash, Range: t.Range, Billing: t.Billing, Read: t.Read, Write: t.Write, Class: t.Class,
+		Tags: t.Tags, Created: t.Created.UnixMilli(), UUID: t.UUID, Protected: t.Protected, NextIndex: t.nextIndex,
+	}
+	for _, x := range t.Indexes {
+		r.Indexes = append(r.Indexes, x.record())
+	}
+	if r.Protected || r.NextIndex != 0 {
+		r.Version = catalogueVersion
+	}
+	return r
 }
 
 func (db *DB) fromRecord(name string, data []byte) (*Table, error) {
@@ -78,13 +108,19 @@ func (db *DB) fromRecord(name string, data []byte) (*Table, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("catalogue record of table %s: %w", name, err)
 	}
-	if r.Version != catalogueVersion {
-		return nil, fmt.Errorf("catalogue record of table %s has version %d, this mote reads %d: use the mote that wrote it", name, r.Version, catalogueVersion)
+	if r.Version < 1 || r.Version > catalogueVersion {
+		return nil, fmt.Errorf("catalogue record of table %s has version %d, this mote reads up to %d: use the mote that wrote it", name, r.Version, catalogueVersion)
 	}
-	return &Table{
+	t := &Table{
 		Name: name, Hash: r.Hash, Range: r.Range, Billing: r.Billing, Read: r.Read, Write: r.Write, Class: r.Class,
 		Tags: r.Tags, Created: time.UnixMilli(r.Created), UUID: r.UUID, ARN: db.arn(name), id: r.ID,
-	}, nil
+		Protected: r.Protected, nextIndex: r.NextIndex, live: new(atomic.Pointer[Table]),
+	}
+	for _, x := range r.Indexes {
+		t.Indexes = append(t.Indexes, x.index(t))
+	}
+	t.live.Store(t)
+	return t, nil
 }
 
 func (db *DB) arn(name string) string {
@@ -124,31 +160,37 @@ func (db *DB) sweep() error {
 	for _, t := range *db.tables.Load() {
 		known[t.id] = true
 	}
-	space := []byte{byte(store.SpaceItem)}
-	it, err := db.st.Iterator(space, store.PrefixEnd(space))
+	b := db.st.NewBatch()
+	for _, space := range []store.Space{store.SpaceItem, store.SpaceIndex} {
+		if err := db.sweepSpace(b, space, known); err != nil {
+			b.Discard()
+			return err
+		}
+	}
+	return db.st.Commit(b)
+}
+
+// sweepSpace adds to b the removal of what is in a space of tables that are gone.
+func (db *DB) sweepSpace(b *store.Batch, space store.Space, known map[uint32]bool) error {
+	all := []byte{byte(space)}
+	it, err := db.st.Iterator(all, store.PrefixEnd(all))
 	if err != nil {
 		return err
 	}
 	defer it.Close()
-	b := db.st.NewBatch()
 	for ok := it.First(); ok; {
 		if len(it.Key()) < prefixLen {
-			b.Discard()
 			return errDamaged
 		}
-		id := binary.BigEndian.Uint32(it.Key()[1:])
-		start := appendTablePrefix(nil, id)
+		id := tableOf(it.Key())
+		start := binary.BigEndian.AppendUint32([]byte{byte(space)}, id)
 		end := store.PrefixEnd(start)
 		if !known[id] && id < db.nextID {
 			b.DeleteRange(start, end)
 		}
 		ok = it.SeekGE(end)
 	}
-	if err := it.Error(); err != nil {
-		b.Discard()
-		return err
-	}
-	return db.st.Commit(b)
+	return it.Error()
 }
 
 // Describe returns the named table.
@@ -183,7 +225,7 @@ func (db *DB) List(after string, limit int) (names []string, last string) {
 	return names, ""
 }
 
-// Delete removes a table and its items, and returns what it was.
+// Delete removes a table with its items and indexes, and returns what it was.
 func (db *DB) Delete(name string) (*Table, error) {
 	db.ddl.Lock()
 	defer db.ddl.Unlock()
@@ -191,14 +233,22 @@ func (db *DB) Delete(name string) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.Protected {
+		return nil, invalid("Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
+	}
 	b := db.st.NewBatch()
 	b.Delete(catalogueKey(name))
-	prefix := appendTablePrefix(nil, t.id)
-	b.DeleteRange(prefix, store.PrefixEnd(prefix))
+	for _, prefix := range [][]byte{appendTablePrefix(nil, t.id), appendTableEntries(nil, t.id)} {
+		b.DeleteRange(prefix, store.PrefixEnd(prefix))
+	}
+	b.OnApplied(func() {
+		if b.Applied() {
+			db.setTable(name, nil)
+		}
+	})
 	if err := db.st.Commit(b); err != nil {
 		return nil, err
 	}
-	db.setTable(name, nil)
-	db.forgetCount(t.id)
+	db.forgetCounts(t)
 	return t, nil
 }

@@ -20,6 +20,8 @@ type change struct {
 
 	old     Item // image before; nil: none was there, or nobody asked
 	oldSize int  // bytes of old
+
+	indexUnits []IndexUnits // of the indexes that changed
 }
 
 // blind says whether the change can be written without a look at the old item.
@@ -30,17 +32,12 @@ func (c *change) blind() bool {
 // atOnce says whether b can take the change before it is committed.
 func (c *change) atOnce(b *store.Batch) bool { return c.blind() && !b.Deferred() }
 
-// watched says whether something hangs on the images of the table's items, so
-// that every change of them needs the old one: an index, a stream.
-func (t *Table) watched() bool { return false }
-
 // write adds the change to b: at once when it is blind, else when b is applied
 // (see [store.Batch.BeforeApply]), with the result in c. The changes of one
 // batch see each other, in their order: behind one that waits, all wait. c.key, c.item and c.value must then
 // stay as they are until the commit.
 func (db *DB) write(b *store.Batch, c *change) {
-	if c.atOnce(b) {
-		c.set(b)
+	if db.writeBlind(b, c) {
 		return
 	}
 	b.BeforeApply(func() error { return db.apply(b, c) })
@@ -63,9 +60,12 @@ func (db *DB) apply(b *store.Batch, c *change) error {
 	if c.old == nil && c.value == nil {
 		return nil // there was nothing, and is nothing
 	}
-	// What hangs on both images (c.old, c.item) is written here, into b.
+	t := c.t.now()
+	if t == nil {
+		return nil // the table went while the change waited, and the item with it
+	}
 	c.set(b)
-	return nil
+	return db.follow(b, t, c)
 }
 
 // getter reads one state: of a batch, what it would leave; of a snapshot.
@@ -134,6 +134,9 @@ func (t *Table) put(item Item) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.checkIndexKeys(item); err != nil {
+		return nil, err
+	}
 	value, _ := t.appendItem(nil, item, nil)
 	return &change{t: t, key: key, item: item, value: value, size: size}, nil
 }
@@ -156,7 +159,13 @@ func (t *Table) update(key Item, u *update) (*change, error) {
 	if err := u.checkKeys(t); err != nil {
 		return nil, err
 	}
-	return &change{t: t, key: k, next: func(old Item) (Item, error) { return u.run(old, key) }}, nil
+	return &change{t: t, key: k, next: func(old Item) (Item, error) {
+		item, err := u.run(old, key)
+		if err == nil {
+			err = t.checkUpdatedKeys(old, item)
+		}
+		return item, err
+	}}, nil
 }
 
 // guard puts the change under a condition, which may be nil. wantOld has the
@@ -167,7 +176,7 @@ func (c *change) guard(cond *node, from *Condition, wantOld bool) {
 
 // result is what the change has to tell once it is done.
 func (c *change) result(returnOld bool) WriteResult {
-	r := WriteResult{Units: c.units()}
+	r := WriteResult{Units: c.totalUnits(), Indexes: c.indexUnits}
 	if returnOld {
 		r.Old = c.old
 	}

@@ -35,7 +35,7 @@ type counter struct {
 // table it may be minutes old, and zero until the first walk has ended
 // (DynamoDB's own is up to six hours old).
 func (db *DB) Count(t *Table) Count {
-	c := db.counterOf(t.id)
+	c := db.counterOf(counterKey{t.id, t.index})
 	if running := db.refresh(c, t); running != nil {
 		wait := time.NewTimer(countWait)
 		defer wait.Stop()
@@ -49,12 +49,26 @@ func (db *DB) Count(t *Table) Count {
 	return c.last
 }
 
-func (db *DB) counterOf(id uint32) *counter {
-	c, _ := db.counts.LoadOrStore(id, &counter{})
+// CountIndex is [DB.Count] for an index of the table.
+func (db *DB) CountIndex(x *Index) Count { return db.Count(x.entries) }
+
+// counterKey says what is counted: a table, or with index not 0 one of its indexes.
+type counterKey struct {
+	table uint32
+	index uint16
+}
+
+func (db *DB) counterOf(key counterKey) *counter {
+	c, _ := db.counts.LoadOrStore(key, &counter{})
 	return c.(*counter)
 }
 
-func (db *DB) forgetCount(id uint32) { db.counts.Delete(id) }
+func (db *DB) forgetCounts(t *Table) {
+	db.counts.Delete(counterKey{t.id, 0})
+	for _, x := range t.Indexes {
+		db.counts.Delete(counterKey{t.id, x.entries.index})
+	}
+}
 
 // refresh starts a walk when the count is stale, and returns what to wait for.
 func (db *DB) refresh(c *counter, t *Table) <-chan struct{} {
@@ -85,7 +99,7 @@ func (db *DB) startWalk(f func()) bool {
 
 func (db *DB) walk(c *counter, t *Table) {
 	begin := time.Now()
-	n, err := db.countItems(t.id)
+	n, err := db.countItems(t)
 	if err != nil {
 		db.log.Warn("cannot count the items of a table", "table", t.Name, "err", err)
 	}
@@ -101,8 +115,8 @@ func (db *DB) walk(c *counter, t *Table) {
 }
 
 // countItems walks all items of a table; Close ends it early.
-func (db *DB) countItems(id uint32) (n Count, err error) {
-	prefix := appendTablePrefix(nil, id)
+func (db *DB) countItems(t *Table) (n Count, err error) {
+	prefix := t.appendPrefix(nil)
 	it, err := db.st.Iterator(prefix, store.PrefixEnd(prefix))
 	if err != nil {
 		return n, err
@@ -114,7 +128,7 @@ func (db *DB) countItems(id uint32) (n Count, err error) {
 		}
 		n.Items++
 		value := it.LazyValue() // its length is known without reading it
-		n.Bytes += int64(len(it.Key()) - prefixLen + value.Len())
+		n.Bytes += int64(len(it.Key()) - t.prefixLen() + value.Len())
 	}
 	return n, it.Error()
 }

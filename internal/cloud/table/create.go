@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,13 +21,16 @@ type KeyElement struct {
 // CreateRequest asks for a new table.
 type CreateRequest struct {
 	Name       string
-	Attributes []KeyAttr    // AttributeDefinitions: exactly those of Schema
+	Attributes []KeyAttr    // AttributeDefinitions: exactly those of Schema and of the indexes
 	Schema     []KeyElement // HASH, or HASH and RANGE
 	Billing    string       // "" is Provisioned
 	Read       int64        // with Provisioned: at least 1
 	Write      int64
 	Class      string
 	Tags       []Tag
+	Protected  bool           // DeleteTable is refused
+	Local      []IndexRequest // nil: none were given
+	Global     []IndexRequest
 }
 
 // maxTables is DynamoDB's default quota per account and region.
@@ -47,6 +52,9 @@ func (db *DB) Create(r CreateRequest) (*Table, error) {
 		return nil, &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: There is a limit of %d tables per subscriber", maxTables)}
 	}
 	t.id, t.ARN = db.nextID, db.arn(r.Name)
+	for _, x := range r.indexes() {
+		t.addIndex(&x, r.definition, IndexActive)
+	}
 	data, err := json.Marshal(t.record())
 	if err != nil {
 		return nil, err
@@ -79,6 +87,7 @@ func (r *CreateRequest) table() (*Table, error) {
 	t := &Table{
 		Name: r.Name, Hash: *r.definition(r.Schema[0].Name), Billing: r.Billing, Read: r.Read, Write: r.Write, Class: r.Class,
 		Tags: slices.Clone(r.Tags), Created: time.Now().Truncate(time.Millisecond), UUID: newUUID(),
+		Protected: r.Protected, live: new(atomic.Pointer[Table]),
 	}
 	if len(r.Schema) == 2 {
 		t.Range = new(*r.definition(r.Schema[1].Name))
@@ -117,19 +126,8 @@ func (r *CreateRequest) checkBilling() error {
 }
 
 func (r *CreateRequest) checkSchema() error {
-	if len(r.Schema) == 0 || r.Schema[0].Type != "HASH" {
-		return invalid("Invalid KeySchema: The first KeySchemaElement is not a HASH key type")
-	}
-	if len(r.Schema) > 2 {
-		return invalid("Invalid KeySchema: it has %d elements, at most 2 are possible", len(r.Schema))
-	}
-	if len(r.Schema) == 2 {
-		if r.Schema[1].Name == r.Schema[0].Name {
-			return invalid("Both the Hash Key and the Range Key element in the KeySchema have the same name")
-		}
-		if r.Schema[1].Type != "RANGE" {
-			return invalid("Invalid KeySchema: The second KeySchemaElement is not a RANGE key type")
-		}
+	if err := checkElements(r.Schema); err != nil {
+		return err
 	}
 	return r.checkDefinitions()
 }
@@ -141,13 +139,33 @@ func (r *CreateRequest) checkDefinitions() error {
 		}
 		d := r.definition(k.Name)
 		if d == nil {
-			return invalidParam("Some index key attributes are not defined in AttributeDefinitions. Keys: [%s], AttributeDefinitions: [%s]", r.schemaNames(), r.definedNames())
+			return invalidParam("Some index key attributes are not defined in AttributeDefinitions. Keys: [%s], AttributeDefinitions: [%s]", elementNames(r.Schema), r.definedNames())
 		}
 		if d.Kind < S || d.Kind > B {
 			return invalidParam("Key attribute %s has type %s: only S, N and B can be keys", k.Name, d.Kind)
 		}
 	}
-	if len(r.Attributes) != len(r.Schema) {
+	if err := r.checkIndexes(); err != nil {
+		return err
+	}
+	return r.checkUse()
+}
+
+// checkUse refuses definitions that no key uses.
+func (r *CreateRequest) checkUse() error {
+	used := map[string]bool{}
+	schemas := [][]KeyElement{r.Schema}
+	for _, x := range r.indexes() {
+		schemas = append(schemas, x.Schema)
+	}
+	for _, k := range slices.Concat(schemas...) {
+		used[k.Name] = true
+	}
+	switch {
+	case len(r.Attributes) == len(used):
+	case len(schemas) > 1:
+		return invalidParam("Some AttributeDefinitions are not used. AttributeDefinitions: [%s], keys used: [%s]", r.definedNames(), clip(strings.Join(slices.Sorted(maps.Keys(used)), ", "), 1024))
+	default:
 		return invalidParam("Number of attributes in KeySchema does not exactly match number of attributes defined in AttributeDefinitions")
 	}
 	return nil
@@ -160,14 +178,6 @@ func (r *CreateRequest) definition(name string) *KeyAttr {
 		}
 	}
 	return nil
-}
-
-func (r *CreateRequest) schemaNames() string {
-	var names []string
-	for _, k := range r.Schema {
-		names = append(names, k.Name)
-	}
-	return clip(strings.Join(names, ", "), 1024)
 }
 
 func (r *CreateRequest) definedNames() string {

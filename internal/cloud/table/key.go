@@ -175,9 +175,28 @@ func appendTablePrefix(dst []byte, id uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(dst, byte(store.SpaceItem)), id)
 }
 
+// tableOf is the id of the table that a store key of an item belongs to.
+func tableOf(key []byte) uint32 { return binary.BigEndian.Uint32(key[1:]) }
+
+// appendPrefix appends what all items, or all entries, of t begin with.
+func (t *Table) appendPrefix(dst []byte) []byte {
+	if t.index == 0 {
+		return appendTablePrefix(dst, t.id)
+	}
+	return appendIndexPrefix(dst, t.id, t.index)
+}
+
+// prefixLen is the length of what is before the encoded hash key.
+func (t *Table) prefixLen() int {
+	if t.index == 0 {
+		return prefixLen
+	}
+	return prefixLen + 2 // the id of the index
+}
+
 // appendPartition appends what all items of one hash key begin with.
 func (t *Table) appendPartition(dst []byte, hash *Value) []byte {
-	dst = appendTablePrefix(dst, t.id)
+	dst = t.appendPrefix(dst)
 	at := len(dst)
 	dst = appendKeyValue(append(dst, 0, 0), hash)
 	binary.BigEndian.PutUint16(dst[at:], slot(dst[at+2:]))
@@ -280,22 +299,49 @@ func (t *Table) encodeKey(key Item) ([]byte, error) {
 	if len(key) != t.keyCount() {
 		return nil, errSchema
 	}
-	return t.appendKey(nil, key, inKey)
+	k, err := t.appendKey(nil, key, inKey)
+	if err != nil {
+		return nil, err
+	}
+	return t.appendTail(k, key)
+}
+
+// appendTail appends the key of the table to the key of an index's entry.
+func (t *Table) appendTail(dst []byte, key Item) ([]byte, error) {
+	for i := range t.tail {
+		v := key.get(t.tail[i].Name)
+		if err := t.tail[i].check(v, inKey); err != nil {
+			return nil, err
+		}
+		if err := v.checkKeySize(i == 0); err != nil {
+			return nil, err
+		}
+		dst = appendKeyValue(dst, v)
+	}
+	return dst, nil
 }
 
 func (t *Table) keyCount() int {
-	if t.Range == nil {
-		return 1
+	if len(t.tail) == 0 {
+		return len(t.keys())
 	}
-	return 2
+	names := map[string]bool{}
+	for _, k := range t.allKeys() {
+		names[k.Name] = true
+	}
+	return len(names)
 }
+
+// allKeys are the parts of a store key; of an index's entry some may be there
+// twice.
+func (t *Table) allKeys() []KeyAttr { return append(t.keys(), t.tail...) }
 
 // decodeKey reads the key attributes of a store key into item.
 func (t *Table) decodeKey(item Item, key []byte) error {
-	if len(key) < prefixLen {
+	if len(key) < t.prefixLen() {
 		return errDamaged
 	}
-	v, rest, err := readKeyValue(t.Hash.Kind, key[prefixLen:])
+	v, rest, err := readKeyValue(t.Hash.Kind, key[t.prefixLen():])
 	if err != nil {
 		return err
 	}
@@ -305,6 +351,12 @@ func (t *Table) decodeKey(item Item, key []byte) error {
 			return err
 		}
 		item[t.Range.Name] = v
+	}
+	for _, k := range t.tail {
+		if v, rest, err = readKeyValue(k.Kind, rest); err != nil {
+			return err
+		}
+		item[k.Name] = v
 	}
 	if len(rest) != 0 {
 		return errDamaged
@@ -317,6 +369,9 @@ func (t *Table) keyOf(item Item) Item {
 	key := Item{t.Hash.Name: item[t.Hash.Name]}
 	if t.Range != nil {
 		key[t.Range.Name] = item[t.Range.Name]
+	}
+	for _, k := range t.tail {
+		key[k.Name] = item[k.Name]
 	}
 	return key
 }

@@ -103,6 +103,9 @@ type Reading struct {
 	Consistent bool // every read is; it only doubles the units
 	CountOnly  bool // leave Page.Items empty
 
+	Index         string // IndexName; "": the table itself
+	AllAttributes bool   // Select=ALL_ATTRIBUTES: of a local index, the whole items
+
 	// The parameters from before expressions.
 	Conditions []AttributeCondition // QueryFilter or ScanFilter
 	AnyOf      bool                 // ConditionalOperator OR: one of Conditions is enough
@@ -127,10 +130,11 @@ type ScanRequest struct {
 // when the page is empty.
 type Page struct {
 	Items   []Item
-	Count   int     // items that passed the filter
-	Scanned int     // items evaluated
-	LastKey Item    // where to go on
-	Units   float64 // read capacity units
+	Count   int         // items that passed the filter
+	Scanned int         // items evaluated
+	LastKey Item        // where to go on
+	Units   float64     // read capacity units
+	Index   *IndexUnits // of Units: of the index that was read; nil: none was
 }
 
 // expressions are the parsed ones of a Reading.
@@ -173,14 +177,18 @@ func (db *DB) Query(r QueryRequest) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	part, err := r.span(t, terms)
+	from, err := t.source(&r.Reading, e)
 	if err != nil {
 		return Page{}, err
 	}
-	if err := e.checkQuery(t, r.Filter == nil); err != nil {
+	part, err := r.span(from.t, terms)
+	if err != nil {
 		return Page{}, err
 	}
-	return db.page(t, part, r.Descending, &r.Reading, e)
+	if err := e.checkQuery(from.t, r.Filter == nil); err != nil {
+		return Page{}, err
+	}
+	return db.page(from, part, r.Descending, &r.Reading, e)
 }
 
 // parse parses what the request says by itself.
@@ -293,17 +301,21 @@ func (db *DB) Scan(r ScanRequest) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	part, err := r.span(t)
+	from, err := t.source(&r.Reading, e)
 	if err != nil {
 		return Page{}, err
 	}
-	if err := e.want.checkScalar(t); err != nil {
+	part, err := r.span(from.t)
+	if err != nil {
 		return Page{}, err
 	}
-	if err := t.checkScalar(e.filter.paths()...); err != nil {
+	if err := e.want.checkScalar(from.t); err != nil {
 		return Page{}, err
 	}
-	return db.page(t, part, false, &r.Reading, e)
+	if err := from.t.checkScalar(e.filter.paths()...); err != nil {
+		return Page{}, err
+	}
+	return db.page(from, part, false, &r.Reading, e)
 }
 
 // span is what the scan walks: its segment from the start key on.
@@ -331,7 +343,7 @@ func (r *ScanRequest) span(t *Table) (span, error) {
 func (t *Table) segment(i, n int) span {
 	const slots = 1 << 16
 	bound := func(i int) []byte {
-		prefix := appendTablePrefix(nil, t.id)
+		prefix := t.appendPrefix(nil)
 		slot := int64(i) * slots / int64(n)
 		if slot == slots {
 			return store.PrefixEnd(prefix)
@@ -342,30 +354,44 @@ func (t *Table) segment(i, n int) span {
 }
 
 // page walks the span until the limit or the size of a page is reached.
-func (db *DB) page(t *Table, part span, descending bool, r *Reading, e expressions) (p Page, err error) {
+func (db *DB) page(from source, part span, descending bool, r *Reading, e expressions) (p Page, err error) {
 	if bytes.Compare(part.lower, part.upper) >= 0 { // the start key was the last one
-		return Page{Units: readUnits(0, r.Consistent)}, nil
+		p.charge(from, readUnits(0, r.Consistent), 0)
+		return p, nil
 	}
-	it, err := db.st.Iterator(part.lower, part.upper)
+	var state store.Reader = db.st
+	if from.base != nil {
+		snap := db.st.Snapshot()
+		defer snap.Close()
+		state = snap
+	}
+	it, err := state.Iterator(part.lower, part.upper)
 	if err != nil {
 		return p, err
 	}
 	defer it.Close()
-	size := 0
+	size, fetched, fetches := 0, 0, 0.0
 	for ok := begin(it, descending); ok; ok = advance(it, descending) {
-		item, err := t.decode(it.Key(), it.Value())
+		item, err := from.t.decode(it.Key(), it.Value())
 		if err != nil {
 			return Page{}, err
 		}
 		n, _ := checkMap(item, maxDepth)
 		size += n
+		if from.base != nil {
+			if item, n, err = from.fetch(state, item); err != nil {
+				return Page{}, err
+			}
+			fetched += n
+			fetches += readUnits(n, r.Consistent)
+		}
 		p.add(item, r, e)
-		if p.Scanned == r.Limit || size >= maxPage {
-			p.LastKey = t.keyOf(item)
+		if p.Scanned == r.Limit || size+fetched >= maxPage {
+			p.LastKey = from.t.keyOf(item)
 			break
 		}
 	}
-	p.Units = readUnits(size, r.Consistent)
+	p.charge(from, readUnits(size, r.Consistent), fetches)
 	return p, it.Error()
 }
 

@@ -12,6 +12,14 @@
 // against blind writes too. No lock is held between Put and commit, so an
 // abandoned or slow batch stops nobody.
 //
+// # Indexes
+//
+// The entries of an item in the secondary indexes of its table are written in
+// the batch of the item itself: a reader of an index, of a global one too, sees
+// each write as soon as a reader of the table does. DynamoDB promises that of
+// neither. Puts into a table with indexes look at the old item, and are no
+// longer blind.
+//
 // Every write is durable (its batch's fsync has returned) when its method
 // returns; Put alone leaves the commit to the caller. Reads see what has been
 // applied, which may be a few milliseconds ahead of the disk.
@@ -40,14 +48,15 @@ type DB struct {
 	opt Options
 	log *slog.Logger
 
-	tables atomic.Pointer[map[string]*Table] // by name; replaced, never changed
-	ddl    sync.Mutex                        // serialises the changes of tables
-	nextID uint32                            // guarded by ddl
+	tables     atomic.Pointer[map[string]*Table] // by name; replaced, never changed
+	generation atomic.Pointer[generation]        // of what hangs on tables
+	ddl        sync.Mutex                        // serialises the changes of tables
+	nextID     uint32                            // guarded by ddl
 
 	scratch sync.Pool // *scratch
 	tokens  tokens    // of transactions
 
-	counts sync.Map       // table id (uint32) → *counter
+	counts sync.Map       // counterKey → *counter
 	walks  sync.WaitGroup // the goroutines that count items
 	walkMu sync.Mutex     // guards the start of walks against Close
 	quit   chan struct{}  // closed by Close
@@ -75,6 +84,7 @@ func Open(st *store.Store, o Options) (*DB, error) {
 	}
 	db := &DB{st: st, opt: o, log: o.Log, quit: make(chan struct{})}
 	db.scratch.New = func() any { return new(scratch) }
+	db.nextGeneration()
 	if err := db.loadCatalogue(); err != nil {
 		return nil, err
 	}
@@ -124,15 +134,17 @@ func (db *DB) put(b *store.Batch, t *Table, item Item) error {
 // write adds the put of the encoded item in s to b.
 func (s *scratch) write(db *DB, b *store.Batch, t *Table) (err error) {
 	s.change = change{t: t, key: s.key, value: s.value}
-	if s.change.atOnce(b) {
-		db.write(b, &s.change)
+	if db.writeBlind(b, &s.change) {
 		return nil
 	}
 	c := &change{t: t, key: slices.Clone(s.key), value: slices.Clone(s.value)}
 	if c.item, err = t.decode(c.key, c.value); err != nil {
 		return err
 	}
-	db.write(b, c)
+	if err := t.checkIndexKeys(c.item); err != nil {
+		return err
+	}
+	b.BeforeApply(func() error { return db.apply(b, c) })
 	return nil
 }
 
@@ -159,9 +171,12 @@ func (db *DB) table(name string) (*Table, error) {
 func (db *DB) setTable(name string, t *Table) {
 	next := maps.Clone(*db.tables.Load())
 	if t == nil {
+		next[name].live.Store(nil)
 		delete(next, name)
 	} else {
 		next[name] = t
+		t.live.Store(t)
 	}
 	db.tables.Store(&next)
+	db.nextGeneration()
 }

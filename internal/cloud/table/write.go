@@ -73,9 +73,17 @@ type UpdateRequest struct {
 
 // WriteResult is what a write has to tell.
 type WriteResult struct {
-	Old        Item    // the item before, when it was asked for and there was one
-	Attributes Item    // of an update: what it was asked to give back; nil when that is nothing
-	Units      float64 // write capacity units: 1 for each KiB begun
+	Old        Item         // the item before, when it was asked for and there was one
+	Attributes Item         // of an update: what it was asked to give back; nil when that is nothing
+	Units      float64      // write capacity units: 1 for each KiB begun, with those of the indexes
+	Indexes    []IndexUnits // of Units: of the indexes that changed
+}
+
+// IndexUnits are capacity units of one index.
+type IndexUnits struct {
+	Name   string
+	Global bool
+	Units  float64
 }
 
 // PutItem writes an item if the condition holds; it is durable on return.
@@ -149,7 +157,9 @@ func (db *DB) UpdateItem(r UpdateRequest) (WriteResult, error) {
 	if err := db.commit(db.st.NewBatch(), c); err != nil {
 		return WriteResult{}, err
 	}
-	return WriteResult{Units: c.units(), Attributes: c.returned(u, r.Return)}, nil
+	done := c.result(false)
+	done.Attributes = c.returned(u, r.Return)
+	return done, nil
 }
 
 func (r *UpdateRequest) parse() (u *update, cond *node, err error) {

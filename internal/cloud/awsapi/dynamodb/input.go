@@ -31,12 +31,13 @@ type input struct {
 	updates                                          []attributeUpdate
 	attributesToGet                                  []string
 
-	attributes []table.KeyAttr
-	typeNames  []string // of attributes, as written
-	schema     []table.KeyElement
-	throughput *throughput
-	tags       []table.Tag
-	tagKeys    []string
+	attributes    []table.KeyAttr
+	typeNames     []string // of attributes, as written
+	schema        []table.KeyElement
+	local, global []indexInput // nil: absent
+	throughput    *throughput
+	tags          []table.Tag
+	tagKeys       []string
 
 	transactItems []byte  // as requestItems
 	token         *string // ClientRequestToken
@@ -59,8 +60,10 @@ var members = map[string]func(*scanner, *input){
 	"ExpressionAttributeNames":         func(s *scanner, in *input) { in.names = s.stringMap() },
 	"ExpressionAttributeValues":        (*scanner).takeValues,
 	"AttributeDefinitions":             (*scanner).takeAttributes,
-	"KeySchema":                        (*scanner).takeSchema,
-	"ProvisionedThroughput":            (*scanner).takeThroughput,
+	"KeySchema":                        func(s *scanner, in *input) { in.schema = s.schema() },
+	"ProvisionedThroughput":            func(s *scanner, in *input) { in.throughput = s.throughput() },
+	"LocalSecondaryIndexes":            func(s *scanner, in *input) { in.local = s.indexes("LocalSecondaryIndex") },
+	"GlobalSecondaryIndexes":           func(s *scanner, in *input) { in.global = s.indexes("GlobalSecondaryIndex") },
 	"Tags":                             (*scanner).takeTags,
 	"PointInTimeRecoverySpecification": (*scanner).takeRecovery,
 	"TagKeys":                          func(s *scanner, in *input) { in.tagKeys = s.texts() },
@@ -184,10 +187,6 @@ func (s *scanner) other(in *input, name string) {
 	switch raw := string(s.raw()); {
 	case raw == "null":
 	case in.op != "CreateTable":
-	case name == "LocalSecondaryIndexes" || name == "GlobalSecondaryIndexes":
-		if raw != "[]" {
-			in.notOffered = append(in.notOffered, name)
-		}
 	case name == "StreamSpecification" || name == "SSESpecification":
 		if switchedOn([]byte(raw)) {
 			in.notOffered = append(in.notOffered, name)
@@ -257,37 +256,6 @@ func (s *scanner) takeAttributes(in *input) {
 		k, _ := table.KindOf(kind)
 		in.attributes = append(in.attributes, table.KeyAttr{Name: name, Kind: k})
 		in.typeNames = append(in.typeNames, kind)
-	})
-}
-
-func (s *scanner) takeSchema(in *input) {
-	s.list(func() {
-		var k table.KeyElement
-		s.object(unexpectedValue, structureOf("KeySchemaElement"), func(member string) {
-			switch member {
-			case "AttributeName":
-				k.Name = s.str()
-			case "KeyType":
-				k.Type = s.str()
-			default:
-				s.skip()
-			}
-		})
-		in.schema = append(in.schema, k)
-	})
-}
-
-func (s *scanner) takeThroughput(in *input) {
-	in.throughput = &throughput{}
-	s.object(unexpectedValue, structureOf("ProvisionedThroughput"), func(member string) {
-		switch member {
-		case "ReadCapacityUnits":
-			in.throughput.read = s.integer("Long")
-		case "WriteCapacityUnits":
-			in.throughput.write = s.integer("Long")
-		default:
-			s.skip()
-		}
 	})
 }
 

@@ -37,26 +37,8 @@ func (a *answer) done() []byte {
 	return append(a.out, '}')
 }
 
-// capacity adds ConsumedCapacity when the request asks for it.
-func (a *answer) capacity(in *input, name string, units float64) {
-	if in.wantsCapacity() {
-		a.member("ConsumedCapacity")
-		a.out = in.appendCapacity(a.out, name, units)
-	}
-}
-
 func (in *input) wantsCapacity() bool {
 	return in.returnCapacity != nil && *in.returnCapacity != "NONE"
-}
-
-func (in *input) appendCapacity(out []byte, name string, units float64) []byte {
-	out = appendString(append(out, `{"TableName":`...), name)
-	out = appendUnits(append(out, `,"CapacityUnits":`...), units)
-	if *in.returnCapacity == "INDEXES" {
-		out = appendUnits(append(out, `,"Table":{"CapacityUnits":`...), units)
-		out = append(out, '}')
-	}
-	return append(out, '}')
 }
 
 func appendUnits(out []byte, units float64) []byte {
@@ -127,7 +109,7 @@ func (h *Handler) putItem(in *input) ([]byte, error) {
 	}
 	name := bareName(*in.tableName)
 	r, err := h.db.PutItem(table.PutRequest{Table: name, Item: in.item.Item, Condition: cond, ReturnOld: is(in.returnValues, "ALL_OLD"), Measure: in.wantsCapacity()})
-	return in.written(name, r.Old, r.Units), err
+	return in.written(name, r.Old, &r), err
 }
 
 func (h *Handler) deleteItem(in *input) ([]byte, error) {
@@ -149,7 +131,7 @@ func (h *Handler) deleteItem(in *input) ([]byte, error) {
 	}
 	name := bareName(*in.tableName)
 	r, err := h.db.DeleteItem(table.DeleteRequest{Table: name, Key: in.key.Item, Condition: cond, ReturnOld: is(in.returnValues, "ALL_OLD"), Measure: in.wantsCapacity()})
-	return in.written(name, r.Old, r.Units), err
+	return in.written(name, r.Old, &r), err
 }
 
 func (h *Handler) updateItem(in *input) ([]byte, error) {
@@ -173,7 +155,7 @@ func (h *Handler) updateItem(in *input) ([]byte, error) {
 		return nil, err
 	}
 	done, err := h.db.UpdateItem(r)
-	return in.written(r.Table, done.Attributes, done.Units), err
+	return in.written(r.Table, done.Attributes, &done), err
 }
 
 var returnValues = map[string]table.ReturnValues{
@@ -204,10 +186,10 @@ func (in *input) updateRequest() (r table.UpdateRequest, err error) {
 }
 
 // written is the answer to a write that has something to give back, or nil.
-func (in *input) written(name string, attributes table.Item, units float64) []byte {
+func (in *input) written(name string, attributes table.Item, r *table.WriteResult) []byte {
 	var a answer
 	a.item("Attributes", attributes)
-	a.capacity(in, name, units)
+	a.capacity(in, name, r.Units, r.Indexes...)
 	return a.done()
 }
 

@@ -64,23 +64,16 @@ func (in *input) checkSelect() error {
 	return nil
 }
 
-// noIndex refuses an index once the table is known to exist.
-func (h *Handler) noIndex(in *input) error {
-	if in.indexName == nil {
-		return nil
-	}
-	if _, err := h.db.Describe(bareName(*in.tableName)); err != nil {
-		return &table.Error{Code: table.CodeNotFound, Message: "Requested resource not found"}
-	}
-	return refused("The table does not have the specified index: " + *in.indexName)
-}
-
 // reading returns what Query and Scan have in common, checked.
 func (in *input) reading(filter []condition) (r table.Reading, err error) {
 	r = table.Reading{
 		Table: bareName(*in.tableName), Filter: in.filter, Projection: in.projection, Names: in.names, Values: in.placeholderValues(),
 		Consistent: isTrue(in.consistent), CountOnly: is(in.selects, "COUNT"),
 		Attributes: in.attributesToGet, AnyOf: is(in.conditionalOperator, "OR"),
+		AllAttributes: is(in.selects, "ALL_ATTRIBUTES"),
+	}
+	if in.indexName != nil {
+		r.Index = *in.indexName
 	}
 	if in.limit != nil {
 		r.Limit = int(*in.limit)
@@ -113,9 +106,6 @@ func (h *Handler) query(in *input) ([]byte, error) {
 	}
 	r, err := in.queryRequest()
 	if err != nil {
-		return nil, err
-	}
-	if err := h.noIndex(in); err != nil {
 		return nil, err
 	}
 	page, err := h.db.Query(r)
@@ -173,9 +163,6 @@ func (h *Handler) scan(in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.noIndex(in); err != nil {
-		return nil, err
-	}
 	page, err := h.db.Scan(r)
 	if err != nil {
 		return nil, err
@@ -226,6 +213,10 @@ func (in *input) page(name string, p *table.Page) []byte {
 	a.number("Count", p.Count)
 	a.number("ScannedCount", p.Scanned)
 	a.item("LastEvaluatedKey", p.LastKey)
-	a.capacity(in, name, p.Units)
+	var indexes []table.IndexUnits
+	if p.Index != nil {
+		indexes = append(indexes, *p.Index)
+	}
+	a.capacity(in, name, p.Units, indexes...)
 	return a.done()
 }

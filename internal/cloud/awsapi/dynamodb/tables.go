@@ -13,7 +13,8 @@ func (h *Handler) createTable(in *input) ([]byte, error) {
 	if err := in.checkCreate(); err != nil {
 		return nil, err
 	}
-	r := table.CreateRequest{Name: *in.tableName, Attributes: in.attributes, Schema: in.schema, Tags: in.tags}
+	r := table.CreateRequest{Name: *in.tableName, Attributes: in.attributes, Schema: in.schema, Tags: in.tags,
+		Protected: isTrue(in.protection), Local: requests(in.local, false), Global: requests(in.global, true)}
 	if in.billing != nil {
 		r.Billing = *in.billing
 	}
@@ -27,7 +28,7 @@ func (h *Handler) createTable(in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{"TableDescription": describe(t, "CREATING", table.Count{})})
+	return json.Marshal(map[string]any{"TableDescription": h.describe(t, "CREATING")})
 }
 
 // checkCreate checks the members by themselves, then what mote can not do.
@@ -43,25 +44,16 @@ func (in *input) checkCreate() error {
 		c.length(in.attributes[i].Name, at+"attributeName", 1, 255)
 		c.enum(&in.typeNames[i], at+"attributeType", "B", "N", "S")
 	}
-	for i := range in.schema {
-		at := "keySchema." + strconv.Itoa(i+1) + ".member."
-		c.length(in.schema[i].Name, at+"attributeName", 1, 255)
-		c.enum(&in.schema[i].Type, at+"keyType", "HASH", "RANGE")
+	c.schema(in.schema, "keySchema")
+	c.throughput(in.throughput, "provisionedThroughput")
+	for i := range in.local {
+		c.index(&in.local[i], "localSecondaryIndexes."+strconv.Itoa(i+1)+".member.")
 	}
-	if in.schema != nil && (len(in.schema) == 0 || len(in.schema) > 2) {
-		c.add("'["+strconv.Itoa(len(in.schema))+" elements]'", "keySchema", "have length between 1 and 2")
-	}
-	if t := in.throughput; t != nil {
-		c.required(t.read != nil, "provisionedThroughput.readCapacityUnits")
-		c.required(t.write != nil, "provisionedThroughput.writeCapacityUnits")
-		c.atLeast(t.read, "provisionedThroughput.readCapacityUnits", 1)
-		c.atLeast(t.write, "provisionedThroughput.writeCapacityUnits", 1)
+	for i := range in.global {
+		c.index(&in.global[i], "globalSecondaryIndexes."+strconv.Itoa(i+1)+".member.")
 	}
 	if err := c.err(); err != nil {
 		return err
-	}
-	if isTrue(in.protection) {
-		in.notOffered = append(in.notOffered, "DeletionProtectionEnabled")
 	}
 	if len(in.notOffered) > 0 {
 		return refused("mote does not offer " + strings.Join(in.notOffered, ", ") + " yet: leave it out of the request")
@@ -88,7 +80,7 @@ func (h *Handler) describeTable(in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{"Table": describe(t, "ACTIVE", h.db.Count(t))})
+	return json.Marshal(map[string]any{"Table": h.describe(t, "")})
 }
 
 func (h *Handler) deleteTable(in *input) ([]byte, error) {
@@ -100,7 +92,7 @@ func (h *Handler) deleteTable(in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{"TableDescription": describe(t, "DELETING", table.Count{})})
+	return json.Marshal(map[string]any{"TableDescription": h.describe(t, "DELETING")})
 }
 
 func (h *Handler) listTables(in *input) ([]byte, error) {
@@ -129,21 +121,25 @@ func (h *Handler) listTables(in *input) ([]byte, error) {
 	return a.done(), nil
 }
 
-// describe returns the TableDescription of a table.
-func describe(t *table.Table, status string, n table.Count) map[string]any {
-	definitions := []map[string]string{definition(&t.Hash)}
-	schema := []map[string]string{{"AttributeName": t.Hash.Name, "KeyType": "HASH"}}
-	if t.Range != nil {
-		definitions = append(definitions, definition(t.Range))
-		schema = append(schema, map[string]string{"AttributeName": t.Range.Name, "KeyType": "RANGE"})
+// describe returns the TableDescription of a table. status is "" for a table
+// as it is, else what it is shown as while it comes or goes.
+func (h *Handler) describe(t *table.Table, status string) map[string]any {
+	definitions := []map[string]string{}
+	for _, k := range t.Attributes() {
+		definitions = append(definitions, definition(&k))
+	}
+	n, shown := table.Count{}, status
+	if status == "" {
+		n, shown = h.db.Count(t), "ACTIVE"
 	}
 	d := map[string]any{
-		"TableName": t.Name, "TableArn": t.ARN, "TableId": t.UUID, "TableStatus": status,
-		"AttributeDefinitions": definitions, "KeySchema": schema,
+		"TableName": t.Name, "TableArn": t.ARN, "TableId": t.UUID, "TableStatus": shown,
+		"AttributeDefinitions": definitions, "KeySchema": schemaOf(&t.Hash, t.Range),
 		"CreationDateTime": epoch(t.Created), "ItemCount": n.Items, "TableSizeBytes": n.Bytes,
 		"ProvisionedThroughput":     map[string]any{"NumberOfDecreasesToday": 0, "ReadCapacityUnits": t.Read, "WriteCapacityUnits": t.Write},
-		"DeletionProtectionEnabled": false,
+		"DeletionProtectionEnabled": t.Protected,
 	}
+	h.describeIndexes(d, t, status)
 	if t.Billing == table.PayPerRequest {
 		d["BillingModeSummary"] = map[string]any{"BillingMode": t.Billing, "LastUpdateToPayPerRequestDateTime": epoch(t.Created)}
 	}

@@ -1,0 +1,216 @@
+package dynamodb
+
+import (
+	"strconv"
+
+	"mote/internal/cloud/table"
+)
+
+// indexInput is one secondary index of a request; what is absent is nil.
+type indexInput struct {
+	name       *string
+	schema     []table.KeyElement
+	projection *projectionInput
+	throughput *throughput
+}
+
+type projectionInput struct {
+	kind    *string
+	nonKeys []string // nil: absent
+}
+
+// schema takes a KeySchema, which is not nil.
+func (s *scanner) schema() []table.KeyElement {
+	all := []table.KeyElement{}
+	s.list(func() {
+		var k table.KeyElement
+		s.object(unexpectedValue, structureOf("KeySchemaElement"), func(member string) {
+			switch member {
+			case "AttributeName":
+				k.Name = s.str()
+			case "KeyType":
+				k.Type = s.str()
+			default:
+				s.skip()
+			}
+		})
+		all = append(all, k)
+	})
+	return all
+}
+
+func (s *scanner) throughput() *throughput {
+	t := &throughput{}
+	s.object(unexpectedValue, structureOf("ProvisionedThroughput"), func(member string) {
+		switch member {
+		case "ReadCapacityUnits":
+			t.read = s.integer("Long")
+		case "WriteCapacityUnits":
+			t.write = s.integer("Long")
+		default:
+			s.skip()
+		}
+	})
+	return t
+}
+
+// indexes takes a list of indexes, which is not nil.
+func (s *scanner) indexes(structure string) []indexInput {
+	all := []indexInput{}
+	s.list(func() { all = append(all, s.index(structure)) })
+	return all
+}
+
+func (s *scanner) index(structure string) (x indexInput) {
+	s.object(unexpectedValue, structureOf(structure), func(member string) {
+		switch {
+		case s.null():
+		case member == "IndexName":
+			x.name = s.text()
+		case member == "KeySchema":
+			x.schema = s.schema()
+		case member == "Projection":
+			x.projection = s.projection()
+		case member == "ProvisionedThroughput" && structure != "LocalSecondaryIndex":
+			x.throughput = s.throughput()
+		default:
+			s.skip()
+		}
+	})
+	return x
+}
+
+func (s *scanner) projection() *projectionInput {
+	p := &projectionInput{}
+	s.object(unexpectedValue, structureOf("Projection"), func(member string) {
+		switch {
+		case s.null():
+		case member == "ProjectionType":
+			p.kind = s.text()
+		case member == "NonKeyAttributes":
+			p.nonKeys = s.texts()
+		default:
+			s.skip()
+		}
+	})
+	return p
+}
+
+// schema holds a KeySchema to its form.
+func (c *constraints) schema(schema []table.KeyElement, member string) {
+	for i := range schema {
+		at := member + "." + strconv.Itoa(i+1) + ".member."
+		c.length(schema[i].Name, at+"attributeName", 1, 255)
+		c.enum(&schema[i].Type, at+"keyType", "HASH", "RANGE")
+	}
+	if schema != nil && (len(schema) == 0 || len(schema) > 2) {
+		c.add("'["+strconv.Itoa(len(schema))+" elements]'", member, "have length between 1 and 2")
+	}
+}
+
+func (c *constraints) throughput(t *throughput, member string) {
+	if t == nil {
+		return
+	}
+	c.required(t.read != nil, member+".readCapacityUnits")
+	c.required(t.write != nil, member+".writeCapacityUnits")
+	c.atLeast(t.read, member+".readCapacityUnits", 1)
+	c.atLeast(t.write, member+".writeCapacityUnits", 1)
+}
+
+// index holds one index of a request to its form.
+func (c *constraints) index(x *indexInput, at string) {
+	if x.name == nil {
+		c.required(false, at+"indexName")
+	} else {
+		c.name(*x.name, at+"indexName")
+	}
+	c.required(x.schema != nil, at+"keySchema")
+	c.schema(x.schema, at+"keySchema")
+	c.required(x.projection != nil, at+"projection")
+	c.throughput(x.throughput, at+"provisionedThroughput")
+	if p := x.projection; p != nil {
+		c.enum(p.kind, at+"projection.projectionType", "ALL", "INCLUDE", "KEYS_ONLY")
+		if p.nonKeys != nil && (len(p.nonKeys) == 0 || len(p.nonKeys) > 20) {
+			c.add("'["+strconv.Itoa(len(p.nonKeys))+" names]'", at+"projection.nonKeyAttributes", "have length between 1 and 20")
+		}
+		for i, name := range p.nonKeys {
+			c.length(name, at+"projection.nonKeyAttributes."+strconv.Itoa(i+1)+".member", 1, 255)
+		}
+	}
+}
+
+// request is the index for the engine.
+func (x *indexInput) request(global bool) table.IndexRequest {
+	r := table.IndexRequest{Name: *x.name, Global: global, Schema: x.schema, Include: x.projection.nonKeys}
+	if x.projection.kind != nil {
+		r.Projection = *x.projection.kind
+	}
+	if t := x.throughput; t != nil {
+		r.Read, r.Write, r.HasProvision = *t.read, *t.write, true
+	}
+	return r
+}
+
+// requests are indexes for the engine; nil stays nil.
+func requests(list []indexInput, global bool) []table.IndexRequest {
+	if list == nil {
+		return nil
+	}
+	out := make([]table.IndexRequest, len(list))
+	for i := range list {
+		out[i] = list[i].request(global)
+	}
+	return out
+}
+
+// describeIndexes adds the indexes of a table to its description. status is
+// shown instead of their own while the table itself comes or goes.
+func (h *Handler) describeIndexes(d map[string]any, t *table.Table, status string) {
+	var local, global []map[string]any
+	for _, x := range t.Indexes {
+		n := table.Count{}
+		if status == "" {
+			n = h.db.CountIndex(x)
+		}
+		one := map[string]any{
+			"IndexName": x.Name, "IndexArn": t.ARNOf(x), "KeySchema": schemaOf(x.Hash, x.Range), "Projection": projectionOf(x),
+			"ItemCount": n.Items, "IndexSizeBytes": n.Bytes,
+		}
+		if !x.Global {
+			local = append(local, one)
+			continue
+		}
+		one["IndexStatus"] = string(x.Status)
+		if status != "" {
+			one["IndexStatus"] = status
+		}
+		if x.Status == table.IndexCreating {
+			one["Backfilling"] = true
+		}
+		one["ProvisionedThroughput"] = map[string]any{"NumberOfDecreasesToday": 0, "ReadCapacityUnits": x.Read, "WriteCapacityUnits": x.Write}
+		global = append(global, one)
+	}
+	if local != nil {
+		d["LocalSecondaryIndexes"] = local
+	}
+	if global != nil {
+		d["GlobalSecondaryIndexes"] = global
+	}
+}
+
+func schemaOf(hash, rng *table.KeyAttr) []map[string]string {
+	schema := []map[string]string{{"AttributeName": hash.Name, "KeyType": "HASH"}}
+	if rng != nil {
+		schema = append(schema, map[string]string{"AttributeName": rng.Name, "KeyType": "RANGE"})
+	}
+	return schema
+}
+
+func projectionOf(x *table.Index) map[string]any {
+	p := map[string]any{"ProjectionType": x.Projection}
+	if x.Include != nil {
+		p["NonKeyAttributes"] = x.Include
+	}
+	return p
+}
