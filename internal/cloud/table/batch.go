@@ -69,7 +69,7 @@ func (db *DB) batchChange(w BatchWrite) (*change, error) {
 		return nil, err
 	}
 	if w.Item != nil {
-		return t.put(w.Item)
+		return t.put(w.Item, inKey) // DynamoDB words its refusals so
 	}
 	return t.remove(w.Key)
 }

@@ -124,13 +124,14 @@ func (c *change) set(b *store.Batch) {
 // units is what the change costs: write capacity units of the larger image.
 func (c *change) units() float64 { return writeUnits(max(c.size, c.oldSize)) }
 
-// put returns the change that writes an item, checked.
-func (t *Table) put(item Item) (*change, error) {
+// put returns the change that writes an item, checked. where words the refusal
+// of its key.
+func (t *Table) put(item Item, where keyPlace) (*change, error) {
 	size, err := checkItem(item)
 	if err != nil {
 		return nil, err
 	}
-	key, err := t.appendKey(nil, item, inItem)
+	key, err := t.appendKey(nil, item, where)
 	if err != nil {
 		return nil, err
 	}

@@ -136,7 +136,6 @@ func (c *checker) check(n *node, asOperand bool) {
 		c.wantTypes(n.op, n.args, S, N, B)
 		c.checkBounds(n)
 	case nodeIn:
-		c.checkDistinct(n)
 		if len(n.args)-1 > maxIn {
 			c.fault(rankCount, "Incorrect number of operands for operator or function; operator or function: IN, number of operands: %d", len(n.args))
 		}
@@ -230,6 +229,7 @@ func (c *checker) checkOperands(n *node) {
 			c.fault(rankType, "Operator or function requires a document path; operator or function: %s", n.op)
 		}
 	case "attribute_type":
+		c.checkDistinct(n)
 		c.checkTypeName(n)
 	case "begins_with":
 		c.wantTypes(n.op, n.args, S, B)
@@ -255,13 +255,22 @@ func (c *checker) checkTypeName(n *node) {
 	}
 }
 
-// wantTypes refuses literal values of other kinds than those allowed.
+// wantTypes refuses operands that are known to be of other kinds than those
+// allowed.
 func (c *checker) wantTypes(op string, args []*node, allowed ...Kind) {
 	for _, arg := range args {
-		if arg.kind == nodeValue && arg.value.Kind != 0 && !slices.Contains(allowed, arg.value.Kind) {
-			c.fault(rankType, "Incorrect operand type for operator or function; operator or function: %s, operand type: %s", op, arg.value.Kind)
+		if kind := arg.knownKind(); kind != 0 && !slices.Contains(allowed, kind) {
+			c.fault(rankType, "Incorrect operand type for operator or function; operator or function: %s, operand type: %s", op, kind)
 		}
 	}
+}
+
+// knownKind is the kind that an operand has in any item, 0 when that depends.
+func (n *node) knownKind() Kind {
+	if n.kind == nodeFunc && n.op == "size" {
+		return N
+	}
+	return n.value.Kind
 }
 
 // checkDistinct refuses the same path on both sides.

@@ -412,7 +412,7 @@ func TestWriteBatchIsAllOrNothing(t *testing.T) {
 	db, _ := openDB(t)
 	tab := createAir(t, db)
 	writes := []BatchWrite{{Table: "air", Item: reading("1", "t", "1")}, {Table: "air", Item: Item{"id": String("2")}}}
-	if _, err := db.WriteBatch(writes); message(err) != "One or more parameter values were invalid: Missing the key time in the item" {
+	if _, err := db.WriteBatch(writes); message(err) != "The provided key element does not match the schema" {
 		t.Errorf("got %v", err)
 	}
 	if n, err := db.countItems(tab); err != nil || n.Items != 0 {

@@ -99,13 +99,23 @@ func (p *parser) errorf(format string, args ...any) *Error {
 func newParser(kind, src string, keywords ...string) (*parser, error) {
 	p := &parser{kind: kind, src: src, keywords: keywords}
 	if len(src) > maxExpression {
-		return nil, p.errorf("Expression size has exceeded the maximum allowed size; expression size: %d", len(src))
+		return nil, p.tooLong()
 	}
 	p.tokens = lex(src)
 	if len(p.tokens) == 1 {
 		return nil, p.errorf("The expression can not be empty;")
 	}
 	return p, nil
+}
+
+// tooLong is the refusal of a text beyond maxExpression; DynamoDB tells its
+// size for some kinds only.
+func (p *parser) tooLong() error {
+	const text = "Expression size has exceeded the maximum allowed size;"
+	if p.kind == "ConditionExpression" || p.kind == "FilterExpression" {
+		return p.errorf(text+" expression size: %d", len(p.src))
+	}
+	return p.errorf(text)
 }
 
 func (p *parser) peek() token { return p.tokens[p.at] }

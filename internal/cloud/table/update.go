@@ -176,7 +176,9 @@ func (c *checker) checkSet(n *node, inFunction bool) {
 	}
 	_, ofConditions := functions[n.op]
 	switch {
-	case n.op == "list_append" && inFunction, ofConditions:
+	case ofConditions:
+		c.fault(rankUse, "The function is not allowed in an update expression; function: %s", n.op)
+	case n.op == "list_append" && inFunction:
 		c.fault(rankUse, "The function is not allowed to be used this way in an expression; function: %s", n.op)
 	case n.op == "if_not_exists", n.op == "list_append", n.arithmetic():
 		c.checkSetFunc(n)

@@ -99,7 +99,7 @@ func (db *DB) PutItem(r PutRequest) (WriteResult, error) {
 	if err != nil {
 		return WriteResult{}, err
 	}
-	c, err := t.put(r.Item)
+	c, err := t.put(r.Item, inItem)
 	if err != nil {
 		return WriteResult{}, err
 	}
