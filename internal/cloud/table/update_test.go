@@ -54,7 +54,7 @@ func FuzzUpdate(f *testing.F) {
 func TestCountersLoseNothing(t *testing.T) {
 	db, _ := openDB(t)
 	createAir(t, db)
-	const writers, each = 8, 40
+	const writers, each = 8, 12
 	seen := make([]map[string]bool, writers)
 	var wg sync.WaitGroup
 	for w := range writers {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -215,6 +216,11 @@ try:
     t.put_item(Item={"id": "b", "n": 1}, ConditionExpression=Attr("id").not_exists())
 except db.meta.client.exceptions.ConditionalCheckFailedException as e:
     print(e.response["Error"]["Message"])
+u = t.update_item(Key={"id": "b", "n": 1}, UpdateExpression="SET #l = list_append(if_not_exists(#l, :e), :v), dust = dust - :d ADD #s :three REMOVE #b",
+    ExpressionAttributeNames={"#l": "list", "#s": "set", "#b": "blob"}, ExpressionAttributeValues={":e": [], ":v": ["x"], ":d": Decimal("0.2"), ":three": {3}},
+    ConditionExpression=Attr("dust").eq(Decimal("35.2")), ReturnValues="ALL_NEW")["Attributes"]
+print(u["dust"], u["list"], sorted(u["set"]), "blob" in u)
+print(t.update_item(Key={"id": "new", "n": 0}, AttributeUpdates={"c": {"Action": "ADD", "Value": 5}}, ReturnValues="UPDATED_NEW")["Attributes"])
 t.delete()
 t.wait_until_not_exists()
 `
@@ -232,8 +238,56 @@ func TestBoto3(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, stderr.String())
 	}
-	want := "[-2, -1, 0, 1, 2] b'\\x00\\x01' [Decimal('1'), Decimal('2')]\nThe conditional request failed\n"
+	want := "[-2, -1, 0, 1, 2] b'\\x00\\x01' [Decimal('1'), Decimal('2')]\nThe conditional request failed\n" +
+		"35 ['x'] [Decimal('1'), Decimal('2'), Decimal('3')] False\n{'c': Decimal('5')}\n"
 	if string(out) != want {
 		t.Errorf("got %s\nwant %s", out, want)
+	}
+}
+
+// TestCommandLines runs the AWS CLIs that are installed: Debian's and the
+// current one differ in how they sign, compress and read answers.
+func TestCommandLines(t *testing.T) {
+	current, _ := exec.LookPath("aws")
+	ran := map[string]bool{"": true}
+	for _, aws := range []string{"/usr/bin/aws", current} {
+		if _, err := exec.LookPath(aws); err != nil || ran[aws] {
+			continue
+		}
+		ran[aws] = true
+		t.Run(aws, func(t *testing.T) {
+			t.Parallel()
+			commandLine(t, aws)
+		})
+	}
+	if len(ran) == 1 {
+		t.Skip("no AWS CLI is installed")
+	}
+}
+
+func commandLine(t *testing.T, aws string) {
+	server, _ := serve(t)
+	must(t, server, "CreateTable", createAir)
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), aws, append([]string{"dynamodb", "--endpoint-url", server.URL, "--region", "us-east-1", "--output", "json"}, args...)...)
+		cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret", "AWS_PAGER=", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return "failed: " + string(out)
+		}
+		return strings.Join(strings.Fields(string(out)), " ")
+	}
+	const key = `{"id":{"S":"1"},"time":{"S":"t"}}`
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{`{ "Attributes": { "n": { "N": "1" } } }`, []string{"update-item", "--table-name", "air", "--key", key, "--update-expression", "ADD n :one", "--expression-attribute-values", `{":one":{"N":"1"}}`, "--return-values", "UPDATED_NEW"}},
+		{``, []string{"tag-resource", "--resource-arn", "arn:aws:dynamodb:us-east-1:000000000001:table/air", "--tags", "Key=site,Value=roof"}},
+	} {
+		if got := run(c.args...); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("aws %s: %s\nwant %s", strings.Join(c.args, " "), got, c.want)
+		}
 	}
 }
