@@ -215,7 +215,7 @@ func (w *TransactWrite) parse() (in intent, err error) {
 func (in *intent) change(t *Table) (c *change, err error) {
 	switch {
 	case in.item != nil:
-		c, err = t.put(in.item)
+		c, err = t.put(in.item, inItem)
 	case in.u != nil:
 		c, err = t.update(in.key, in.u)
 	default:

@@ -106,7 +106,9 @@ func FuzzRequest(f *testing.F) {
 			if op == "DeleteTable" {
 				continue
 			}
-			if w := post(op, body); w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
+			w := post(op, body)
+			empty := w.Code == 200 && w.Body.Len() == 0 && (op == "TagResource" || op == "UntagResource")
+			if w.Code >= 500 || !empty && !json.Valid(w.Body.Bytes()) {
 				t.Fatalf("%s %q: %d %s", op, body, w.Code, w.Body)
 			}
 		}
