@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 
 	// shared by both halves: only downwards
 	"internal/command":       {},
+	"internal/parquet":       {},
 	"internal/reading":       {},
 	"internal/sigv4":         {},
 	"internal/config":        {},
