@@ -40,6 +40,8 @@ type cli struct {
 	Pub     pubCmd     `cmd:"" help:"Publish a message over MQTT."`
 	Sub     subCmd     `cmd:"" help:"Subscribe over MQTT and print what comes."`
 	Query   queryCmd   `cmd:"" help:"Print rows of a table."`
+	Export  exportCmd  `cmd:"" help:"Write the rows of a table to a file: CSV, JSON lines or Parquet."`
+	Import  importCmd  `cmd:"" help:"Put the rows of a CSV or JSON lines file into a table."`
 	Rule    ruleCmd    `cmd:"" help:"Try rules: what they make of a message, how their SQL is understood."`
 	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
 	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`
