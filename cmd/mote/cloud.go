@@ -4,7 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
 	"mote/internal/cloud"
 	"mote/internal/config"
@@ -33,6 +37,22 @@ func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
 		Hosts:  append(append([]string{}, c.Hosts...), f.Host...),
 		Region: c.Region,
 		Log:    log,
+		Actions: cloud.Actions{
+			Buckets: c.Buckets, Trust: c.Trust, Lambda: c.Lambda, Credentials: defaultChain(),
+		},
+	}
+}
+
+// defaultChain finds the credentials of the AWS default chain when somebody
+// needs them first.
+func defaultChain() func(ctx context.Context) (aws.Credentials, error) {
+	load := sync.OnceValues(func() (aws.Config, error) { return awsconfig.LoadDefaultConfig(context.Background()) })
+	return func(ctx context.Context) (aws.Credentials, error) {
+		cfg, err := load()
+		if err != nil {
+			return aws.Credentials{}, err
+		}
+		return cfg.Credentials.Retrieve(ctx)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"sync"
 
+	"mote/internal/cloud/awsapi/iot"
 	"mote/internal/cloud/broker"
 	"mote/internal/cloud/console"
 	"mote/internal/cloud/refusal"
@@ -38,6 +39,8 @@ type Options struct {
 	Hosts  []string // further names and addresses for the server certificate
 	Region string   // default us-east-1
 	Log    *slog.Logger
+
+	Actions Actions
 }
 
 // Off turns a listener off.
@@ -67,6 +70,8 @@ type Cloud struct {
 	tables   *table.DB
 	rules    *rules.Engine
 	shadows  *shadow.Engine
+	actions  actions
+	iot      *iot.Handler
 	broker   *broker.Broker
 	routes   *rest.Engine
 	refusals *refusal.Log
@@ -113,6 +118,9 @@ func (o *Options) setDefaults() {
 			*d.value = d.def
 		}
 	}
+	if o.Actions.Buckets == "" {
+		o.Actions.Buckets = o.buckets()
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -148,10 +156,18 @@ func (c *Cloud) openEngines() (err error) {
 		return fmt.Errorf("tables: %w", err)
 	}
 	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
-	if c.rules, err = rules.Open(c.store, c.tables, rules.Options{Account: c.registry.Account(), Region: c.opts.Region, Log: c.log, Shadow: c.shadows.DocumentIn}); err != nil {
-		return fmt.Errorf("rules: %w", err)
+	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
+	if err := c.openActions(); err != nil {
+		return err
 	}
-	return c.openBroker()
+	if err := c.openRules(); err != nil {
+		return err
+	}
+	c.iot = iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Destinations: c.actions.destinations, Log: c.log})
+	if err := c.openBroker(); err != nil {
+		return err
+	}
+	return c.actions.outbox.Start()
 }
 
 // Account is the account number, twelve digits.
@@ -193,10 +209,12 @@ func (c *Cloud) Close(ctx context.Context) error {
 	if c.console != nil {
 		errs = append(errs, c.console.Close())
 	}
+	errs = append(errs, c.actions.stop(ctx)) // before the broker, into which error actions publish
 	if c.broker != nil {
 		errs = append(errs, c.broker.Close(ctx))
 	}
 	c.serving.Wait()
+	errs = append(errs, c.actions.close())
 	if c.tables != nil {
 		errs = append(errs, c.tables.Close())
 	}

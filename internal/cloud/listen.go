@@ -12,7 +12,6 @@ import (
 	"mote/internal/cloud/awsapi"
 	"mote/internal/cloud/awsapi/apigateway"
 	"mote/internal/cloud/awsapi/dynamodb"
-	"mote/internal/cloud/awsapi/iot"
 	"mote/internal/cloud/awsapi/iotdata"
 	"mote/internal/cloud/broker"
 	"mote/internal/cloud/console"
@@ -159,7 +158,7 @@ func (c *Cloud) httpsConfig() *tls.Config {
 // handler serves every AWS API, the REST routes and the console on one origin.
 func (c *Cloud) handler() http.Handler {
 	return awsapi.NewFront(awsapi.Config{
-		IoT:        iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Log: c.log}),
+		IoT:        c.iot,
 		IoTData:    iotdata.New(iotdata.Config{Publisher: c.broker, Retained: retained{c.broker}, Shadows: shadows{c.shadows, c.broker}, Log: c.log}),
 		DynamoDB:   dynamodb.New(c.tables, dynamodb.Options{Region: c.opts.Region, Log: c.log}),
 		APIGateway: apigateway.New(c.routes, c.log),
@@ -178,9 +177,15 @@ func (c *Cloud) counters() console.Counters {
 	b := c.broker.Status()
 	out := console.Counters{Connections: b.Connections, Sessions: b.Sessions, Received: b.Received, Dropped: b.Dropped}
 	for _, r := range c.rules.Status() {
-		rule := console.Rule{Name: r.Name, Filter: r.Filter, Enabled: r.Enabled, Matched: r.Matched, Fired: r.Fired, Failed: r.Failed}
-		if r.LastError != nil {
-			rule.LastError = r.LastError.Text
+		rule := console.Rule{
+			Name: r.Name, Filter: r.Filter, Enabled: r.Enabled, Matched: r.Matched, Fired: r.Fired, Failed: r.Failed,
+			Waiting: r.Waiting, NotExecuted: r.NotExecuted, NotOffered: r.NotOffered,
+		}
+		if e := r.LastError; e != nil {
+			rule.LastError = &console.RuleError{Time: e.Time, Text: e.Text, Action: e.Action, Topic: e.Topic, ClientID: e.ClientID, Payload: e.Payload}
+		}
+		if e := r.LastRetry; e != nil {
+			rule.LastRetry = e.Text
 		}
 		out.Rules = append(out.Rules, rule)
 	}

@@ -68,7 +68,22 @@ type Rule struct {
 	Matched   int64  `json:"matched"` // messages whose topic matched
 	Fired     int64  `json:"fired"`   // of these, those that its WHERE let through
 	Failed    int64  `json:"failed"`  // actions that failed
-	LastError string `json:"last_error,omitempty"`
+	Waiting   int64  `json:"waiting"` // actions that are still to be performed
+
+	LastError   *RuleError `json:"last_error,omitempty"`
+	LastRetry   string     `json:"last_retry,omitempty"`   // why an action that waits was not performed the last time
+	NotExecuted []string   `json:"not_executed,omitempty"` // kinds of actions that are stored, not executed
+	NotOffered  []string   `json:"not_offered,omitempty"`  // functions that need a service mote does not have
+}
+
+// RuleError is the last failure of a rule, with the message that caused it.
+type RuleError struct {
+	Time     time.Time `json:"time"`
+	Text     string    `json:"text"`
+	Action   string    `json:"action,omitempty"`
+	Topic    string    `json:"topic,omitempty"`
+	ClientID string    `json:"client_id,omitempty"`
+	Payload  string    `json:"payload,omitempty"` // its beginning
 }
 
 // Config is what a console shows. Messages and Tables are required.

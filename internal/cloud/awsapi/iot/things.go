@@ -1,6 +1,8 @@
 package iot
 
 import (
+	"encoding/json"
+
 	"mote/internal/cloud/registry"
 )
 
@@ -68,9 +70,37 @@ func describeThing(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.described(t), nil
+}
+
+func (h *Handler) described(t registry.Thing) thingJSON {
 	out := h.thing(t)
 	out.DefaultClientID, out.ThingID = t.Name, t.ID
-	return out, nil
+	return out
+}
+
+// RegistryData answers the function get_registry_data of rules: what
+// DescribeThing or ListThingGroupsForThing says of a thing (AWS IoT SQL
+// reference, "get_registry_data"). It returns false when there is no such
+// thing, and for other APIs.
+func (h *Handler) RegistryData(api, thing string) ([]byte, bool) {
+	t, err := h.reg.Thing(thing)
+	if err != nil {
+		return nil, false
+	}
+	var answer any
+	switch api {
+	case "DescribeThing":
+		answer = h.described(t)
+	case "ListThingGroupsForThing":
+		answer = struct {
+			ThingGroups []struct{} `json:"thingGroups"`
+		}{[]struct{}{}} // no thing is in a group
+	default:
+		return nil, false
+	}
+	data, err := json.Marshal(answer)
+	return data, err == nil
 }
 
 func listThings(h *Handler, c *call) (any, error) {

@@ -145,18 +145,33 @@ function refusalItem(r) {
 // abbreviated shortens a certificate id, which has 64 digits; the title has it whole.
 const abbreviated = (text) => (text.length > 24 ? text.slice(0, 16) + "…" : text);
 
+// failureCell says what went wrong last with a rule, with the message that
+// caused it, and what of the rule does nothing here.
+function failureCell(r) {
+  const lines = [];
+  if (r.last_error) {
+    const e = r.last_error;
+    lines.push(el("p", { textContent: (e.action ? e.action + ": " : "") + e.text }));
+    if (e.topic) lines.push(el("p", { className: "note mono", textContent: `${e.topic} ${e.payload || ""}` }));
+  }
+  if (r.waiting && r.last_retry) lines.push(el("p", { className: "note", textContent: "tried again later: " + r.last_retry }));
+  if (r.not_executed) lines.push(el("p", { className: "note", textContent: "stored, not executed: " + r.not_executed.join(", ") }));
+  if (r.not_offered) lines.push(el("p", { className: "note", textContent: "always undefined here: " + r.not_offered.join(", ") }));
+  return lines.length ? el("td", { className: "wrap" }, ...lines) : el("td", { className: "none", textContent: "–" });
+}
+
 export function showRules(rules) {
   byId("rules").hidden = rules.length === 0;
   byId("rules-empty").hidden = rules.length > 0;
   const text = JSON.stringify(rules);
   if (text === byId("rules").shown) return;
   byId("rules").shown = text;
-  const head = ["rule", "matched", "fired", "failed", "from", "last failure"]
-    .map((name, i) => el("th", { scope: "col", textContent: name, className: i > 0 && i < 4 ? "number" : "" }));
+  const head = ["rule", "matched", "fired", "failed", "waiting", "from", "last failure"]
+    .map((name, i) => el("th", { scope: "col", textContent: name, className: i > 0 && i < 5 ? "number" : "" }));
   const body = rules.map((r) => el("tr", {},
     el("th", { scope: "row", textContent: r.name + (r.enabled ? "" : " (disabled)") }),
-    ...[r.matched, r.fired, r.failed].map((n, i) => el("td", { className: "number" + (i === 2 && n ? " bad" : ""), textContent: count(n) })),
+    ...[r.matched, r.fired, r.failed, r.waiting].map((n, i) => el("td", { className: "number" + (i === 2 && n ? " bad" : ""), textContent: count(n) })),
     el("td", { className: "mono", textContent: r.filter }),
-    r.last_error ? el("td", { className: "wrap", textContent: r.last_error }) : el("td", { className: "none", textContent: "–" })));
+    failureCell(r)));
   byId("rules").replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body)));
 }
