@@ -33,6 +33,7 @@ type actions struct {
 	http         *sink.HTTPDeliverer
 	lambda       *sink.LambdaDeliverer
 	s3           *sink.S3Deliverer
+	kafka        *sink.KafkaDeliverer
 }
 
 // openActions opens the outbox and what it delivers to. Deliveries begin with
@@ -53,8 +54,11 @@ func (c *Cloud) openActions() (err error) {
 	if a.s3, err = sink.NewS3(o.Buckets); err != nil {
 		return fmt.Errorf("buckets: %w", err)
 	}
+	a.kafka = sink.NewKafka(sink.KafkaOptions{Control: a.destinations.DialControl})
 	a.outbox, err = outbox.Open(c.store, outbox.Options{
-		Deliverers: map[string]outbox.Deliverer{sink.KindHTTP: a.http, sink.KindLambda: a.lambda, sink.KindS3: a.s3},
+		Deliverers: map[string]outbox.Deliverer{
+			sink.KindHTTP: a.http, sink.KindLambda: a.lambda, sink.KindS3: a.s3, sink.KindKafka: a.kafka,
+		},
 		Failed: func(ctx context.Context, b *store.Batch, failures []outbox.Failure) error {
 			return c.rules.GiveUp(ctx, b, failures)
 		},
@@ -104,6 +108,9 @@ func (a *actions) close() error {
 	}
 	if a.lambda != nil {
 		a.lambda.Close()
+	}
+	if a.kafka != nil {
+		a.kafka.Close()
 	}
 	if a.s3 != nil {
 		return a.s3.Close()
