@@ -47,7 +47,9 @@ func (c *Cloud) openActions() (err error) {
 	if err != nil {
 		return fmt.Errorf("destinations: %w", err)
 	}
-	a.http = sink.NewHTTP(sink.HTTPOptions{Allow: a.destinations.Allow, Credentials: o.Credentials})
+	a.http = sink.NewHTTP(sink.HTTPOptions{
+		Transport: sink.Transport{Control: a.destinations.DialControl}, Allow: a.destinations.Allow, Credentials: o.Credentials,
+	})
 	if a.lambda, err = sink.NewLambda(sink.LambdaOptions{Functions: o.Lambda}); err != nil {
 		return fmt.Errorf("lambda: %w", err)
 	}
@@ -75,8 +77,10 @@ func (c *Cloud) openActions() (err error) {
 func (c *Cloud) openRules() (err error) {
 	c.rules, err = rules.Open(c.store, c.tables, rules.Options{
 		Account: c.registry.Account(), Region: c.opts.Region, Log: c.log,
-		Outbox:       c.actions.outbox,
-		Publish:      func(ctx context.Context, m *message.Message) (message.Outcome, error) { return c.broker.Publish(ctx, m) },
+		Outbox: c.actions.outbox,
+		Publish: func(ctx context.Context, m *message.Message) (message.Outcome, error) {
+			return c.broker.Publish(ctx, m)
+		},
 		Shadow:       c.shadows.DocumentIn,
 		RegistryData: func(api, thing string) ([]byte, bool) { return c.iot.RegistryData(api, thing) },
 	})

@@ -164,6 +164,7 @@ func (c *Cloud) handler() http.Handler {
 		APIGateway: apigateway.New(c.routes, c.log),
 		Rest:       c.routes,
 		Console:    c.console,
+		Confirm:    c.iot.ConfirmHandler(),
 		Keys:       c.registry.AccessKey,
 		Account:    c.registry.Account(),
 		Region:     c.opts.Region,

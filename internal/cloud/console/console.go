@@ -62,13 +62,13 @@ type Counters struct {
 
 // Rule is what one topic rule has done.
 type Rule struct {
-	Name      string `json:"name"`
-	Filter    string `json:"filter"`
-	Enabled   bool   `json:"enabled"`
-	Matched   int64  `json:"matched"` // messages whose topic matched
-	Fired     int64  `json:"fired"`   // of these, those that its WHERE let through
-	Failed    int64  `json:"failed"`  // actions that failed
-	Waiting   int64  `json:"waiting"` // actions that are still to be performed
+	Name    string `json:"name"`
+	Filter  string `json:"filter"`
+	Enabled bool   `json:"enabled"`
+	Matched int64  `json:"matched"` // messages whose topic matched
+	Fired   int64  `json:"fired"`   // of these, those that its WHERE let through
+	Failed  int64  `json:"failed"`  // actions that failed
+	Waiting int64  `json:"waiting"` // actions that are still to be performed
 
 	LastError   *RuleError `json:"last_error,omitempty"`
 	LastRetry   string     `json:"last_retry,omitempty"`   // why an action that waits was not performed the last time

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"mote/internal/cloud/outbox"
@@ -27,6 +28,9 @@ type Transport struct {
 	Proxy func(*http.Request) (*url.URL, error)
 	// RootCAs are trusted for https; default: those of the system.
 	RootCAs *x509.CertPool
+	// Control may refuse a connection to an address, as
+	// net.Dialer.ControlContext does. nil refuses none.
+	Control func(ctx context.Context, network, address string, c syscall.RawConn) error
 	// Timeout is for one request, from the name's look-up to the last byte of
 	// the answer; default 10 s.
 	Timeout time.Duration
@@ -47,7 +51,7 @@ func newPoster(t Transport) *poster {
 	if t.Timeout == 0 {
 		t.Timeout = 10 * time.Second
 	}
-	dialer := &net.Dialer{Timeout: min(connectTimeout, t.Timeout)}
+	dialer := &net.Dialer{Timeout: min(connectTimeout, t.Timeout), ControlContext: t.Control}
 	return &poster{timeout: t.Timeout, client: &http.Client{
 		Transport: &http.Transport{
 			Proxy: t.Proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: connectTimeout,
