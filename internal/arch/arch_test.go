@@ -51,6 +51,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/store":             {},
 	"internal/cloud/policy":            {},
 	"internal/cloud/table":             {"internal/cloud/store"},
+	"internal/cloud/table/tabletest":   {},
 	"internal/cloud/outbox":            {"internal/cloud/store"},
 	"internal/cloud/sink":              {"internal/cloud/outbox"},
 	"internal/cloud/destination":       {"internal/cloud/store"},
