@@ -43,6 +43,7 @@ type Table struct {
 
 	Protected bool     // DeleteTable is refused
 	Indexes   []*Index // the local ones first
+	TTL       *TTL     // nil: items do not expire
 
 	nextIndex uint16                 // id of the next index less 1; ids are never used again
 	id        uint32                 // of its items' keys; never used again after the table is gone
@@ -87,6 +88,14 @@ type record struct {
 	Protected bool          `json:"protected,omitempty"` // this and what follows: version 2
 	Indexes   []indexRecord `json:"indexes,omitempty"`
 	NextIndex uint16        `json:"next_index,omitempty"`
+	TTL       *ttlRecord    `json:"ttl,omitempty"`
+}
+
+// ttlRecord is a TTL in the catalogue.
+type ttlRecord struct {
+	ID        uint16      `json:"id"`
+	Attribute string      `json:"attribute"`
+	Status    IndexStatus `json:"status"`
 }
 
 func (t *Table) record() record {
@@ -96,6 +105,9 @@ func (t *Table) record() record {
 	}
 	for _, x := range t.Indexes {
 		r.Indexes = append(r.Indexes, x.record())
+	}
+	if e := t.TTL; e != nil {
+		r.TTL = &ttlRecord{e.index, e.Attribute, e.Status}
 	}
 	if r.Protected || r.NextIndex != 0 {
 		r.Version = catalogueVersion
@@ -118,6 +130,9 @@ func (db *DB) fromRecord(name string, data []byte) (*Table, error) {
 	}
 	for _, x := range r.Indexes {
 		t.Indexes = append(t.Indexes, x.index(t))
+	}
+	if e := r.TTL; e != nil {
+		t.TTL = &TTL{Attribute: e.Attribute, Status: e.Status, index: e.ID}
 	}
 	t.live.Store(t)
 	return t, nil

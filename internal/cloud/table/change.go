@@ -21,6 +21,7 @@ type change struct {
 	old     Item // image before; nil: none was there, or nobody asked
 	oldSize int  // bytes of old
 
+	expires    bool         // the engine removes the item, whose time is over
 	indexUnits []IndexUnits // of the indexes that changed
 }
 

@@ -10,7 +10,7 @@ import (
 // that every change of them needs the old one: an index, a stream.
 func (t *Table) watched() bool {
 	now := t.now()
-	return now != nil && len(now.Indexes) > 0
+	return now != nil && (len(now.Indexes) > 0 || now.TTL != nil)
 }
 
 // generation is one state of what hangs on tables. A batch with blind writes
@@ -105,6 +105,9 @@ func (db *DB) follow(b *store.Batch, t *Table, c *change) error {
 				c.indexUnits = append(c.indexUnits, IndexUnits{x.Name, x.Global, units})
 			}
 		}
+	}
+	if e := t.TTL; e != nil && e.Status != IndexDeleting {
+		e.move(b, t, c)
 	}
 	return nil
 }

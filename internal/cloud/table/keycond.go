@@ -204,20 +204,21 @@ func (k *KeyAttr) checkTerm(term *keyTerm, isHash bool) error {
 // narrow cuts the span of a partition down to what the sort key's term selects.
 func (s *span) narrow(partition []byte, term *keyTerm) {
 	at := func(v *Value) []byte { return appendKeyValue(slices.Clone(partition), v) }
+	behind := func(v *Value) []byte { return store.PrefixEnd(at(v)) } // what begins with v: the item, or entries of an index
 	first := &term.values[0]
 	switch term.op {
 	case "=":
-		s.lower, s.upper = at(first), after(at(first))
+		s.lower, s.upper = at(first), behind(first)
 	case "<":
 		s.upper = at(first)
 	case "<=":
-		s.upper = after(at(first))
+		s.upper = behind(first)
 	case ">":
-		s.lower = after(at(first))
+		s.lower = behind(first)
 	case ">=":
 		s.lower = at(first)
 	case "BETWEEN":
-		s.lower, s.upper = at(first), after(at(&term.values[1]))
+		s.lower, s.upper = at(first), behind(&term.values[1])
 	case "begins_with":
 		prefix := slices.Clone(partition)
 		if first.Kind == B {

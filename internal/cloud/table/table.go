@@ -31,15 +31,17 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mote/internal/cloud/store"
 )
 
 // Options configure the engine.
 type Options struct {
-	Region  string       // of table ARNs; default us-east-1
-	Account string       // of table ARNs, 12 digits; default 000000000001
-	Log     *slog.Logger // default: discard
+	Region  string           // of table ARNs; default us-east-1
+	Account string           // of table ARNs, 12 digits; default 000000000001
+	Log     *slog.Logger     // default: discard
+	Now     func() time.Time // says which items have expired; default time.Now
 }
 
 // DB is all tables of one account. Its methods are safe for concurrent use.
@@ -60,6 +62,7 @@ type DB struct {
 	walks  sync.WaitGroup // the goroutines that count items
 	walkMu sync.Mutex     // guards the start of walks against Close
 	quit   chan struct{}  // closed by Close
+	works  sync.Map       // counterKey of what is worked on in the background; index 0 is the expiry of items
 }
 
 // scratch is what one Put needs for the time of the call.
@@ -82,16 +85,25 @@ func Open(st *store.Store, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	db := &DB{st: st, opt: o, log: o.Log, quit: make(chan struct{})}
 	db.scratch.New = func() any { return new(scratch) }
 	db.nextGeneration()
 	if err := db.loadCatalogue(); err != nil {
 		return nil, err
 	}
-	return db, db.sweep()
+	if err := db.sweep(); err != nil {
+		return nil, err
+	}
+	for _, t := range *db.tables.Load() {
+		db.resume(t)
+	}
+	return db, nil
 }
 
-// Close ends the counting of items in the background and waits for it. The
+// Close ends the work in the background (counts, builds of indexes, expiry) and waits for it. The
 // store stays open; close it after.
 func (db *DB) Close() error {
 	db.walkMu.Lock()

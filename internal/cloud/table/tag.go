@@ -3,6 +3,8 @@ package table
 import (
 	"encoding/json"
 	"slices"
+
+	"mote/internal/cloud/store"
 )
 
 // SetTags gives a table more tags; one with a key that it has replaces it.
@@ -30,21 +32,36 @@ func (db *DB) RemoveTags(name string, keys []string) error {
 // alter puts a changed description in the place of a table's; it is durable
 // when alter returns. An error of f leaves the table as it is.
 func (db *DB) alter(name string, f func(t *Table) error) error {
+	old, err := db.Describe(name)
+	if err != nil {
+		return err
+	}
+	return db.alterWith(name, old.id, func(t *Table, _ *store.Batch) error { return f(t) })
+}
+
+// alterWith is alter for the table with an id, which may have gone or have been
+// made anew since; f may add writes to the batch.
+func (db *DB) alterWith(name string, id uint32, f func(t *Table, b *store.Batch) error) error {
 	db.ddl.Lock()
 	defer db.ddl.Unlock()
 	old, err := db.Describe(name)
 	if err != nil {
 		return err
 	}
+	if old.id != id {
+		return &Error{Code: CodeNotFound, Message: "Requested resource not found: Table: " + name + " not found"}
+	}
 	t := *old
-	if err := f(&t); err != nil {
+	b := db.st.NewBatch()
+	if err := f(&t, b); err != nil {
+		b.Discard()
 		return err
 	}
 	data, err := json.Marshal(t.record())
 	if err != nil {
+		b.Discard()
 		return err
 	}
-	b := db.st.NewBatch()
 	b.Set(catalogueKey(name), data)
 	if err := db.st.Commit(b); err != nil {
 		return err

@@ -79,6 +79,9 @@ var operations = map[string]func(*Handler, *input) ([]byte, error){
 	"TransactGetItems":          (*Handler).transactGetItems,
 	"TransactWriteItems":        (*Handler).transactWriteItems,
 	"UpdateItem":                (*Handler).updateItem,
+	"UpdateTable":               (*Handler).updateTable,
+	"UpdateTimeToLive":          (*Handler).updateTTL,
+	"DescribeTimeToLive":        (*Handler).describeTTL,
 }
 
 // ServeHTTP answers one call, with its checks in AWS's order (AWS-REFERENCE:
@@ -252,8 +255,8 @@ func unknownOperation(name string) error {
 // notOffered are operations of DynamoDB that are not here.
 var notOffered = func() map[string]bool {
 	names := map[string]bool{}
-	for name := range strings.FieldsSeq(`UpdateTable ExecuteStatement
-		BatchExecuteStatement ExecuteTransaction UpdateTimeToLive DescribeTimeToLive CreateBackup DeleteBackup DescribeBackup ListBackups
+	for name := range strings.FieldsSeq(`ExecuteStatement
+		BatchExecuteStatement ExecuteTransaction CreateBackup DeleteBackup DescribeBackup ListBackups
 		RestoreTableFromBackup RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
 		ListGlobalTables UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
 		DescribeContributorInsights ListContributorInsights UpdateContributorInsights DescribeKinesisStreamingDestination

@@ -34,7 +34,9 @@ type input struct {
 	attributes    []table.KeyAttr
 	typeNames     []string // of attributes, as written
 	schema        []table.KeyElement
-	local, global []indexInput // nil: absent
+	local, global []indexInput  // nil: absent
+	indexUpdates  []indexUpdate // nil: absent
+	ttl           *ttlInput
 	throughput    *throughput
 	tags          []table.Tag
 	tagKeys       []string
@@ -64,6 +66,8 @@ var members = map[string]func(*scanner, *input){
 	"ProvisionedThroughput":            func(s *scanner, in *input) { in.throughput = s.throughput() },
 	"LocalSecondaryIndexes":            func(s *scanner, in *input) { in.local = s.indexes("LocalSecondaryIndex") },
 	"GlobalSecondaryIndexes":           func(s *scanner, in *input) { in.global = s.indexes("GlobalSecondaryIndex") },
+	"GlobalSecondaryIndexUpdates":      func(s *scanner, in *input) { in.indexUpdates = s.indexUpdates() },
+	"TimeToLiveSpecification":          func(s *scanner, in *input) { in.ttl = s.ttl() },
 	"Tags":                             (*scanner).takeTags,
 	"PointInTimeRecoverySpecification": (*scanner).takeRecovery,
 	"TagKeys":                          func(s *scanner, in *input) { in.tagKeys = s.texts() },
@@ -186,12 +190,13 @@ func (in *input) itemMember(name string) **item {
 func (s *scanner) other(in *input, name string) {
 	switch raw := string(s.raw()); {
 	case raw == "null":
-	case in.op != "CreateTable":
+	case in.op != "CreateTable" && in.op != "UpdateTable":
 	case name == "StreamSpecification" || name == "SSESpecification":
 		if switchedOn([]byte(raw)) {
 			in.notOffered = append(in.notOffered, name)
 		}
-	case name == "ResourcePolicy" || name == "OnDemandThroughput" || name == "WarmThroughput":
+	case name == "ReplicaUpdates" && raw == "[]":
+	case name == "ResourcePolicy" || name == "ReplicaUpdates" || name == "OnDemandThroughput" || name == "WarmThroughput":
 		in.notOffered = append(in.notOffered, name)
 	}
 }

@@ -39,11 +39,7 @@ func (in *input) checkCreate() error {
 	c.required(in.schema != nil, "keySchema")
 	c.enum(in.billing, "billingMode", table.Provisioned, table.PayPerRequest)
 	c.enum(in.class, "tableClass", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
-	for i := range in.attributes {
-		at := "attributeDefinitions." + strconv.Itoa(i+1) + ".member."
-		c.length(in.attributes[i].Name, at+"attributeName", 1, 255)
-		c.enum(&in.typeNames[i], at+"attributeType", "B", "N", "S")
-	}
+	c.definitions(in)
 	c.schema(in.schema, "keySchema")
 	c.throughput(in.throughput, "provisionedThroughput")
 	for i := range in.local {
@@ -55,6 +51,11 @@ func (in *input) checkCreate() error {
 	if err := c.err(); err != nil {
 		return err
 	}
+	return in.checkOffered()
+}
+
+// checkOffered refuses members that must not be ignored.
+func (in *input) checkOffered() error {
 	if len(in.notOffered) > 0 {
 		return refused("mote does not offer " + strings.Join(in.notOffered, ", ") + " yet: leave it out of the request")
 	}

@@ -1,0 +1,208 @@
+package table
+
+import (
+	"fmt"
+	"slices"
+)
+
+// TableUpdate asks for changes of a table; what is zero stays as it is.
+type TableUpdate struct {
+	Name         string
+	Billing      string
+	Read, Write  int64 // with HasProvision
+	HasProvision bool
+	Class        string
+	Protected    *bool // DeletionProtectionEnabled
+
+	Attributes []KeyAttr // AttributeDefinitions, for new indexes
+	Create     []IndexRequest
+	Capacity   []IndexCapacity
+	Drop       []string // names of global indexes
+}
+
+// IndexCapacity asks for other capacity units of a global index.
+type IndexCapacity struct {
+	Name        string
+	Read, Write int64
+}
+
+// Update changes a table; that is durable on return. A new index of a table is
+// filled, and one that goes is removed, in the background: see [DB.Builds].
+func (db *DB) Update(r TableUpdate) (*Table, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if err := db.alter(r.Name, r.apply); err != nil {
+		return nil, err
+	}
+	t, err := db.Describe(r.Name)
+	if err == nil {
+		db.resume(t)
+	}
+	return t, err
+}
+
+// errOneIndex is the refusal of a second change of the set of indexes.
+var errOneIndex = &Error{Code: CodeLimit, Message: "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table"}
+
+func (r *TableUpdate) check() error {
+	if r.Billing == "" && !r.HasProvision && r.Class == "" && r.Protected == nil && len(r.Create)+len(r.Capacity)+len(r.Drop) == 0 {
+		return invalid("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")
+	}
+	if len(r.Create)+len(r.Drop) > 1 {
+		return errOneIndex
+	}
+	seen := map[string]bool{}
+	for _, c := range r.Capacity {
+		if seen[c.Name] || slices.Contains(r.Drop, c.Name) {
+			return invalidParam("Only one global secondary index update per index is allowed simultaneously. Index: %s", c.Name)
+		}
+		seen[c.Name] = true
+	}
+	return nil
+}
+
+// apply changes t, which nobody else sees yet.
+func (r *TableUpdate) apply(t *Table) error {
+	if err := r.setBilling(t); err != nil {
+		return err
+	}
+	if r.Class != "" {
+		t.Class = r.Class
+	}
+	if r.Protected != nil {
+		t.Protected = *r.Protected
+	}
+	for _, c := range r.Capacity {
+		if err := t.setCapacity(c); err != nil {
+			return err
+		}
+	}
+	for _, name := range r.Drop {
+		if err := t.dropIndex(name); err != nil {
+			return err
+		}
+	}
+	for i := range r.Create {
+		if err := r.create(t, &r.Create[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *TableUpdate) setBilling(t *Table) error {
+	billing := r.Billing
+	if billing == "" {
+		billing = t.Billing
+	}
+	switch {
+	case billing == PayPerRequest && r.HasProvision:
+		return invalidParam("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST")
+	case billing == PayPerRequest:
+		t.Read, t.Write = 0, 0
+	case r.HasProvision && t.Billing == billing && t.Read == r.Read && t.Write == r.Write:
+		return invalid("The provisioned throughput for the table will not change. The requested value equals the current value. "+
+			"Current ReadCapacityUnits provisioned for the table: %d. Requested ReadCapacityUnits: %d. "+
+			"Current WriteCapacityUnits provisioned for the table: %d. Requested WriteCapacityUnits: %d. "+
+			"Refer to the Amazon DynamoDB Developer Guide for current limits and how to request higher limits.", t.Read, r.Read, t.Write, r.Write)
+	case r.HasProvision:
+		t.Read, t.Write = r.Read, r.Write
+	case t.Billing != billing:
+		return invalidParam("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
+	}
+	t.Billing = billing
+	return nil
+}
+
+// errNoIndex is the refusal of a change of an index that is not there.
+func errNoIndex(t *Table, name string) error {
+	return &Error{Code: CodeNotFound, Message: fmt.Sprintf("Requested resource not found: Index: %s not found in table: %s", clip(name, 255), t.Name)}
+}
+
+// replaceIndex puts a changed copy in the place of a global index.
+func (t *Table) replaceIndex(name string, f func(x *Index) error) error {
+	i := slices.IndexFunc(t.Indexes, func(x *Index) bool { return x.Global && x.Name == name })
+	if i < 0 {
+		return errNoIndex(t, name)
+	}
+	x := *t.Indexes[i]
+	if err := f(&x); err != nil {
+		return err
+	}
+	t.Indexes = slices.Clone(t.Indexes)
+	t.Indexes[i] = &x
+	return nil
+}
+
+func (t *Table) setCapacity(c IndexCapacity) error {
+	return t.replaceIndex(c.Name, func(x *Index) error {
+		if t.Billing == PayPerRequest {
+			return invalidParam("ProvisionedThroughput should not be specified for index: %s when BillingMode is PAY_PER_REQUEST", x.Name)
+		}
+		x.Read, x.Write = c.Read, c.Write
+		return nil
+	})
+}
+
+// dropIndex begins the removal of an index; one that is being built may go too.
+func (t *Table) dropIndex(name string) error {
+	for _, other := range t.Indexes {
+		if other.Status == IndexDeleting || other.Status == IndexCreating && other.Name != name {
+			return errOneIndex
+		}
+	}
+	return t.replaceIndex(name, func(x *Index) error {
+		x.Status = IndexDeleting
+		return nil
+	})
+}
+
+// create begins a new index.
+func (r *TableUpdate) create(t *Table, x *IndexRequest) error {
+	global, total := 0, len(x.Include)
+	for _, other := range t.Indexes {
+		if other.Status != IndexActive {
+			return errOneIndex
+		}
+		if other.Global {
+			global++
+		}
+		total += len(other.Include)
+	}
+	if t.indexNamed(x.Name) != nil {
+		return invalid("Attempting to create an index which already exists")
+	}
+	if global >= maxGlobal {
+		return &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: a table has at most %d global secondary indexes", maxGlobal)}
+	}
+	as, err := r.asCreate(t)
+	if err != nil {
+		return err
+	}
+	if err := as.checkIndex(x); err != nil {
+		return err
+	}
+	if err := checkNonKeyTotal(total); err != nil {
+		return err
+	}
+	t.addIndex(x, as.definition, IndexCreating)
+	return nil
+}
+
+// asCreate is the request as one that makes the table: with all definitions.
+func (r *TableUpdate) asCreate(t *Table) (*CreateRequest, error) {
+	c := &CreateRequest{Billing: t.Billing, Attributes: slices.Clone(r.Attributes)}
+	for _, k := range t.keys() {
+		c.Schema = append(c.Schema, KeyElement{Name: k.Name})
+	}
+	for _, k := range t.Attributes() {
+		switch d := c.definition(k.Name); {
+		case d == nil:
+			c.Attributes = append(c.Attributes, k)
+		case d.Kind != k.Kind:
+			return nil, invalidParam("attribute %s is a key of type %s already and can not be one of type %s", k.Name, k.Kind, d.Kind)
+		}
+	}
+	return c, nil
+}
