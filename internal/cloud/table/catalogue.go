@@ -142,30 +142,37 @@ func (db *DB) arn(name string) string {
 	return "arn:aws:dynamodb:" + db.opt.Region + ":" + db.opt.Account + ":table/" + name
 }
 
-func (db *DB) loadCatalogue() error {
-	tables := map[string]*Table{}
+func (db *DB) loadCatalogue() (err error) {
+	tables, next, err := db.readCatalogue(db.st)
 	db.tables.Store(&tables)
+	db.nextID = next
+	return err
+}
+
+// readCatalogue reads the tables by their names, and the id of the next one.
+func (db *DB) readCatalogue(r store.Reader) (tables map[string]*Table, next uint32, err error) {
+	tables = map[string]*Table{}
 	space := []byte{byte(store.SpaceTable)}
-	it, err := db.st.Iterator(space, store.PrefixEnd(space))
+	it, err := r.Iterator(space, store.PrefixEnd(space))
 	if err != nil {
-		return err
+		return tables, 0, err
 	}
 	defer it.Close()
 	for it.First(); it.Valid(); it.Next() {
 		if name := string(it.Key()[1:]); name == "\x00" {
 			if len(it.Value()) != 4 {
-				return fmt.Errorf("catalogue of tables: the next id has %d bytes, want 4", len(it.Value()))
+				return tables, 0, fmt.Errorf("catalogue of tables: the next id has %d bytes, want 4", len(it.Value()))
 			}
-			db.nextID = binary.BigEndian.Uint32(it.Value())
+			next = binary.BigEndian.Uint32(it.Value())
 		} else {
 			t, err := db.fromRecord(name, it.Value())
 			if err != nil {
-				return err
+				return tables, 0, err
 			}
 			tables[name] = t
 		}
 	}
-	return it.Error()
+	return tables, next, it.Error()
 }
 
 // sweep removes the items of tables that are gone: a batch that was filled

@@ -1,0 +1,142 @@
+package table
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"mote/internal/cloud/store"
+)
+
+// Verified is what [Verify] has found in one table.
+type Verified struct {
+	Name    string
+	Items   int64
+	Bytes   int64    // of the items' keys and values, as [Count] counts them
+	Entries int64    // of its indexes
+	Faults  []string // what is wrong, the first maxFaults of it
+	Wrong   int64    // how much is wrong in all
+}
+
+// maxFaults bounds what is told of one table.
+const maxFaults = 8
+
+func (v *Verified) fault(format string, args ...any) {
+	if v.Wrong++; len(v.Faults) < maxFaults {
+		v.Faults = append(v.Faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// ownerless stands for the table of items that have none.
+const ownerless = "(no table)"
+
+// Verify reads every table and every item in r, and holds each to its own
+// encoding: the key must be the one that its attributes make, and the value the
+// one that the item makes. seen is told how many items were read since the last
+// call. What is damaged is in the result, by table; an error is a failure to
+// read.
+func Verify(ctx context.Context, r store.Reader, seen func(items int64)) ([]Verified, error) {
+	db := &DB{}
+	tables, next, err := db.readCatalogue(r)
+	if err != nil {
+		return nil, err
+	}
+	var found []Verified
+	known := map[uint32]bool{}
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		t := tables[name]
+		v := Verified{Name: name}
+		if known[t.id] || t.id >= next {
+			v.fault("its id %d is another table's too, or not given out yet", t.id)
+		}
+		known[t.id] = true
+		if err := t.verifyItems(ctx, r, &v, seen); err != nil {
+			return found, err
+		}
+		found = append(found, v)
+	}
+	lost, err := verifyOwners(r, known, next)
+	if err == nil && lost.Wrong > 0 {
+		found = append(found, lost)
+	}
+	return found, err
+}
+
+// verifyItems reads the items of one table.
+func (t *Table) verifyItems(ctx context.Context, r store.Reader, v *Verified, seen func(int64)) error {
+	prefix := appendTablePrefix(nil, t.id)
+	it, err := r.Iterator(prefix, store.PrefixEnd(prefix))
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	const stride = 1 << 10
+	var names []string
+	for it.First(); it.Valid(); it.Next() {
+		v.Items++
+		v.Bytes += int64(len(it.Key()) - prefixLen + len(it.Value()))
+		if names, err = t.verifyItem(it.Key(), it.Value(), names); err != nil {
+			v.fault("the item with the key %x: %v", clip(string(it.Key()), 64), err)
+		}
+		if v.Items%stride == 0 {
+			seen(stride)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+	}
+	seen(v.Items % stride)
+	return it.Error()
+}
+
+// verifyItem holds one stored item to its encoding. names is scratch.
+func (t *Table) verifyItem(key, value []byte, names []string) ([]string, error) {
+	item, err := t.decode(key, value)
+	if err != nil {
+		return names, err
+	}
+	if _, err := checkItem(item); err != nil {
+		return names, err
+	}
+	wantKey, err := t.appendKey(nil, item, inItem)
+	if err != nil {
+		return names, err
+	}
+	want, names := t.appendItem(nil, item, names)
+	switch {
+	case !bytes.Equal(wantKey, key):
+		return names, errors.New("it lies under a key that is not its own")
+	case !bytes.Equal(want, value):
+		return names, errors.New("it is not written as its attributes are written")
+	}
+	return names, nil
+}
+
+// verifyOwners looks for items of no table. Those of a table that is gone are
+// removed at the next start; others nobody can have written.
+func verifyOwners(r store.Reader, known map[uint32]bool, next uint32) (lost Verified, err error) {
+	lost.Name = ownerless
+	space := []byte{byte(store.SpaceItem)}
+	it, err := r.Iterator(space, store.PrefixEnd(space))
+	if err != nil {
+		return lost, err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; {
+		if len(it.Key()) < prefixLen {
+			lost.fault("a key of %d bytes, too short for an item's: %x", len(it.Key()), it.Key())
+			ok = it.Next()
+			continue
+		}
+		id := binary.BigEndian.Uint32(it.Key()[1:])
+		if !known[id] && id >= next {
+			lost.fault("items of a table with the id %d, which no table has had", id)
+		}
+		ok = it.SeekGE(store.PrefixEnd(appendTablePrefix(nil, id)))
+	}
+	return lost, it.Error()
+}
