@@ -43,6 +43,9 @@ type cli struct {
 	Export  exportCmd  `cmd:"" help:"Write the rows of a table to a file: CSV, JSON lines or Parquet."`
 	Import  importCmd  `cmd:"" help:"Put the rows of a CSV or JSON lines file into a table."`
 	Rule    ruleCmd    `cmd:"" help:"Try rules: what they make of a message, how their SQL is understood."`
+	Backup  backupCmd  `cmd:"" help:"Copy a cloud's data to a directory, also while it runs."`
+	Restore restoreCmd `cmd:"" help:"Make a data directory of a backup."`
+	Verify  verifyCmd  `cmd:"" help:"Read all data of a cloud or a backup, and say what is damaged."`
 	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
 	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`
 	Env     envCmd     `cmd:"" help:"Print the shell exports that point AWS tools at the cloud on this machine."`

@@ -53,6 +53,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/table":             {"internal/cloud/store"},
 	"internal/cloud/table/tabletest":   {},
 	"internal/cloud/outbox":            {"internal/cloud/store"},
+	"internal/cloud/backup":            {"internal/cloud/store", "internal/cloud/table", "internal/cloud/outbox", "internal/cloud/registry"},
 	"internal/cloud/sink":              {"internal/cloud/outbox"},
 	"internal/cloud/destination":       {"internal/cloud/store"},
 	"internal/cloud/shadow":            {"internal/cloud/store", "internal/cloud/message", "internal/mqtt"},

@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"mote/internal/cloud/awsapi/iot"
+	"mote/internal/cloud/backup"
 	"mote/internal/cloud/broker"
 	"mote/internal/cloud/console"
 	"mote/internal/cloud/refusal"
@@ -76,6 +77,7 @@ type Cloud struct {
 	routes   *rest.Engine
 	refusals *refusal.Log
 	console  *console.Console
+	backups  *backup.Server
 
 	servers []*http.Server
 	serving sync.WaitGroup // the goroutines that serve the listeners
@@ -104,6 +106,9 @@ func Start(o Options) (c *Cloud, err error) {
 		return c, err
 	}
 	if err := c.writeFiles(); err != nil {
+		return c, err
+	}
+	if c.backups, err = backup.Serve(o.Data, c.store, c.log); err != nil {
 		return c, err
 	}
 	return c, c.listen()
@@ -205,6 +210,9 @@ func (c *Cloud) Close(ctx context.Context) error {
 		if s.Shutdown(ctx) != nil {
 			_ = s.Close()
 		}
+	}
+	if c.backups != nil {
+		errs = append(errs, c.backups.Close())
 	}
 	if c.console != nil {
 		errs = append(errs, c.console.Close())

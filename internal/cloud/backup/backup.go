@@ -160,14 +160,14 @@ func (o *Options) trees() []string {
 }
 
 // checkTarget refuses a directory that is not new or empty, or that lies in
-// the data.
-func checkTarget(dir, data string) error {
+// the one that is copied.
+func checkTarget(dir, from string) error {
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
-	rel, err := filepath.Rel(data, dir)
+	rel, err := filepath.Rel(from, dir)
 	if err == nil && filepath.IsLocal(rel) {
-		return fmt.Errorf("%s lies in the data directory %s: choose a directory outside of it, best on another disk", dir, data)
+		return fmt.Errorf("%s lies in %s, which is copied: choose a directory outside of it, best on another disk", dir, from)
 	}
 	return nil
 }

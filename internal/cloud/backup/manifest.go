@@ -169,7 +169,9 @@ func parseSums(text []byte) (s sums, err error) {
 		seen[name] = true
 		s = append(s, sum{name, strings.ToLower(digest)})
 	}
-	if !seen[manifestName] || !slices.ContainsFunc(s, func(f sum) bool { return filepath.Dir(f.name) == storeDir && f.name != filepath.Join(storeDir, store.LockFile) }) {
+	if !seen[manifestName] || !slices.ContainsFunc(s, func(f sum) bool {
+		return filepath.Dir(f.name) == storeDir && f.name != filepath.Join(storeDir, store.LockFile)
+	}) {
 		return nil, fmt.Errorf("%s of the backup names no store, or not its manifest: it is cut off", sumsName)
 	}
 	return s, nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"mote/internal/cloud/outbox"
+	"mote/internal/cloud/registry"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
 )
@@ -95,21 +96,16 @@ func examine(ctx context.Context, dir string, p *Progress) (r *Report, err error
 		if r.Tables, err = table.Verify(ctx, st, p.addItems); err != nil {
 			return err
 		}
-		r.Outbox, err = outbox.Verify(ctx, st)
+		if r.Outbox, err = outbox.Verify(ctx, st); err != nil {
+			return err
+		}
+		r.Account, err = registry.AccountIn(st)
 		return err
 	})
 	if err != nil && len(r.Files) > 0 {
 		return r, nil // the damaged files explain it
 	}
 	return r, err
-}
-
-// spaces are the key spaces of a store by their letters.
-var spaces = map[store.Space]string{
-	store.SpaceMeta: "store", store.SpaceRegistry: "registry", store.SpaceRoute: "routes", store.SpaceRule: "rules",
-	store.SpaceTable: "tables", store.SpaceItem: "items", store.SpaceSession: "sessions", store.SpaceQueue: "queued messages",
-	store.SpaceRetained: "retained messages", store.SpaceOutbox: "outbox", store.SpaceDest: "destinations", store.SpaceShadow: "shadows",
-	store.SpaceIndex: "indexes", store.SpaceStream: "streams",
 }
 
 // readKeys reads every key and its value.
@@ -124,11 +120,11 @@ func (r *Report) readKeys(ctx context.Context, st *store.Frozen, p *Progress) er
 	for it.First(); it.Valid(); it.Next() {
 		key, value := it.Key(), it.Value()
 		p.addBytes(int64(len(key) + len(value)))
-		name, known := "", false
+		name := ""
 		if len(key) > 0 {
-			name, known = spaces[store.Space(key[0])]
+			name = store.Space(key[0]).Name()
 		}
-		if !known {
+		if name == "" {
 			strange[fmt.Sprintf("%.1q", key)] = true
 			continue
 		}

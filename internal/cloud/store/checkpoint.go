@@ -35,7 +35,7 @@ func (s *Store) Checkpoint(dir string) error {
 	return nil
 }
 
-// Slack is what a copy takes beyond the sizes of its files: directories, and
+// slack is what a copy takes beyond the sizes of its files: directories, and
 // files that grow while it is made.
 const slack = 4 << 20
 
@@ -54,7 +54,7 @@ func (s *Store) roomFor(dir string) error {
 	if linked {
 		need += s.reserve.minFree
 	}
-	free, err := freeSpace(parent)
+	free, err := Free(parent)
 	if err != nil {
 		return err
 	}
@@ -90,21 +90,22 @@ func copySize(dir string, linked bool) (n uint64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if info.Mode().IsRegular() && !(linked && Immutable(e.Name())) {
+		if info.Mode().IsRegular() && !(linked && immutable(e.Name())) {
 			n += uint64(info.Size())
 		}
 	}
 	return n, nil
 }
 
-// Immutable says whether the file of a store with this name never changes once
+// immutable says whether the file of a store with this name never changes once
 // it is written, so that a copy may share it by a hard link.
-func Immutable(name string) bool {
+func immutable(name string) bool {
 	ext := filepath.Ext(name)
 	return ext == ".sst" || ext == ".blob"
 }
 
-func freeSpace(dir string) (uint64, error) {
+// Free returns how many bytes are free on the disk of dir.
+func Free(dir string) (uint64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", dir, err)

@@ -214,7 +214,7 @@ func TestRemovingGoesOnBelowTheReserve(t *testing.T) {
 		b.DeleteRange([]byte("ib"), []byte("ic"))
 		return s.Commit(b)
 	}
-	free, err := freeSpace(s.reserve.dir)
+	free, err := Free(s.reserve.dir)
 	if err != nil {
 		t.Fatal(err)
 	}

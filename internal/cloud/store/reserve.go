@@ -11,7 +11,7 @@ import (
 // roomToOpen refuses to open a store without the space that the start itself
 // takes: Pebble would wait for it without a word.
 func roomToOpen(dir string, need uint64) error {
-	free, err := freeSpace(dir)
+	free, err := Free(dir)
 	if err != nil {
 		return err
 	}
@@ -20,6 +20,9 @@ func roomToOpen(dir string, need uint64) error {
 	}
 	return nil
 }
+
+// Reserve is how many bytes of the disk a store leaves free by default.
+const Reserve = 64 << 20
 
 // reserve refuses writes while the disk has less free space than it should,
 // since Pebble cannot go on once a write of its own fails.
@@ -72,7 +75,7 @@ func (r *reserve) check(bytes int, removes bool) error {
 
 func (r *reserve) look() {
 	r.written.Store(0)
-	free, err := freeSpace(r.dir)
+	free, err := Free(r.dir)
 	if err != nil {
 		r.log.Warn("cannot read the free space of the data disk", "dir", r.dir, "err", err)
 		return

@@ -34,7 +34,8 @@ import (
 // Space is the first byte of every key: it says who owns the key.
 type Space byte
 
-// The key spaces. A new owner takes a new letter; letters are never reused.
+// The key spaces. A new owner takes a new letter, and a name in space.go;
+// letters are never reused.
 const (
 	SpaceMeta     Space = 'a' // store: format version
 	SpaceRegistry Space = 'r' // registry: account, things, certificates, policies, rules, keys
@@ -73,7 +74,7 @@ var (
 // Options configure a store. The zero value is ready to use.
 type Options struct {
 	Log      *slog.Logger // default: discard
-	MinFree  uint64       // bytes that must stay free on the disk; default 64 MiB
+	MinFree  uint64       // bytes that must stay free on the disk; default Reserve
 	MemTable uint64       // bytes; default 16 MiB
 	Cache    int64        // bytes of block cache; default 8 MiB
 	// Fatal is called when Pebble cannot go on (a write or fsync of its log
@@ -112,7 +113,7 @@ func Open(dir string, o Options) (*Store, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.MinFree == 0 {
-		o.MinFree = 64 << 20
+		o.MinFree = Reserve
 	}
 	if o.MemTable == 0 {
 		o.MemTable = 16 << 20

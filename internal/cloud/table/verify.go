@@ -59,11 +59,16 @@ func Verify(ctx context.Context, r store.Reader, seen func(items int64)) ([]Veri
 		}
 		found = append(found, v)
 	}
-	lost, err := verifyOwners(r, known, next)
-	if err == nil && lost.Wrong > 0 {
+	lost := Verified{Name: ownerless}
+	for _, space := range []store.Space{store.SpaceItem, store.SpaceIndex} {
+		if err := lost.verifyOwners(r, space, known, next); err != nil {
+			return found, err
+		}
+	}
+	if lost.Wrong > 0 {
 		found = append(found, lost)
 	}
-	return found, err
+	return found, nil
 }
 
 // verifyItems reads the items of one table.
@@ -74,13 +79,19 @@ func (t *Table) verifyItems(ctx context.Context, r store.Reader, v *Verified, se
 		return err
 	}
 	defer it.Close()
+	indexes := make(verifiedIndexes, len(t.Indexes))
+	for i, x := range t.Indexes {
+		indexes[i].Index = x
+	}
 	const stride = 1 << 10
-	var names []string
 	for it.First(); it.Valid(); it.Next() {
 		v.Items++
 		v.Bytes += int64(len(it.Key()) - prefixLen + len(it.Value()))
-		if names, err = t.verifyItem(it.Key(), it.Value(), names); err != nil {
+		item, err := t.verifyItem(it.Key(), it.Value())
+		if err != nil {
 			v.fault("the item with the key %x: %v", clip(string(it.Key()), 64), err)
+		} else if err := indexes.hold(r, item, it.Key(), v); err != nil {
+			return err
 		}
 		if v.Items%stride == 0 {
 			seen(stride)
@@ -90,53 +101,57 @@ func (t *Table) verifyItems(ctx context.Context, r store.Reader, v *Verified, se
 		}
 	}
 	seen(v.Items % stride)
-	return it.Error()
+	if err := it.Error(); err != nil {
+		return err
+	}
+	return indexes.count(ctx, r, v)
 }
 
-// verifyItem holds one stored item to its encoding. names is scratch.
-func (t *Table) verifyItem(key, value []byte, names []string) ([]string, error) {
+// verifyItem holds one stored item to its encoding.
+func (t *Table) verifyItem(key, value []byte) (Item, error) {
 	item, err := t.decode(key, value)
 	if err != nil {
-		return names, err
+		return nil, err
 	}
 	if _, err := checkItem(item); err != nil {
-		return names, err
+		return nil, err
 	}
 	wantKey, err := t.appendKey(nil, item, inItem)
 	if err != nil {
-		return names, err
+		return nil, err
 	}
-	want, names := t.appendItem(nil, item, names)
+	want, _ := t.appendItem(nil, item, nil)
 	switch {
 	case !bytes.Equal(wantKey, key):
-		return names, errors.New("it lies under a key that is not its own")
+		return nil, errors.New("it lies under a key that is not its own")
 	case !bytes.Equal(want, value):
-		return names, errors.New("it is not written as its attributes are written")
+		return nil, errors.New("it is not written as its attributes are written")
 	}
-	return names, nil
+	return item, nil
 }
 
-// verifyOwners looks for items of no table. Those of a table that is gone are
-// removed at the next start; others nobody can have written.
-func verifyOwners(r store.Reader, known map[uint32]bool, next uint32) (lost Verified, err error) {
-	lost.Name = ownerless
-	space := []byte{byte(store.SpaceItem)}
-	it, err := r.Iterator(space, store.PrefixEnd(space))
+// verifyOwners looks for items, or entries of indexes, of no table. Those of a
+// table that is gone are removed at the next start; others nobody can have
+// written.
+func (v *Verified) verifyOwners(r store.Reader, space store.Space, known map[uint32]bool, next uint32) error {
+	all := []byte{byte(space)}
+	it, err := r.Iterator(all, store.PrefixEnd(all))
 	if err != nil {
-		return lost, err
+		return err
 	}
 	defer it.Close()
 	for ok := it.First(); ok; {
-		if len(it.Key()) < prefixLen {
-			lost.fault("a key of %d bytes, too short for an item's: %x", len(it.Key()), it.Key())
+		key := it.Key()
+		if len(key) < prefixLen {
+			v.fault("a key of %s has %d bytes, which is too short: %x", space.Name(), len(key), key)
 			ok = it.Next()
 			continue
 		}
-		id := binary.BigEndian.Uint32(it.Key()[1:])
+		id := binary.BigEndian.Uint32(key[1:])
 		if !known[id] && id >= next {
-			lost.fault("items of a table with the id %d, which no table has had", id)
+			v.fault("%s of a table with the id %d, which no table has had", space.Name(), id)
 		}
-		ok = it.SeekGE(store.PrefixEnd(appendTablePrefix(nil, id)))
+		ok = it.SeekGE(store.PrefixEnd(key[:1+4]))
 	}
-	return lost, it.Error()
+	return it.Error()
 }
