@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// canonical holds the parts of a canonical request (AWS-REFERENCE 13.1), each
+// canonical holds the parts of a canonical request (IAM user guide,
+// "Elements of an AWS API request signature"), each
 // in its canonical form, so that a diagnosis can exchange one of them.
 type canonical struct {
 	method, path, query string

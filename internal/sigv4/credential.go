@@ -58,7 +58,7 @@ func Claimed(r *http.Request) (keyID, service string) {
 	return veilKeyID(parts[0]), parts[3]
 }
 
-// readClaim makes checks 1 to 6 of AWS-REFERENCE 13.3 in their order.
+// readClaim makes the checks of what a request says of itself, in AWS's order.
 func readClaim(r *http.Request) (*claim, *Error) {
 	query := parseQuery(r.URL.RawQuery, ' ')
 	queryAlgorithm, inQuery := lookup(query, "X-Amz-Algorithm")

@@ -9,7 +9,8 @@ import (
 )
 
 // DefaultMaxSkew is how far the clocks of client and server may be apart;
-// execute-api allows [ExecuteAPIMaxSkew] (AWS-REFERENCE 13.2 rule 9).
+// execute-api allows [ExecuteAPIMaxSkew] (IAM user guide,
+// "Troubleshoot Signature Version 4 requests").
 const (
 	DefaultMaxSkew    = 15 * time.Minute
 	ExecuteAPIMaxSkew = 5 * time.Minute
@@ -39,7 +40,7 @@ type Identity struct {
 }
 
 // Verify checks the signature of r, whose body is body as it was on the wire
-// (before any decompression), in the order of AWS-REFERENCE 13.3. The answer
+// (before any decompression), in AWS's order. The answer
 // is nil, or the refusal with AWS's text and a diagnosis for the log.
 //
 // A session token is not interpreted: with a permanent key it has no meaning.

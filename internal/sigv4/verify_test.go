@@ -54,7 +54,7 @@ func parse(t testing.TB, raw string) (*http.Request, []byte) {
 
 const suiteAuth = "Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
 
-// The vectors of the published AWS suite, and those of AWS-REFERENCE 16.1.
+// The vectors of the published AWS suite, and some of the same credentials.
 var vectors = []struct{ name, request string }{
 	{"get-vanilla", "GET / HTTP/1.1\nHost: example.amazonaws.com\nX-Amz-Date: 20150830T123600Z\n" +
 		suiteAuth + "SignedHeaders=host;x-amz-date, Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"},
@@ -111,7 +111,7 @@ func TestCanonicalHash(t *testing.T) {
 	}
 }
 
-// refusals follow the order and texts of AWS-REFERENCE 13.3.
+// TestRefusals holds the order and the texts of AWS's refusals.
 func TestRefusals(t *testing.T) {
 	const get, date, sig = "GET / HTTP/1.1\nHost: h\n", "X-Amz-Date: 20150830T123600Z\n", "Signature=00"
 	const cred = "Credential=AKIDEXAMPLE/20150830/us-east-1/dynamodb/aws4_request"

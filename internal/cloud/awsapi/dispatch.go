@@ -57,7 +57,8 @@ func Reserved(segment string) bool {
 	return false
 }
 
-// scopes maps the service names of credential scopes (AWS-REFERENCE section 1).
+// scopes maps the service names of credential scopes. Old clients sign for other
+// names than new ones.
 var scopes = map[string]target{
 	"iot": toIoT, "iotdata": toIoTData, "iotdevicegateway": toIoTData, "iot-jobs-data": toJobsData,
 	"dynamodb": toDynamoDB, "apigateway": toAPIGateway, "sts": toSTS,
@@ -65,7 +66,7 @@ var scopes = map[string]target{
 
 const dynamoTarget = "DynamoDB_20120810."
 
-// dispatch finds the target of r in the order of AWS-REFERENCE section 1, and
+// dispatch finds the target of r by header, scope, host and path, and
 // the service name in its credential scope.
 //
 // A path below a deployed stage is a REST route whatever the scope says: stage

@@ -73,8 +73,8 @@ func NewFront(c Config) *Front {
 	f.services = map[target]offer{
 		// The control plane's largest member is a rule's SQL of 256 KB.
 		toIoT:     {c.IoT, "IoT", []string{"iot", "execute-api"}, 1 << 20},
-		toIoTData: {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10}, // AWS-REFERENCE 6.3: payload 128 KB
-		// DynamoDB: 16 MB a request (AWS-REFERENCE 15.1).
+		toIoTData: {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10}, // "AWS IoT Core endpoints and quotas": payload 128 KB
+		// DynamoDB: 16 MB a request (BatchWriteItem).
 		toDynamoDB:   {c.DynamoDB, "DynamoDB", []string{"dynamodb"}, 16 << 20},
 		toAPIGateway: {c.APIGateway, "API Gateway", []string{"apigateway"}, 1 << 20},
 		toSTS:        {sts{c.Account}, "STS", []string{"sts"}, 64 << 10},

@@ -8,7 +8,8 @@ import (
 )
 
 // Mux routes REST-JSON operations on the escaped path, so that a label may
-// hold an escaped slash, and never redirects (AWS-REFERENCE: REST-JSON rules).
+// hold an escaped slash, and never redirects (Smithy,
+// "HTTP binding traits").
 // Labels are read with [http.Request.PathValue]. Patterns are registered
 // before the first request; then a Mux is safe for concurrent use.
 type Mux struct{ routes []route }

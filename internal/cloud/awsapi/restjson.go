@@ -32,7 +32,7 @@ func NewRequestID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// WriteJSON answers a REST-JSON call (AWS-REFERENCE: REST-JSON rules) with
+// WriteJSON answers a REST-JSON call (Smithy, "AWS restJson1 protocol") with
 // status 200; a nil body becomes "{}".
 func WriteJSON(w http.ResponseWriter, body any) { WriteJSONStatus(w, http.StatusOK, body) }
 

@@ -40,7 +40,7 @@ func Caller(ctx context.Context) Identity {
 
 // RefuseJSON answers a refused signature in the form of the REST-JSON
 // services: 403, the code in x-amzn-ErrorType, the text in message
-// (AWS-REFERENCE sections 2 and 5).
+// (Smithy, "AWS restJson1 protocol").
 func RefuseJSON(w http.ResponseWriter, e *sigv4.Error) {
 	message := e.Message
 	if e.Code == sigv4.CodeMissingToken {

@@ -297,8 +297,8 @@ func checkResource(s string) error {
 // actionSet is a set of knownActions, bit by index.
 type actionSet uint32
 
-// knownActions are the IoT data actions (AWS-REFERENCE: IoT policies,
-// Document), in lower case, for which matching is precomputed.
+// knownActions are the IoT data actions (AWS IoT developer guide, "AWS
+// IoT Core policy actions"), in lower case, for which matching is precomputed.
 var knownActions = [...]string{
 	"iot:connect", "iot:publish", "iot:retainpublish", "iot:subscribe", "iot:receive",
 	"iot:getretainedmessage", "iot:listretainedmessages",

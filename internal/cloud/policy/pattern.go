@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// template is a text of a policy with wildcards and variables (AWS-REFERENCE:
-// IoT policies, Matching and Variables).
+// template is a text of a policy with wildcards and variables (AWS IoT
+// developer guide, "AWS IoT Core policies" and "AWS IoT Core policy variables").
 type template struct {
 	src   string
 	parts []part

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// variable is a policy variable or condition key (AWS-REFERENCE: IoT policies,
-// Variables; AWS IoT developer guide, "X.509 Certificate policy variables").
+// variable is a policy variable or condition key (AWS IoT developer guide,
+// "AWS IoT Core policy variables" and "X.509 Certificate policy variables").
 type variable struct {
 	name  string // as written
 	id    varID

@@ -31,7 +31,7 @@ type authorityRecord struct {
 }
 
 // farFuture is the end of what this CA issues to devices, as on AWS
-// (AWS-REFERENCE: Certificate details), and of the CA itself: the last second
+// as on AWS, and of the CA itself: the last second
 // that every X.509 library can tell.
 var farFuture = time.Date(2049, 12, 31, 23, 59, 59, 0, time.UTC)
 

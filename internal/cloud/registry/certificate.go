@@ -66,7 +66,8 @@ func (r *Registry) loadCertificate(id string, data []byte) error {
 }
 
 // CreateKeysAndCertificate makes an RSA 2048 key pair and a certificate for
-// it, as AWS does (AWS-REFERENCE: Certificate details).
+// it (AWS IoT API reference,
+// CreateKeysAndCertificate).
 func (r *Registry) CreateKeysAndCertificate(active bool) (Certificate, KeyPair, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -163,7 +164,7 @@ func (r *Registry) issueRaw(raw []byte, subject pkix.Name, pub any, active bool)
 	return c, err
 }
 
-// fingerprint is the certificate id (AWS-REFERENCE: Certificate details).
+// fingerprint is the certificate id, as on AWS: the SHA-256 of the DER, in hex.
 func fingerprint(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.Raw)
 	return hex.EncodeToString(sum[:])

@@ -3,7 +3,7 @@ package registry
 import "fmt"
 
 // Code is the exception of the AWS IoT API that a failure is on the wire
-// (AWS-REFERENCE: IoT control plane, Exceptions and statuses).
+// (AWS IoT API reference, errors of each action).
 type Code string
 
 // The codes of the registry's failures.

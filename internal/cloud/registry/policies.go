@@ -30,8 +30,8 @@ type PolicyVersion struct {
 	Created  time.Time `json:"created"`
 }
 
-// maxVersions is how many versions a policy may have (AWS-REFERENCE: IoT
-// control plane, Policies).
+// maxVersions is how many versions a policy may have (AWS IoT API
+// reference, CreatePolicyVersion).
 const maxVersions = 5
 
 var policyNameForm = form{regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]+$`), 128}

@@ -21,7 +21,7 @@ type Thing struct {
 // IoT quotas, "AWS IoT Core thing").
 const maxAttributes = 3
 
-// Forms of names and values (AWS-REFERENCE: IoT control plane, Things).
+// Forms of names and values (AWS IoT API reference, CreateThing).
 var (
 	thingNameForm      = form{regexp.MustCompile(`^[a-zA-Z0-9:_-]+$`), 128}
 	attributeNameForm  = form{regexp.MustCompile(`^[a-zA-Z0-9_.,@/:#-]+$`), 128}

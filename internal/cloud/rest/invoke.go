@@ -20,7 +20,8 @@ import (
 	"mote/internal/sigv4"
 )
 
-// Limits of a request (AWS-REFERENCE 14.2). Headers are bounded by the server.
+// Limits of a request (API Gateway developer guide, "Quotas for configuring and
+// running a REST API"). Headers are bounded by the server.
 const (
 	maxRequestBody = 10 << 20 // bytes; each action takes less, see maxBody
 	bodyTimeout    = 30 * time.Second
@@ -80,7 +81,7 @@ func (e *Engine) HasStage(name string) bool {
 }
 
 // ServeHTTP serves the deployed routes: POST /{stage}/{path…} and the like, in
-// the order of AWS-REFERENCE 14.1: route, signature, API key and usage plan,
+// the order of API Gateway: route, signature, API key and usage plan,
 // integration.
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{r: r, id: newRequestID(), now: e.o.Now(), sourceIP: sourceIP(r)}

@@ -12,7 +12,8 @@ import (
 	"mote/internal/cloud/message"
 )
 
-// maxPayload is the largest message of the broker, in bytes (AWS-REFERENCE 6.3).
+// maxPayload is the largest message of the broker, in bytes
+// ("AWS IoT Core endpoints and quotas").
 const maxPayload = 128 << 10
 
 // publish sends the body as a message to the rules and subscribers.

@@ -13,10 +13,11 @@ import (
 )
 
 // maxItemBody is how many bytes of JSON an item may come in: an item has at
-// most 400 KB (AWS-REFERENCE 15.2), its JSON somewhat more.
+// most 400 KB (DynamoDB developer guide, "Quotas in Amazon DynamoDB"), its JSON somewhat more.
 const maxItemBody = 1 << 20
 
-// maxDepth is how deep an item may be nested (AWS-REFERENCE 15.2).
+// maxDepth is how deep an item may be nested (DynamoDB developer
+// guide, "Quotas in Amazon DynamoDB").
 const maxDepth = 32
 
 // errNesting has DynamoDB's text.

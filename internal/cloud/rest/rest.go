@@ -1,6 +1,7 @@
 // Package rest is the API Gateway engine: REST APIs with their resources,
 // methods, integrations, deployments and stages, API keys and usage plans, and
-// the handler that serves the deployed routes (AWS-REFERENCE section 14).
+// the handler that serves the deployed routes (API Gateway developer
+// guide, "API Gateway REST APIs").
 //
 // Every change is on disk before it is answered. What requests need is
 // compiled when it changes and read without a lock. A request is answered 200

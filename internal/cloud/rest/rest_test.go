@@ -217,7 +217,8 @@ func TestPublishRoute(t *testing.T) {
 	}
 }
 
-// TestFailures holds the answers of AWS-REFERENCE 14.1 word for word, and that
+// TestFailures holds the answers of the API Gateway developer guide,
+// "Gateway response types", word for word, and that
 // the log knows why.
 func TestFailures(t *testing.T) {
 	w := newWorld(t)

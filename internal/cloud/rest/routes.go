@@ -9,7 +9,8 @@ import (
 )
 
 // Kinds of path segments, the closest match first: a fixed segment wins over
-// a label, a label over a greedy one (AWS-REFERENCE 14.2).
+// a label, a label over a greedy one (API Gateway developer guide, "Methods
+// for REST APIs").
 const (
 	fixedPart = iota
 	labelPart

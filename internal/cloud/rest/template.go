@@ -13,7 +13,8 @@ import (
 
 // itemTemplate is a compiled request template of a PutItem integration. On AWS
 // it is VTL; here it is plain JSON whose texts hold references, which is what
-// the usual templates are (AWS-REFERENCE 14.3).
+// the usual templates are (API Gateway developer guide, "Mapping template
+// transformations for REST APIs").
 type itemTemplate struct {
 	table      string
 	whole      bool // the item is the body

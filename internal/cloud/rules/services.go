@@ -113,8 +113,8 @@ func plainList[T any](list []T, f func(T) any) []any {
 	return out
 }
 
-// wireItem makes the JSON of the DynamoDB API of an item (AWS-REFERENCE:
-// DynamoDB, Values).
+// wireItem makes the JSON of the DynamoDB API of an item (DynamoDB API
+// reference, AttributeValue).
 func wireItem(item table.Item) map[string]any {
 	out := make(map[string]any, len(item))
 	for name, v := range item {

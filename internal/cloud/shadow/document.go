@@ -83,7 +83,7 @@ func documents(before, after *document, now int64, token string) []byte {
 }
 
 // deltaMessage is what tells a device what it should change. It has no client
-// token, as captured from AWS (AWS-REFERENCE section 10).
+// token, as captured from AWS.
 func (d *document) deltaMessage(delta *node, now int64) []byte {
 	b := strconv.AppendInt([]byte(`{"version":`), d.version, 10)
 	b = strconv.AppendInt(append(b, `,"timestamp":`...), now, 10)

@@ -1,7 +1,7 @@
 // Package shadow keeps the shadows of devices: JSON documents with what a
 // device should be (desired) and says it is (reported), which clients get,
 // update and delete by MQTT on reserved topics and by HTTP (AWS IoT developer
-// guide, "AWS IoT Device Shadow service"; AWS-REFERENCE section 10).
+// guide, "AWS IoT Device Shadow service").
 //
 // What it promises:
 //

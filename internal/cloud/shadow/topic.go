@@ -49,8 +49,7 @@ func (n Name) missing() *Error {
 const missingText = "No shadow exists with name: '"
 
 // Spoken is the text of a refusal for a client of HTTP, where a named shadow
-// that is missing has its thing's name beside its own [cap in AWS-REFERENCE
-// section 10].
+// that is missing has its thing's name beside its own, as captured from AWS.
 func (n Name) Spoken(e *Error) string {
 	if n.Shadow != "" && strings.HasPrefix(e.Message, missingText) {
 		return missingText + n.Thing + "~" + n.Shadow + "'"

@@ -1,6 +1,6 @@
 package table
 
-// Limits of batches (AWS-REFERENCE: DynamoDB, Operations).
+// Limits of batches (DynamoDB API reference, BatchGetItem, BatchWriteItem).
 const (
 	maxBatchGet      = 100
 	maxBatchWrite    = 25

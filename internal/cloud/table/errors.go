@@ -15,7 +15,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// Codes of refusals (AWS-REFERENCE: DynamoDB, Envelope).
+// Codes of refusals (DynamoDB developer guide, "Error handling with DynamoDB").
 const (
 	CodeValidation     = "ValidationException"
 	CodeNotFound       = "ResourceNotFoundException"

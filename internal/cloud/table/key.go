@@ -9,7 +9,7 @@ import (
 	"mote/internal/cloud/store"
 )
 
-// Limits of keys (AWS-REFERENCE: DynamoDB, Values), in bytes.
+// Limits of keys (DynamoDB developer guide, "Quotas in Amazon DynamoDB"), in bytes.
 const (
 	maxHashSize  = 2048
 	maxRangeSize = 1024

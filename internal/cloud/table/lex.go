@@ -1,7 +1,7 @@
 package table
 
-// The tokens of the expression language (AWS-REFERENCE: DynamoDB,
-// Expressions).
+// The tokens of the expression language (DynamoDB developer guide,
+// "Using expressions in DynamoDB").
 
 type tokenKind uint8
 

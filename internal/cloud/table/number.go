@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// The range of numbers (AWS-REFERENCE: DynamoDB, Values).
+// The range of numbers (DynamoDB developer guide, "Supported data types and
+// naming rules in Amazon DynamoDB").
 const (
 	maxDigits = 38
 	maxPoint  = 126  // 9.99E+125 = 0.999 × 10^126

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Limits of expressions (AWS-REFERENCE: DynamoDB, Expressions).
+// Limits of expressions (DynamoDB developer guide, "Quotas in Amazon DynamoDB").
 const (
 	maxExpression = 4096 // bytes
 	maxOperators  = 300

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Limits of items (AWS-REFERENCE: DynamoDB, Values).
+// Limits of items (DynamoDB developer guide, "Quotas in Amazon DynamoDB").
 const (
 	maxItemSize = 400 << 10 // bytes
 	maxDepth    = 32

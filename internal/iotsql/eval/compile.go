@@ -292,7 +292,8 @@ func (c *compiler) selection(s iotsql.Selection) (out selection, err error) {
 }
 
 // defaultName is the name of an item without alias: the last segment of a
-// path, the name of a function, else its source (AWS-REFERENCE 8.5).
+// path, the name of a function, else its source (AWS IoT developer
+// guide, "SELECT clause").
 func defaultName(it iotsql.Item) string {
 	switch x := it.X.(type) {
 	case *iotsql.Name:
@@ -603,7 +604,8 @@ type nested struct {
 // nestedSelect compiles (SELECT … FROM path WHERE …): of an Array, an Array of what
 // each element that passes WHERE gives; of an Object, what it gives itself
 // (AWS IoT SQL reference, "Nested object queries"). Names are looked up in the
-// element, then outside (AWS-REFERENCE 8.8).
+// element, then outside (AWS IoT developer guide, "Nested object
+// queries").
 func (c *compiler) nestedSelect(x *iotsql.Nested) (fn, error) {
 	if err := c.only2016(x.Pos, "a nested SELECT"); err != nil {
 		return nil, err

@@ -265,7 +265,7 @@ func chr(n Value) Value {
 }
 
 // concat joins arrays when one of the arguments is one, else Strings when one
-// is one (AWS-REFERENCE 8.9).
+// is one (AWS IoT developer guide, "Functions").
 func concat(c *compiler, m *Message, a []Value) Value {
 	if len(a) == 1 {
 		return a[0]

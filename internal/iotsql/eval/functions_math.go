@@ -82,8 +82,8 @@ func ofBits(f func(z, a, b *apd.BigInt) *apd.BigInt) function {
 	})
 }
 
-// bitNot is the complement, so bitnot(13) is -14 (AWS-REFERENCE 8.9: the
-// documented 2 is an inversion of four bits only).
+// bitNot is the complement, so bitnot(13) is -14 (AWS IoT developer
+// guide, "Functions": its example, 2, inverts four bits only).
 func bitNot(n Value) Value {
 	x, ok := n.wholeNumber()
 	if !ok {

@@ -336,7 +336,8 @@ func multiply(a, b Value) Value {
 }
 
 // divide is exact when the result is: Int of two Ints that divide, else
-// Decimal with 34 digits (AWS-REFERENCE 8.6: the documented examples need it).
+// Decimal with 34 digits (AWS IoT developer guide, "Operators": its examples
+// need it).
 // Division by zero is Undefined.
 func divide(a, b Value) Value {
 	if q, ok := divideSmall(a, b); ok {

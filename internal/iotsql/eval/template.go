@@ -74,7 +74,8 @@ func (t *Template) Constant() (string, bool) {
 }
 
 // Text evaluates the template over the message, not over what the statement
-// selects. What is Undefined becomes nothing (AWS-REFERENCE 8.10).
+// selects. What is Undefined becomes nothing (AWS IoT developer guide,
+// "Substitution templates").
 func (t *Template) Text(m *Message) string {
 	m.spent = 0
 	m.space()

@@ -141,7 +141,8 @@ func text(s string) Value { return Value{kind: String, text: s} }
 
 func integer(i int64) Value { return Value{kind: Int, small: true, coef: i} }
 
-// array makes an Array; Undefined elements are left out (AWS-REFERENCE 8.4).
+// array makes an Array; Undefined elements are left out as the
+// undefined members of an Object are.
 func array(elems []Value) Value {
 	kept := elems[:0]
 	for _, e := range elems {

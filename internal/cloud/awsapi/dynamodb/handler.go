@@ -84,8 +84,8 @@ var operations = map[string]func(*Handler, *input) ([]byte, error){
 	"DescribeTimeToLive":        (*Handler).describeTTL,
 }
 
-// ServeHTTP answers one call, with its checks in AWS's order (AWS-REFERENCE:
-// DynamoDB, Envelope).
+// ServeHTTP answers one call, with its checks in AWS's order (DynamoDB
+// developer guide, "DynamoDB low-level API").
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.answerPlain(w, r) {
 		return

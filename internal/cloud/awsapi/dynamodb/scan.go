@@ -19,7 +19,7 @@ type scanner struct {
 	err  error
 }
 
-// Texts of SerializationException (AWS-REFERENCE: DynamoDB, Messages).
+// Texts of SerializationException, as DynamoDB writes them.
 const (
 	unexpectedField = "Unexpected field type"
 	unexpectedStart = "Start of structure or map found where not expected"

@@ -43,8 +43,7 @@ func (c *call) engine(h *Handler) (*destination.Destinations, error) {
 }
 
 // destinationError maps the failures of the destinations. One that does not
-// exist is answered as one of somebody else (AWS-REFERENCE: IoT control plane,
-// Rules and destinations).
+// exist is answered as one of somebody else, as AWS does.
 func destinationError(arn string, err error) error {
 	var bad *destination.InvalidError
 	switch {

@@ -71,7 +71,7 @@ func New(reg *registry.Registry, topicRules TopicRules, o Options) *Handler {
 // operation is one operation of the API; it returns the body of the answer.
 type operation func(h *Handler, c *call) (any, error)
 
-// operations are AWS-REFERENCE 3.2 to 3.6, as far as they are served.
+// operations are those of the AWS IoT API reference, as far as they are served.
 var operations = []struct {
 	method, path string
 	run          operation
@@ -180,8 +180,8 @@ func (h *Handler) Refuse(w http.ResponseWriter, _ *http.Request, e *sigv4.Error)
 	awsapi.WriteError(w, &awsapi.Error{Code: e.Code, Status: e.StatusOr(http.StatusForbidden), Message: e.Message})
 }
 
-// statuses are the HTTP statuses of the registry's failures (AWS-REFERENCE:
-// IoT control plane, Exceptions and statuses).
+// statuses are the HTTP statuses of the registry's failures (AWS IoT
+// API reference, errors of each action).
 var statuses = map[registry.Code]int{
 	registry.InvalidRequest:   400,
 	registry.MalformedPolicy:  400,

@@ -8,8 +8,8 @@ import (
 	"mote/internal/cloud/rules"
 )
 
-// endpointTypes are the types of DescribeEndpoint (AWS-REFERENCE: IoT control
-// plane, Other). One host serves them all here.
+// endpointTypes are the types of DescribeEndpoint (AWS IoT API
+// reference). One host serves them all here.
 var endpointTypes = []string{"", "iot:Data", "iot:Data-ATS", "iot:CredentialProvider", "iot:Jobs"}
 
 func describeEndpoint(h *Handler, c *call) (any, error) {

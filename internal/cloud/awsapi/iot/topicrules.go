@@ -21,8 +21,7 @@ var ruleNameForm = regexp.MustCompile(`^[a-zA-Z0-9_]+$`) // and at most 128; cou
 const maxActions = 10
 
 // ruleError maps the failures of rule operations that name the rule. A rule
-// that does not exist is answered as one of somebody else (AWS-REFERENCE: IoT
-// control plane, Rules and destinations).
+// that does not exist is answered as one of somebody else, as AWS does.
 func (h *Handler) ruleError(name string, err error) error {
 	switch {
 	case errors.Is(err, rules.ErrNotFound):

@@ -1,5 +1,5 @@
 // Package iotdata speaks the wire of the AWS IoT data plane (service iotdata,
-// 2015-05-28; AWS-REFERENCE section 5): publishing over HTTP, reading retained
+// 2015-05-28; AWS IoT API reference): publishing over HTTP, reading retained
 // messages, and device shadows. Others do the work, behind the interfaces that
 // are declared here.
 package iotdata

@@ -16,7 +16,7 @@ import (
 	"mote/internal/mqtt"
 )
 
-// Limits of a publish (AWS-REFERENCE 6.3).
+// Limits of a publish ("AWS IoT Core endpoints and quotas").
 const (
 	maxTopicBytes     = 256
 	maxTopicSlashes   = 7
@@ -24,7 +24,7 @@ const (
 	maxCorrelation    = 8 << 10 // bytes
 )
 
-// published is the answer to a publish [cap in AWS-REFERENCE section 5]. The
+// published is the answer to a publish, as captured from AWS. The
 // failures are ours: on AWS they are only in a log.
 type published struct {
 	Message  string   `json:"message"`
