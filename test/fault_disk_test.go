@@ -156,11 +156,28 @@ func (h *host) put(id string, extra int) error {
 	if extra > 0 {
 		item["extra"] = &types.AttributeValueMemberS{Value: strings.Repeat("x", extra)}
 	}
+	return h.putItem(item)
+}
+
+func (h *host) putItem(item map[string]types.AttributeValue) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	_, err := dynamodb.NewFromConfig(h.aws(), func(o *dynamodb.Options) { o.RetryMaxAttempts = 1 }).
-		PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String("air"), Item: item})
+	_, err := h.once().PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String("air"), Item: item})
 	return err
+}
+
+// remove deletes a row.
+func (h *host) remove(row map[string]types.AttributeValue) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	key := map[string]types.AttributeValue{"id": row["id"], "time": row["time"]}
+	_, err := h.once().DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: aws.String("air"), Key: key})
+	return err
+}
+
+// once is a client that does not try again.
+func (h *host) once() *dynamodb.Client {
+	return dynamodb.NewFromConfig(h.aws(), func(o *dynamodb.Options) { o.RetryMaxAttempts = 1 })
 }
 
 func TestAFullDiskUnderTheCloudRefusesWritesAndKeepsNobodyFromReading(t *testing.T) {
@@ -205,8 +222,19 @@ func TestAFullDiskUnderTheCloudRefusesWritesAndKeepsNobodyFromReading(t *testing
 	if err == nil || !retry.NewStandard().IsErrorRetryable(err) || !strings.Contains(err.Error(), "full") {
 		t.Errorf("CreateThing: %v", err)
 	}
-	if n := len(s.cloud.numbers("t")); n < 50 {
-		t.Errorf("%d rows can be read", n)
+	rows := len(s.cloud.rows("air"))
+	if rows < 50 {
+		t.Errorf("%d rows can be read", rows)
+	}
+	one := s.cloud.rows("air")[0]
+	if err := s.cloud.remove(one); err != nil {
+		t.Errorf("an item cannot be deleted, which would make space: %v", err)
+	}
+	if n := len(s.cloud.rows("air")); n != rows-1 {
+		t.Errorf("%d rows became %d", rows, n)
+	}
+	if err := s.cloud.putItem(one); err == nil {
+		t.Error("PutItem of the deleted row works on a full disk")
 	}
 	stored := len(s.cloud.numbers("t"))
 	time.Sleep(500 * time.Millisecond)
@@ -218,10 +246,10 @@ func TestAFullDiskUnderTheCloudRefusesWritesAndKeepsNobodyFromReading(t *testing
 	d.free()
 	s.cloud.says("data disk has space again")
 	b.stop()
-	s.wantAll(b.sent())
-	if err := s.cloud.put("x", 0); err != nil {
+	if err := errors.Join(s.cloud.put("x", 0), s.cloud.putItem(one)); err != nil {
 		t.Error(err)
 	}
+	s.wantAll(b.sent())
 	wantStop(t, s.gateway)
 	wantStop(t, s.cloud.process)
 }
