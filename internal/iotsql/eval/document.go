@@ -29,7 +29,8 @@ type document struct {
 type token struct {
 	start, end uint32 // in the text: of a string between the quotes
 	next       uint32 // the token after the value; of a name, that of its object
-	info       uint32 // the Kind, a flag, and how many members or elements, or the print of a string
+	info       uint32 // the Kind, flags, and a count: of members, of elements, of bytes of a name, of digits behind the point
+	data       uint64 // of a name, its print; of a small number, its digits as an int64
 }
 
 // The flags of tokens, each for some kinds, and where the count begins.
@@ -37,18 +38,26 @@ const (
 	isTrue     = 1 << 4 // a Bool that is true
 	isEscaped  = 1 << 5 // a string with a backslash
 	mayBeWhole = 1 << 6 // a Decimal that may be a whole number
+	isSmall    = 1 << 5 // a number of at most smallDigits digits without exponent
 	isDistinct = 1 << 5 // an Object in which surely no name comes twice
 	isPlain    = 1 << 7 // an Object or Array that is written as appendJSON writes it, but for names that come twice
 	countBits  = 8
 )
 
-// printOf tells most names apart: it is their length, first and last byte.
-func printOf(s string) uint32 {
-	if s == "" {
-		return 0
+// printOf tells most names of one length apart, and all of up to eight bytes.
+func printOf(s string) uint64 {
+	if n := len(s); n > 8 {
+		return load(s, 0) ^ bits.RotateLeft64(load(s, n-8), 20)
 	}
-	return uint32(len(s)&0xff)<<16 | uint32(s[0])<<8 | uint32(s[len(s)-1])
+	print := uint64(0)
+	for i := range len(s) {
+		print |= uint64(s[i]) << (8 * i)
+	}
+	return print
 }
+
+// nameInfo is the info of a name without escapes.
+func nameInfo(length int) uint32 { return uint32(length)<<countBits | uint32(String) }
 
 func (t *token) kind() Kind           { return Kind(t.info & 15) }
 func (t *token) has(flag uint32) bool { return t.info&flag != 0 }
@@ -93,8 +102,8 @@ func (d *document) skipSpace(i int) int {
 	return i
 }
 
-// value reads the value at i. As all that follow, it returns the place behind
-// what it read, or -1 when that is not JSON.
+// value reads the value at i, also behind white space. As all that follow, it
+// returns the place behind what it read, or -1 when that is not JSON.
 func (d *document) value(i int) int {
 	if i >= len(d.src) {
 		return -1
@@ -112,14 +121,18 @@ func (d *document) value(i int) int {
 		return d.word(i, "false", uint32(Bool))
 	case 'n':
 		return d.word(i, "null", uint32(Null))
+	case ' ', '\t', '\n', '\r':
+		return d.value(d.skipSpace(i))
 	}
 	return d.number(i)
 }
 
-func (d *document) push(start, end int, info uint32) {
+func (d *document) push(start, end int, info uint32) *token {
 	n := len(d.tokens)
 	d.tokens = d.tokens[:n+1]
-	d.tokens[n] = token{uint32(start), uint32(end), uint32(n + 1), info}
+	t := &d.tokens[n]
+	t.start, t.end, t.next, t.info = uint32(start), uint32(end), uint32(n+1), info
+	return t
 }
 
 func (d *document) word(i int, w string, info uint32) int {
@@ -155,16 +168,12 @@ func (d *document) object(at int) int {
 	}
 	seen, unsure := uint64(0), false // of the names: one bit for each print
 	for count := 1; ; count++ {
-		if i >= len(s) || s[i] != '"' {
-			return -1
-		}
 		name := len(d.tokens)
-		if i = d.str(i); i < 0 {
+		if i = d.name(i, open); i < 0 {
 			return -1
 		}
 		t := &d.tokens[name]
-		t.next = uint32(open)
-		bit := uint64(1) << ((t.info >> countBits) * 0x9e3779b1 >> 26)
+		bit := uint64(1) << (t.data * 0x9e3779b97f4a7c15 >> 58)
 		if seen&bit != 0 || t.info&isEscaped != 0 {
 			unsure = unsure || count > manyNames || d.again(open, name)
 		}
@@ -172,7 +181,7 @@ func (d *document) object(at int) int {
 		if i = d.space(i); i >= len(s) || s[i] != ':' {
 			return -1
 		}
-		if i = d.value(d.space(i + 1)); i < 0 {
+		if i = d.value(i + 1); i < 0 {
 			return -1
 		}
 		if i = d.space(i); i >= len(s) {
@@ -220,7 +229,7 @@ func (d *document) array(at int) int {
 		case ']':
 			return d.close(open, i+1, count, odd)
 		case ',':
-			i = d.space(i + 1)
+			i++
 		default:
 			return -1
 		}
@@ -249,37 +258,61 @@ func load(s string, i int) uint64 {
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-// str reads the string whose opening quote is at at.
-func (d *document) str(at int) int {
-	s, i := d.src, at+1
-	for i+8 <= len(s) {
+// plainEnd returns the place of the first byte at or after i that is a quote, a
+// backslash or a control character; len(s) when there is none.
+func plainEnd(s string, i int) int {
+	for ; i+8 <= len(s); i += 8 {
 		if stop := stopIn(load(s, i)); stop != 0 {
-			i += bits.TrailingZeros64(stop) / 8
-			return d.endString(at, i)
+			return i + bits.TrailingZeros64(stop)/8
 		}
-		i += 8
 	}
 	for i < len(s) && s[i] != '"' && s[i] != '\\' && s[i] >= ' ' {
 		i++
 	}
-	return d.endString(at, i)
+	return i
 }
 
-// endString ends str at i, the first byte that is not plain.
-func (d *document) endString(at, i int) int {
-	switch {
-	case i >= len(d.src):
-		return -1
-	case d.src[i] == '"':
-		d.push(at+1, i, uint32(String)|printOf(d.src[at+1:i])<<countBits)
+// str reads the string whose opening quote is at at.
+func (d *document) str(at int) int {
+	i := plainEnd(d.src, at+1)
+	if i < len(d.src) && d.src[i] == '"' {
+		d.push(at+1, i, uint32(String))
 		return i + 1
-	case d.src[i] == '\\':
-		return d.escaped(at, i)
 	}
-	return -1
+	return d.escaped(at, i)
 }
 
-// escaped goes on with a string from its first backslash.
+// name reads the name at at, of a member of the object whose token is at open.
+func (d *document) name(at, open int) int {
+	s := d.src
+	if at >= len(s) || s[at] != '"' {
+		return -1
+	}
+	i, print := at+1, uint64(0)
+	if i+8 <= len(s) { // nearly always, and most names end within these bytes
+		w := load(s, i)
+		if stop := stopIn(w); stop != 0 {
+			i += bits.TrailingZeros64(stop) / 8
+			print = w & (stop&-stop>>7 - 1)
+		}
+	}
+	if i == at+1 {
+		i = plainEnd(s, i)
+		print = printOf(s[at+1 : i])
+	}
+	if i >= len(s) || s[i] != '"' {
+		name := len(d.tokens)
+		if i = d.escaped(at, i); i >= 0 {
+			d.tokens[name].next = uint32(open)
+		}
+		return i
+	}
+	t := d.push(at+1, i, nameInfo(i-at-1))
+	t.next, t.data = uint32(open), print
+	return i + 1
+}
+
+// escaped goes on with a string from its first byte that is not plain.
 func (d *document) escaped(at, i int) int {
 	s := d.src
 	for i < len(s) {
@@ -324,17 +357,17 @@ func (d *document) number(at int) int {
 	if s[i] == '-' {
 		i++
 	}
-	first := i
-	if i = skipDigits(s, i); i == first || s[first] == '0' && i > first+1 {
+	first, info := i, uint32(Int)|isSmall
+	i, coef := digitsFrom(s, i, 0)
+	if i == first || s[first] == '0' && i > first+1 {
 		return -1
 	}
-	info := uint32(Int)
 	if i < len(s) && s[i] == '.' {
 		frac := i + 1
-		if i = skipDigits(s, frac); i == frac {
+		if i, coef = digitsFrom(s, frac, coef); i == frac {
 			return -1
 		}
-		info = uint32(Decimal)
+		info = uint32(i-frac)<<countBits | uint32(Decimal) | isSmall
 		if s[i-1] == '0' && onlyZeros(s[frac:i]) {
 			info |= mayBeWhole
 		}
@@ -349,11 +382,27 @@ func (d *document) number(at int) int {
 		}
 		info = uint32(Decimal) | mayBeWhole
 	}
+	if i-first > smallDigits {
+		info &^= isSmall
+	}
 	if info&mayBeWhole != 0 {
 		d.odd++
 	}
-	d.push(at, i, info)
+	if first > at {
+		coef = -coef
+	}
+	d.push(at, i, info).data = coef
 	return i
+}
+
+// digitsFrom moves past digits and appends them to coef, which is right as long
+// as there are at most smallDigits in all.
+func digitsFrom(s string, i int, coef uint64) (int, uint64) {
+	for i < len(s) && s[i]-'0' <= 9 {
+		coef = coef*10 + uint64(s[i]-'0')
+		i++
+	}
+	return i, coef
 }
 
 func onlyZeros(s string) bool {

@@ -13,13 +13,22 @@ func (d *document) at(i uint32) Value {
 	case Bool:
 		return boolean(t.has(isTrue))
 	case Int, Decimal:
-		return number(d.src[t.start:t.end])
+		return d.numberAt(t)
 	case String:
 		return text(d.str1(t))
 	case Array, Object:
 		return Value{kind: t.kind(), coef: int64(i), ref: &d.lazy}
 	}
 	return null
+}
+
+// numberAt is the value of the token of a number.
+func (d *document) numberAt(t *token) Value {
+	s := d.src[t.start:t.end]
+	if t.has(isSmall) {
+		return Value{kind: t.kind(), small: true, exp: -int32(t.count()), coef: int64(t.data), text: s}
+	}
+	return number(s)
 }
 
 // put sets dst, which is Undefined, to what at gives, for the kinds that most
@@ -34,14 +43,10 @@ func (d *document) put(at uint32, dst *Value) bool {
 		dst.kind, dst.text = String, d.src[t.start:t.end]
 		return true
 	case Int, Decimal:
-		if t.has(mayBeWhole) {
+		if t.info&(isSmall|mayBeWhole) != isSmall {
 			return false
 		}
-		q := d.quick(at, false)
-		if q.kind == Undefined {
-			return false
-		}
-		dst.kind, dst.small, dst.exp, dst.coef, dst.text = q.kind, true, q.exp, q.coef, d.src[t.start:t.end]
+		dst.kind, dst.small, dst.exp, dst.coef, dst.text = t.kind(), true, -int32(t.count()), int64(t.data), d.src[t.start:t.end]
 		return true
 	}
 	return false
@@ -138,12 +143,12 @@ func (d *document) find(obj uint32, name string) uint32 {
 
 // findBefore is find among the members before the token end.
 func (d *document) findBefore(obj, end uint32, name string) uint32 {
-	plain := printOf(name)<<countBits | uint32(String)
+	info, print := nameInfo(len(name)), printOf(name)
 	found, tokens := uint32(0), d.tokens
 	for i := obj + 1; i < end; i = tokens[i+1].next {
 		t := &tokens[i]
 		switch {
-		case t.info == plain:
+		case t.info == info && t.data == print:
 			if d.src[t.start:t.end] == name {
 				found = i + 1
 			}
@@ -180,14 +185,15 @@ type path []step
 // the last object, counted from the object.
 type step struct {
 	name string
-	info uint32 // of the token of such a name
+	info uint32 // of the token of such a name, and its data
+	data uint64
 	hint atomic.Uint32
 }
 
 func newPath(names []string) path {
 	p := make(path, len(names))
 	for i, name := range names {
-		p[i].name, p[i].info = name, printOf(name)<<countBits|uint32(String)
+		p[i].name, p[i].info, p[i].data = name, nameInfo(len(name)), printOf(name)
 	}
 	return p
 }
@@ -230,7 +236,7 @@ func (d *document) step(obj uint32, s *step) uint32 {
 // which no name is escaped.
 func (d *document) isName(i, obj uint32, s *step) bool {
 	t := &d.tokens[i]
-	return t.info == s.info && t.next == obj && d.src[t.start:t.end] == s.name
+	return t.info == s.info && t.data == s.data && t.next == obj && (len(s.name) <= 8 || d.src[t.start:t.end] == s.name)
 }
 
 // get returns the member called name of the object at at.

@@ -118,36 +118,14 @@ func (d *document) quick(at uint32, reduce bool) quick {
 	if at == 0 || kind != Int && kind != Decimal {
 		return quick{}
 	}
-	s := d.src[t.start:t.end]
-	if len(s) > smallDigits || t.has(mayBeWhole) && reduce {
-		v := number(s)
-		if reduce {
-			v = v.reduce()
-		}
-		return v.quick()
+	if t.has(isSmall) && !(reduce && t.has(mayBeWhole)) {
+		return quick{int64(t.data), -int32(t.count()), kind}
 	}
-	q := quick{kind: kind}
-	i, point := 0, 0
-	if s[0] == '-' {
-		i = 1
+	v := d.numberAt(t)
+	if reduce {
+		v = v.reduce()
 	}
-	for ; i < len(s); i++ {
-		switch c := s[i]; {
-		case c-'0' <= 9:
-			q.coef = q.coef*10 + int64(c-'0')
-		case c == '.':
-			point = i + 1
-		default: // an exponent
-			return number(s).quick()
-		}
-	}
-	if point > 0 {
-		q.exp = int32(point - len(s))
-	}
-	if s[0] == '-' {
-		q.coef = -q.coef
-	}
-	return q
+	return v.quick()
 }
 
 func (c *compiler) quickOperator(op iotsql.Op, l, r quickFn) quickFn {
