@@ -130,15 +130,15 @@ func (s *selection) run(m *Message) Value {
 		return s.merge(m)
 	}
 	out := m.work.object(len(s.items))
-	members := out.members
+	members, n := out.members[:len(s.items)], 0
 	for i := range s.items {
-		it, n := &s.items[i], len(members)
-		members = append(members, Member{Name: it.name[0]})
-		if it.put(m, &members[n].Value); members[n].Value.kind == Undefined {
-			members = members[:n]
+		it, to := &s.items[i], &members[n]
+		if it.put(m, &to.Value); to.Value.kind != Undefined {
+			to.Name = it.name[0]
+			n++
 		}
 	}
-	if out.members = members; len(members) > manyMembers {
+	if out.members = members[:n]; n > manyMembers {
 		out.makeIndex()
 	}
 	return Value{kind: Object, ref: out}
@@ -152,15 +152,8 @@ func (it *item) put(m *Message, dst *Value) {
 			return
 		}
 	}
-	if it.path != nil && m.isJSON() {
-		d, at := &m.work.doc, uint32(0)
-		if n := len(m.work.scopes); n == 0 {
-			at = d.locate(0, it.path)
-		} else if s := &m.work.scopes[n-1]; s.doc != nil {
-			d = s.doc
-			at, _ = s.locate(it.path)
-		}
-		if at != 0 && d.put(at, dst) {
+	if it.path != nil {
+		if d, at := m.find(it.path); at != 0 && d.put(at, dst) {
 			return
 		}
 	}
@@ -397,37 +390,45 @@ func (c *compiler) path(x iotsql.Expr, names []string) (fn, error) {
 // member reads a member of the payload; inside a nested SELECT, of the element
 // that it is at when that has one, also of those around it.
 func (c *compiler) member(names []string) fn {
-	reduce, p := c.reduce, newPath(names)
-	payload := func(m *Message) Value {
-		if !m.isJSON() {
-			return undef
-		}
-		d := &m.work.doc
-		at := d.locate(0, p)
-		if at == 0 {
-			return undef
-		}
-		v := d.at(at)
-		if reduce && v.kind == Decimal {
-			return v.reduce()
-		}
-		return v
-	}
+	p := newPath(names)
 	if c.nested == 0 {
-		return payload
+		return func(m *Message) Value {
+			d, at := m.find(p)
+			if at == 0 {
+				return undef
+			}
+			return c.whole(d.at(at))
+		}
 	}
 	return func(m *Message) Value {
-		inner := &m.work.scopes[len(m.work.scopes)-1]
-		if at, ok := inner.locate(p); ok {
-			return c.whole(inner.doc.at(at))
+		if d, at := m.find(p); at != 0 {
+			return c.whole(d.at(at))
 		}
 		for i := len(m.work.scopes) - 1; i >= 0; i-- {
 			if v := m.work.scopes[i].get(names[0]); v.kind != Undefined {
 				return c.whole(getAll(v, names[1:]))
 			}
 		}
-		return payload(m)
+		root, _ := m.Root()
+		return c.whole(getAll(root, names))
 	}
+}
+
+// find is the quick way to a member of the payload, or of the element that a
+// nested SELECT is at: the token of it. In a nested SELECT, 0 says only that
+// there may be another way.
+func (m *Message) find(p path) (d *document, at uint32) {
+	if n := len(m.work.scopes); n > 0 {
+		s := &m.work.scopes[n-1]
+		if s.doc == nil || s.alias != "" {
+			return nil, 0
+		}
+		return s.doc, s.doc.locate(s.at, p)
+	}
+	if m.state != isJSON && !m.isJSON() {
+		return nil, 0
+	}
+	return &m.work.doc, m.work.doc.locate(0, p)
 }
 
 func (c *compiler) index(x *iotsql.Index) (fn, error) {
@@ -441,7 +442,7 @@ func (c *compiler) index(x *iotsql.Index) (fn, error) {
 
 // whole applies the rule of version 2016-03-23 to a result.
 func (c *compiler) whole(v Value) Value {
-	if c.reduce && v.kind == Decimal {
+	if c.reduce && v.mayBeWhole() {
 		return v.reduce()
 	}
 	return v
@@ -558,16 +559,6 @@ func (s *scope) value() Value {
 		return s.doc.at(s.at)
 	}
 	return s.elem
-}
-
-// locate is the quick way to a member of an element that is not opened; false
-// says only that there may be another way.
-func (s *scope) locate(p path) (uint32, bool) {
-	if s.doc == nil || s.alias != "" {
-		return 0, false
-	}
-	at := s.doc.locate(s.at, p)
-	return at, at != 0
 }
 
 func (s *scope) get(name string) Value {

@@ -168,18 +168,19 @@ func (d *document) object(at int) int {
 	}
 	seen, unsure := uint64(0), false // of the names: one bit for each print
 	for count := 1; ; count++ {
-		name := len(d.tokens)
-		if i = d.name(i, open); i < 0 {
+		var t *token
+		if t, i = d.name(i, open); i < 0 {
 			return -1
 		}
-		t := &d.tokens[name]
 		bit := uint64(1) << (t.data * 0x9e3779b97f4a7c15 >> 58)
 		if seen&bit != 0 || t.info&isEscaped != 0 {
-			unsure = unsure || count > manyNames || d.again(open, name)
+			unsure = unsure || count > manyNames || d.again(open, t)
 		}
 		seen |= bit
-		if i = d.space(i); i >= len(s) || s[i] != ':' {
-			return -1
+		if i >= len(s) || s[i] != ':' {
+			if i = d.skipSpace(i); i >= len(s) || s[i] != ':' {
+				return -1
+			}
 		}
 		if i = d.value(i + 1); i < 0 {
 			return -1
@@ -201,11 +202,10 @@ func (d *document) object(at int) int {
 	}
 }
 
-// again says whether a name may have come before in the object at open, which is
-// being read.
-func (d *document) again(open, name int) bool {
-	t := &d.tokens[name]
-	return t.has(isEscaped) || d.findBefore(uint32(open), uint32(name), d.src[t.start:t.end]) != 0
+// again says whether a name, the last token, may have come before in the object
+// at open, which is being read.
+func (d *document) again(open int, name *token) bool {
+	return name.has(isEscaped) || d.findBefore(uint32(open), uint32(len(d.tokens)-1), d.src[name.start:name.end]) != 0
 }
 
 func (d *document) array(at int) int {
@@ -283,10 +283,10 @@ func (d *document) str(at int) int {
 }
 
 // name reads the name at at, of a member of the object whose token is at open.
-func (d *document) name(at, open int) int {
+func (d *document) name(at, open int) (*token, int) {
 	s := d.src
 	if at >= len(s) || s[at] != '"' {
-		return -1
+		return nil, -1
 	}
 	i, print := at+1, uint64(0)
 	if i+8 <= len(s) { // nearly always, and most names end within these bytes
@@ -301,15 +301,16 @@ func (d *document) name(at, open int) int {
 		print = printOf(s[at+1 : i])
 	}
 	if i >= len(s) || s[i] != '"' {
-		name := len(d.tokens)
-		if i = d.escaped(at, i); i >= 0 {
-			d.tokens[name].next = uint32(open)
+		if i = d.escaped(at, i); i < 0 {
+			return nil, -1
 		}
-		return i
+		t := &d.tokens[len(d.tokens)-1]
+		t.next = uint32(open)
+		return t, i
 	}
 	t := d.push(at+1, i, nameInfo(i-at-1))
 	t.next, t.data = uint32(open), print
-	return i + 1
+	return t, i + 1
 }
 
 // escaped goes on with a string from its first byte that is not plain.

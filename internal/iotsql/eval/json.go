@@ -147,8 +147,9 @@ func (v *Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
 		}
 		return append(dst, "false"...)
 	case Int, Decimal:
-		if reduce && v.kind == Decimal {
-			return v.reduce().appendNumber(dst)
+		if reduce && v.mayBeWhole() {
+			whole := v.reduce()
+			return whole.appendNumber(dst)
 		}
 		return v.appendNumber(dst)
 	case String:
@@ -170,9 +171,10 @@ func (v *Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendString(dst, v.ref.members[i].Name)
+		m := &v.ref.members[i]
+		dst = appendString(dst, m.Name)
 		dst = append(dst, ':')
-		if dst = v.ref.members[i].Value.appendJSON(dst, reduce, limit); len(dst) > limit {
+		if dst = m.Value.appendJSON(dst, reduce, limit); len(dst) > limit {
 			return dst
 		}
 	}
@@ -184,7 +186,7 @@ const hexDigits = "0123456789abcdef"
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
-	for i := range len(s) {
+	for i := plainEnd(s, 0); i < len(s); i++ {
 		c := s[i]
 		if c >= ' ' && c != '"' && c != '\\' {
 			continue

@@ -201,26 +201,23 @@ func newPath(names []string) path {
 // locate follows a path from a token; 0 when there is nothing.
 func (d *document) locate(at uint32, p path) uint32 {
 	for i := range p {
-		if d.tokens[at].kind() != Object {
+		t, s := &d.tokens[at], &p[i]
+		if t.kind() != Object {
 			return 0
 		}
-		if at = d.step(at, &p[i]); at == 0 {
+		if j := at + s.hint.Load(); j+1 < t.next && t.has(isDistinct) && d.isName(j, at, s) {
+			at = j + 1
+		} else if at = d.step(at, s); at == 0 {
 			return 0
 		}
 	}
 	return at
 }
 
-// step is find for a step.
+// step is find for a step, which is not where its hint says.
 func (d *document) step(obj uint32, s *step) uint32 {
 	t := &d.tokens[obj]
-	if !t.has(isDistinct) {
-		return d.find(obj, s.name)
-	}
-	if i := obj + s.hint.Load(); i+1 < t.next && d.isName(i, obj, s) {
-		return i + 1
-	}
-	if t.count() > manyNames {
+	if !t.has(isDistinct) || t.count() > manyNames {
 		return d.find(obj, s.name)
 	}
 	for i := obj + 1; i < t.next; i = d.tokens[i+1].next {
@@ -306,7 +303,8 @@ func (d *document) append(dst []byte, at uint32, reduce bool, limit int) []byte 
 		return d.appendObject(dst, at, reduce, limit)
 	}
 	if reduce && t.has(mayBeWhole) && t.kind() == Decimal {
-		return d.at(at).reduce().appendNumber(dst)
+		v := d.at(at).reduce()
+		return v.appendNumber(dst)
 	}
 	return append(dst, d.src[t.start:t.end]...)
 }

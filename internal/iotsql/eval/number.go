@@ -148,7 +148,7 @@ func fromDecimal(d *apd.Decimal, kind Kind) Value {
 
 // appendNumber appends the number as JSON: as the payload wrote it, or in
 // Java's notation, which has an exponent only when it is long otherwise.
-func (v Value) appendNumber(dst []byte) []byte {
+func (v *Value) appendNumber(dst []byte) []byte {
 	switch {
 	case v.text != "":
 		return append(dst, v.text...)
@@ -174,6 +174,11 @@ func appendFixed(dst []byte, coef int64, places int) []byte {
 	dst = append(dst, digits[:len(digits)-places]...)
 	dst = append(dst, '.')
 	return append(dst, digits[len(digits)-places:]...)
+}
+
+// mayBeWhole says whether reduce may change v.
+func (v *Value) mayBeWhole() bool {
+	return v.kind == Decimal && !(v.small && v.exp < 0 && v.coef%10 != 0)
 }
 
 // reduce makes an Int of a whole Decimal, as version 2016-03-23 does.

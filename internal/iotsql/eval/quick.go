@@ -92,30 +92,20 @@ func memberPath(x iotsql.Expr, names []string) []string {
 
 func (c *compiler) quickMember(names []string) quickFn {
 	reduce, p := c.reduce, newPath(names)
-	if c.nested == 0 {
-		return func(m *Message) quick {
-			if m.state != isJSON && !m.isJSON() {
-				return quick{}
-			}
-			d := &m.work.doc
-			return d.quick(d.locate(0, p), reduce)
-		}
-	}
 	return func(m *Message) quick {
-		s := &m.work.scopes[len(m.work.scopes)-1]
-		at, ok := s.locate(p)
-		if !ok {
+		d, at := m.find(p)
+		if at == 0 {
 			return quick{}
 		}
-		return s.doc.quick(at, reduce)
+		return d.quick(at, reduce)
 	}
 }
 
-// quick is the number of a token that is not 0.
+// quick is the number of a token.
 func (d *document) quick(at uint32, reduce bool) quick {
 	t := &d.tokens[at]
 	kind := t.kind()
-	if at == 0 || kind != Int && kind != Decimal {
+	if kind != Int && kind != Decimal {
 		return quick{}
 	}
 	if t.has(isSmall) && !(reduce && t.has(mayBeWhole)) {
@@ -126,6 +116,14 @@ func (d *document) quick(at uint32, reduce bool) quick {
 		v = v.reduce()
 	}
 	return v.quick()
+}
+
+// reduce is Value.reduce.
+func (q quick) reduce() quick {
+	if q.kind != Decimal || q.exp < 0 && q.coef%10 != 0 {
+		return q
+	}
+	return q.value().reduce().quick()
 }
 
 func (c *compiler) quickOperator(op iotsql.Op, l, r quickFn) quickFn {
@@ -152,8 +150,8 @@ func (c *compiler) quickOperator(op iotsql.Op, l, r quickFn) quickFn {
 		case iotsql.OpMod:
 			q = remainder(a.value(), b.value()).quick()
 		}
-		if reduce && q.kind == Decimal && (q.exp >= 0 || q.coef%10 == 0) {
-			return q.value().reduce().quick()
+		if reduce {
+			return q.reduce()
 		}
 		return q
 	}
