@@ -77,42 +77,39 @@ func isWhole(s iotsql.Selection) bool {
 // Run runs the program over a message. It returns false when WHERE was not
 // true, and a result with an Err when that took too much work or the variables
 // of SET are too large.
-func (p *Program) Run(m *Message) (Result, bool) {
+func (p *Program) Run(m *Message) (r Result, fired bool) {
 	m.spent = 0
 	m.space()
-	r, fired := p.run(m)
+	fired = p.run(m, &r)
 	if m.spent > budget {
 		return Result{err: errWork}, true
 	}
 	return r, fired
 }
 
-func (p *Program) run(m *Message) (Result, bool) {
+// run is Run without the budget; r is zero.
+func (p *Program) run(m *Message, r *Result) (fired bool) {
 	if len(p.variables) > 0 {
-		if err := p.assign(m); err != nil {
-			return Result{err: err}, true
+		if r.err = p.assign(m); r.err != nil {
+			return true
 		}
 	}
-	if p.where != nil {
-		if p.where(m) != holds {
-			return Result{}, false
-		}
+	if p.where != nil && p.where(m) != holds {
+		return false
 	}
-	r := Result{reduce: p.reduce}
+	r.reduce = p.reduce
 	switch {
-	case p.whole:
-		if m.isJSON() {
-			r.value = m.work.doc.at(0)
-		} else {
-			r.raw, r.binary = m.Payload, true
-		}
-	default:
+	case !p.whole:
 		r.value = p.sel.run(m)
+	case m.isJSON():
+		r.value = m.work.doc.at(0)
+	default:
+		r.raw, r.binary = m.Payload, true
 	}
 	if p.old && p.sel.value != nil && r.value.kind == Array { // only version 2016-03-23 can select an array
 		r.value = undef
 	}
-	return r, true
+	return true
 }
 
 // selection is a compiled SELECT list.

@@ -176,9 +176,24 @@ func appendFixed(dst []byte, coef int64, places int) []byte {
 	return append(dst, digits[len(digits)-places:]...)
 }
 
+// whole returns coef × 10^exp when that is a whole number that fits.
+func whole(coef int64, exp int32) (int64, bool) {
+	for exp < 0 && coef%10 == 0 && coef != 0 {
+		coef, exp = coef/10, exp+1
+	}
+	if coef == 0 || exp == 0 {
+		return coef, true
+	}
+	return scale(coef, exp)
+}
+
 // mayBeWhole says whether reduce may change v.
 func (v *Value) mayBeWhole() bool {
-	return v.kind == Decimal && !(v.small && v.exp < 0 && v.coef%10 != 0)
+	if v.kind != Decimal || !v.small || v.exp >= 0 {
+		return v.kind == Decimal
+	}
+	_, ok := whole(v.coef, v.exp)
+	return ok
 }
 
 // reduce makes an Int of a whole Decimal, as version 2016-03-23 does.
@@ -187,20 +202,11 @@ func (v Value) reduce() Value {
 		return v
 	}
 	if v.small {
-		c, e := v.coef, v.exp
-		for e < 0 && c%10 == 0 && c != 0 {
-			c, e = c/10, e+1
+		if i, ok := whole(v.coef, v.exp); ok {
+			return integer(i)
 		}
-		switch {
-		case c == 0:
-			return integer(0)
-		case e == 0:
-			return integer(c)
-		case e < 0:
+		if v.exp < 0 {
 			return v
-		}
-		if scaled, ok := scale(c, e); ok {
-			return integer(scaled)
 		}
 	}
 	if last := len(v.text) - 1; last > 0 && v.text[last] != '0' && strings.IndexByte(v.text, '.') > 0 && !strings.ContainsAny(v.text, "eE") {

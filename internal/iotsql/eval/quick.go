@@ -120,7 +120,13 @@ func (d *document) quick(at uint32, reduce bool) quick {
 
 // reduce is Value.reduce.
 func (q quick) reduce() quick {
-	if q.kind != Decimal || q.exp < 0 && q.coef%10 != 0 {
+	if q.kind != Decimal {
+		return q
+	}
+	if i, ok := whole(q.coef, q.exp); ok {
+		return quick{i, 0, Int}
+	}
+	if q.exp < 0 {
 		return q
 	}
 	return q.value().reduce().quick()
