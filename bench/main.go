@@ -28,7 +28,8 @@ type bench struct {
 	mote   string // the release build
 	rounds int    // how often each measurement is repeated
 	span   time.Duration
-	match  string // of the broker's loads, only those whose name has it
+	match  string // of the loads of broker and table, only those whose name has it
+	items  int    // how many the growing table gets
 	report report
 }
 
@@ -43,6 +44,7 @@ var parts = []part{
 	{"spool", (*bench).spool},
 	{"broker", (*bench).broker},
 	{"rest", (*bench).rest},
+	{"table", (*bench).table},
 	{"gateway", (*bench).gateway},
 	{"sizes", (*bench).sizes},
 }
@@ -67,8 +69,9 @@ func run(args []string) error {
 	flags.StringVar(&b.mote, "mote", "bin/mote", "release build to measure")
 	flags.IntVar(&b.rounds, "rounds", 5, "how often each measurement is repeated")
 	flags.DurationVar(&b.span, "span", 800*time.Millisecond, "length of one measurement under load")
-	flags.StringVar(&b.match, "match", "", "of the broker's loads, only those whose name contains this, such as 100×16")
-	only := flags.String("only", "", "parts to run, with commas between: spool, broker, rest, gateway, sizes")
+	flags.StringVar(&b.match, "match", "", "of the loads of broker and table, only those whose name contains this, such as 100×16")
+	flags.IntVar(&b.items, "items", 1_000_000, "how many items the growing table gets: 100000, 1000000 or 10000000")
+	only := flags.String("only", "", "parts to run, with commas between: spool, broker, rest, table, gateway, sizes")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -166,6 +166,15 @@ func (p *process) resident() (all, anonymous float64, err error) {
 	return all, anonymous, err
 }
 
+// peak is the most resident memory that the process ever had, in MB.
+func (p *process) peak() (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	return statusMB(string(text), "VmHWM:")
+}
+
 func statusMB(status, field string) (float64, error) {
 	_, rest, _ := strings.Cut(status, "\n"+field)
 	f := strings.Fields(rest)

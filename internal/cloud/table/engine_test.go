@@ -448,27 +448,3 @@ func TestBatchGetLeavesWhatDoesNotFit(t *testing.T) {
 		t.Errorf("%d items, %d left, %v", len(r.Items["air"]), len(r.Left["air"]), err)
 	}
 }
-
-func BenchmarkPut(b *testing.B) {
-	db, st := openDB(b)
-	createAir(b, db)
-	items := make([]Item, 1000)
-	for i := range items {
-		items[i] = reading(fmt.Sprint(i), "2026-11-22T10:15:30.123Z", "35.2")
-		items[i]["temp"], items[i]["humid"] = items[i]["dust"], items[i]["dust"]
-	}
-	batch := st.NewBatch()
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if batch.Count() == 1000 {
-			b.StopTimer()
-			batch.Discard()
-			batch = st.NewBatch()
-			b.StartTimer()
-		}
-		if err := db.Put(batch, "air", items[i%len(items)]); err != nil {
-			b.Fatal(err)
-		}
-	}
-	batch.Discard()
-}
