@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
 // actionsToml is a cloud whose rules reach out: %[1]s is the base of a web
@@ -55,6 +57,12 @@ name = "refused"
 sql = "SELECT * FROM 'refused'"
 actions = '''[{"http": {"url": "%[1]s/refuse"}}, {"http": {"url": "%[1]s/refuse"}}]'''
 error_action = '{"dynamoDBv2": {"roleArn": "arn:aws:iam::000000000001:role/r", "putItem": {"tableName": "failures"}}}'
+
+[[rule]]
+name = "changes"
+sql = "SELECT n FROM 'change/+'"
+actions = '''[{"dynamoDB": {"tableName": "kept", "hashKeyField": "topic", "hashKeyValue": "${k}", "payloadField": "${topic(2)}", "operation": "${op}",
+  "roleArn": "arn:aws:iam::000000000001:role/r"}}]'''
 
 [[rule]]
 name = "later"
@@ -150,6 +158,32 @@ func TestActionsReachOut(t *testing.T) {
 	}
 	if !strings.Contains(h.out.String(), "stored, not executed") {
 		t.Error("the log does not say that sns is only stored")
+	}
+}
+
+// TestRowsAreChanged sees what acknowledged messages with each operation of the
+// action dynamoDB made of a table.
+func TestRowsAreChanged(t *testing.T) {
+	h := startHost(t, t.TempDir(), "up", "--config", writeConfig(t, "http://127.0.0.1:1"))
+	for _, m := range []struct{ attribute, payload, want string }{
+		{"a", `{"k":"x","op":"UPDATE","n":1}`, "a=1"},
+		{"b", `{"k":"x","op":"UPDATE","n":2}`, "a=1 b=2"},
+		{"a", `{"k":"x","op":"UPDATE","n":3}`, "a=3 b=2"},
+		{"c", `{"k":"x","op":"INSERT","n":4}`, "c=4"},
+		{"c", `{"k":"x","op":"DELETE"}`, ""},
+	} {
+		h.mustRun(binary, "pub", "--data", h.data, "change/"+m.attribute, m.payload)
+		var got []string
+		for _, row := range h.rows("kept") {
+			for _, name := range []string{"a", "b", "c"} {
+				if v, ok := row[name].(*types.AttributeValueMemberM); ok {
+					got = append(got, name+"="+text(v.Value["n"]))
+				}
+			}
+		}
+		if s := strings.Join(got, " "); s != m.want {
+			t.Errorf("after %s: %q, want %q", m.payload, s, m.want)
+		}
 	}
 }
 

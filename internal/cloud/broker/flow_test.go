@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"mote/internal/cloud/message"
+	"mote/internal/cloud/store"
 	"mote/internal/mqtt"
 )
 
@@ -41,5 +43,24 @@ func TestAFullReceiveMaximumIsNotExceeded(t *testing.T) {
 		if sent < messages {
 			publish()
 		}
+	}
+}
+
+// A burst whose only write is made at the commit, as that of a table which has
+// to see the old item, is not taken for one that has nothing to store.
+func TestAWriteThatWaitsForTheCommitIsStored(t *testing.T) {
+	w := newWorld(t, Limits{}, nil)
+	key := []byte("iz")
+	w.rules.set(func(b *store.Batch, _ *message.Message) message.Outcome {
+		b.BeforeApply(func() error {
+			b.Set(key, []byte("x"))
+			return nil
+		})
+		return message.Outcome{}
+	})
+	pub, _ := w.connect(clean(mqtt.V5, "pub"))
+	pub.publish("t/a", "x")
+	if _, found, err := w.store.Get(key); err != nil || !found {
+		t.Errorf("acknowledged, and not stored (%v)", err)
 	}
 }

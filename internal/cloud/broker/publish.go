@@ -190,7 +190,7 @@ func (u *burst) cutOff() {
 func (u *burst) commit() {
 	b := u.b
 	b.bursts.Add(1)
-	direct := u.batch.Empty() && !u.queues && !u.settle && u.earlier == nil
+	direct := u.batch.Empty() && !u.batch.Deferred() && !u.queues && !u.settle && u.earlier == nil
 	if u.c != nil {
 		direct = u.c.flow.begin(u) && direct
 	}
