@@ -64,7 +64,11 @@ var scopes = map[string]target{
 	"dynamodb": toDynamoDB, "apigateway": toAPIGateway, "sts": toSTS,
 }
 
-const dynamoTarget = "DynamoDB_20120810."
+// The targets of DynamoDB and of its streams.
+const (
+	dynamoTarget  = "DynamoDB_20120810."
+	streamsTarget = "DynamoDBStreams_20120810."
+)
 
 // dispatch finds the target of r by header, scope, host and path, and
 // the service name in its credential scope.
@@ -76,7 +80,7 @@ const dynamoTarget = "DynamoDB_20120810."
 func dispatch(r *http.Request, hasStage func(string) bool) (t target, scope string) {
 	root := segments(r.URL.EscapedPath())[0]
 	_, scope = sigv4.Claimed(r)
-	if strings.HasPrefix(r.Header.Get("X-Amz-Target"), dynamoTarget) {
+	if target := r.Header.Get("X-Amz-Target"); strings.HasPrefix(target, dynamoTarget) || strings.HasPrefix(target, streamsTarget) {
 		return toDynamoDB, scope
 	}
 	if root != "" && hasStage(root) {

@@ -3,6 +3,8 @@ package table
 import (
 	"fmt"
 	"slices"
+
+	"mote/internal/cloud/store"
 )
 
 // TableUpdate asks for changes of a table; what is zero stays as it is.
@@ -12,7 +14,8 @@ type TableUpdate struct {
 	Read, Write  int64 // with HasProvision
 	HasProvision bool
 	Class        string
-	Protected    *bool // DeletionProtectionEnabled
+	Protected    *bool   // DeletionProtectionEnabled
+	Stream       *string // view of a new stream; "": the stream is to end
 
 	Attributes []KeyAttr // AttributeDefinitions, for new indexes
 	Create     []IndexRequest
@@ -32,10 +35,20 @@ func (db *DB) Update(r TableUpdate) (*Table, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	if err := db.alter(r.Name, r.apply); err != nil {
+	t, err := db.Describe(r.Name)
+	if err != nil {
 		return nil, err
 	}
-	t, err := db.Describe(r.Name)
+	err = db.alterWith(r.Name, t.id, func(t *Table, b *store.Batch) error {
+		if err := r.apply(t); err != nil || r.Stream == nil {
+			return err
+		}
+		return db.setStream(t, *r.Stream, b)
+	})
+	if err != nil {
+		return nil, err
+	}
+	t, err = db.Describe(r.Name)
 	if err == nil {
 		db.resume(t)
 	}
@@ -46,7 +59,7 @@ func (db *DB) Update(r TableUpdate) (*Table, error) {
 var errOneIndex = &Error{Code: CodeLimit, Message: "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table"}
 
 func (r *TableUpdate) check() error {
-	if r.Billing == "" && !r.HasProvision && r.Class == "" && r.Protected == nil && len(r.Create)+len(r.Capacity)+len(r.Drop) == 0 {
+	if r.Billing == "" && !r.HasProvision && r.Class == "" && r.Protected == nil && r.Stream == nil && len(r.Create)+len(r.Capacity)+len(r.Drop) == 0 {
 		return invalid("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")
 	}
 	if len(r.Create)+len(r.Drop) > 1 {

@@ -131,6 +131,9 @@ func (db *DB) resume(t *Table) {
 			db.startOnce(t, counterKey{t.id, p.id}, func() { db.work(t, p.id) })
 		}
 	}
+	if t.Stream != nil {
+		db.startTrim()
+	}
 	if t.TTL != nil {
 		db.startOnce(t, counterKey{t.id, 0}, func() { db.expireLoop(t) })
 	}

@@ -44,6 +44,7 @@ type Table struct {
 	Protected bool     // DeleteTable is refused
 	Indexes   []*Index // the local ones first
 	TTL       *TTL     // nil: items do not expire
+	Stream    *Stream  // the latest, which may be closed; nil: there was none in the last 24 hours
 
 	nextIndex uint16                 // id of the next index less 1; ids are never used again
 	id        uint32                 // of its items' keys; never used again after the table is gone
@@ -89,6 +90,7 @@ type record struct {
 	Indexes   []indexRecord `json:"indexes,omitempty"`
 	NextIndex uint16        `json:"next_index,omitempty"`
 	TTL       *ttlRecord    `json:"ttl,omitempty"`
+	Stream    uint16        `json:"stream,omitempty"`
 }
 
 // ttlRecord is a TTL in the catalogue.
@@ -108,6 +110,9 @@ func (t *Table) record() record {
 	}
 	if e := t.TTL; e != nil {
 		r.TTL = &ttlRecord{e.index, e.Attribute, e.Status}
+	}
+	if t.Stream != nil {
+		r.Stream = t.Stream.id
 	}
 	if r.Protected || r.NextIndex != 0 {
 		r.Version = catalogueVersion
@@ -133,6 +138,9 @@ func (db *DB) fromRecord(name string, data []byte) (*Table, error) {
 	}
 	if e := r.TTL; e != nil {
 		t.TTL = &TTL{Attribute: e.Attribute, Status: e.Status, index: e.ID}
+	}
+	if r.Stream != 0 {
+		t.Stream = db.streamOf(t.id, r.Stream)
 	}
 	t.live.Store(t)
 	return t, nil
@@ -262,6 +270,10 @@ func (db *DB) Delete(name string) (*Table, error) {
 	b.Delete(catalogueKey(name))
 	for _, prefix := range [][]byte{appendTablePrefix(nil, t.id), appendTableEntries(nil, t.id)} {
 		b.DeleteRange(prefix, store.PrefixEnd(prefix))
+	}
+	if t.streaming() {
+		last := *t // others see t
+		db.closeStream(&last, b)
 	}
 	b.OnApplied(func() {
 		if b.Applied() {

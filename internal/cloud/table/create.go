@@ -29,6 +29,7 @@ type CreateRequest struct {
 	Class      string
 	Tags       []Tag
 	Protected  bool           // DeleteTable is refused
+	Stream     string         // view of the stream; "": none
 	Local      []IndexRequest // nil: none were given
 	Global     []IndexRequest
 }
@@ -55,11 +56,18 @@ func (db *DB) Create(r CreateRequest) (*Table, error) {
 	for _, x := range r.indexes() {
 		t.addIndex(&x, r.definition, IndexActive)
 	}
+	b := db.st.NewBatch()
+	if r.Stream != "" {
+		if err := db.openStream(t, r.Stream, b); err != nil {
+			b.Discard()
+			return nil, err
+		}
+	}
 	data, err := json.Marshal(t.record())
 	if err != nil {
+		b.Discard()
 		return nil, err
 	}
-	b := db.st.NewBatch()
 	b.Set(catalogueKey(t.Name), data)
 	b.Set(nextIDKey, binary.BigEndian.AppendUint32(nil, db.nextID+1))
 	if err := db.st.Commit(b); err != nil {
@@ -67,6 +75,7 @@ func (db *DB) Create(r CreateRequest) (*Table, error) {
 	}
 	db.nextID++
 	db.setTable(t.Name, t)
+	db.resume(t)
 	return t, nil
 }
 

@@ -10,7 +10,7 @@ import (
 // that every change of them needs the old one: an index, a stream.
 func (t *Table) watched() bool {
 	now := t.now()
-	return now != nil && (len(now.Indexes) > 0 || now.TTL != nil)
+	return now != nil && (len(now.Indexes) > 0 || now.TTL != nil || now.streaming())
 }
 
 // generation is one state of what hangs on tables. A batch with blind writes
@@ -108,6 +108,9 @@ func (db *DB) follow(b *store.Batch, t *Table, c *change) error {
 	}
 	if e := t.TTL; e != nil && e.Status != IndexDeleting {
 		e.move(b, t, c)
+	}
+	if t.streaming() {
+		t.Stream.record(db, b, c)
 	}
 	return nil
 }

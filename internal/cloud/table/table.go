@@ -18,7 +18,8 @@
 // the batch of the item itself: a reader of an index, of a global one too, sees
 // each write as soon as a reader of the table does. DynamoDB promises that of
 // neither. Puts into a table with indexes look at the old item, and are no
-// longer blind.
+// longer blind. The records of a stream are written the same way, in the order of
+// the commits.
 //
 // Every write is durable (its batch's fsync has returned) when its method
 // returns; Put alone leaves the commit to the caller. Reads see what has been
@@ -51,6 +52,8 @@ type DB struct {
 	log *slog.Logger
 
 	tables     atomic.Pointer[map[string]*Table] // by name; replaced, never changed
+	streams    sync.Map                          // ARN → *Stream
+	sequence   atomic.Uint64                     // the last sequence number of streams that was given
 	generation atomic.Pointer[generation]        // of what hangs on tables
 	ddl        sync.Mutex                        // serialises the changes of tables
 	nextID     uint32                            // guarded by ddl
@@ -62,7 +65,7 @@ type DB struct {
 	walks  sync.WaitGroup // the goroutines that count items
 	walkMu sync.Mutex     // guards the start of walks against Close
 	quit   chan struct{}  // closed by Close
-	works  sync.Map       // counterKey of what is worked on in the background; index 0 is the expiry of items
+	works  sync.Map       // what is worked on in the background: counterKey of parts, with index 0 of expiry; trimming
 }
 
 // scratch is what one Put needs for the time of the call.
@@ -91,6 +94,9 @@ func Open(st *store.Store, o Options) (*DB, error) {
 	db := &DB{st: st, opt: o, log: o.Log, quit: make(chan struct{})}
 	db.scratch.New = func() any { return new(scratch) }
 	db.nextGeneration()
+	if err := db.loadStreams(); err != nil {
+		return nil, err
+	}
 	if err := db.loadCatalogue(); err != nil {
 		return nil, err
 	}
@@ -99,6 +105,9 @@ func Open(st *store.Store, o Options) (*DB, error) {
 	}
 	for _, t := range *db.tables.Load() {
 		db.resume(t)
+	}
+	if len(db.Streams("")) > 0 {
+		db.startTrim()
 	}
 	return db, nil
 }

@@ -63,9 +63,10 @@ func (db *DB) alterWith(name string, id uint32, f func(t *Table, b *store.Batch)
 		return err
 	}
 	b.Set(catalogueKey(name), data)
-	if err := db.st.Commit(b); err != nil {
-		return err
-	}
-	db.setTable(name, &t)
-	return nil
+	b.OnApplied(func() {
+		if b.Applied() {
+			db.setTable(name, &t)
+		}
+	})
+	return db.st.Commit(b)
 }

@@ -57,6 +57,11 @@ func (h *Handler) updateTable(in *input) ([]byte, error) {
 			r.Drop = append(r.Drop, *u.drop.name)
 		}
 	}
+	view, err := in.stream.stream()
+	if err != nil {
+		return nil, err
+	}
+	r.Stream = view
 	t, err := h.db.Update(r)
 	if err != nil {
 		return nil, err
@@ -72,6 +77,7 @@ func (in *input) checkUpdateTable() error {
 	c.enum(in.billing, "billingMode", table.Provisioned, table.PayPerRequest)
 	c.enum(in.class, "tableClass", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
 	c.definitions(in)
+	c.streamSpec(in.stream)
 	c.throughput(in.throughput, "provisionedThroughput")
 	for i := range in.indexUpdates {
 		c.indexUpdate(&in.indexUpdates[i], "globalSecondaryIndexUpdates."+strconv.Itoa(i+1)+".member.")

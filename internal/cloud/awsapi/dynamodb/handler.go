@@ -58,30 +58,34 @@ func New(db *table.DB, o Options) *Handler {
 
 // operations are what the handler offers.
 var operations = map[string]func(*Handler, *input) ([]byte, error){
-	"DescribeContinuousBackups": (*Handler).describeContinuousBackups,
-	"DescribeEndpoints":         (*Handler).describeEndpoints,
-	"DescribeLimits":            (*Handler).describeLimits,
-	"TagResource":               (*Handler).tagResource,
-	"UntagResource":             (*Handler).untagResource,
-	"UpdateContinuousBackups":   (*Handler).updateContinuousBackups,
-	"BatchGetItem":              (*Handler).batchGetItem,
-	"BatchWriteItem":            (*Handler).batchWriteItem,
-	"CreateTable":               (*Handler).createTable,
-	"DeleteItem":                (*Handler).deleteItem,
-	"DeleteTable":               (*Handler).deleteTable,
-	"DescribeTable":             (*Handler).describeTable,
-	"GetItem":                   (*Handler).getItem,
-	"ListTables":                (*Handler).listTables,
-	"ListTagsOfResource":        (*Handler).listTags,
-	"PutItem":                   (*Handler).putItem,
-	"Query":                     (*Handler).query,
-	"Scan":                      (*Handler).scan,
-	"TransactGetItems":          (*Handler).transactGetItems,
-	"TransactWriteItems":        (*Handler).transactWriteItems,
-	"UpdateItem":                (*Handler).updateItem,
-	"UpdateTable":               (*Handler).updateTable,
-	"UpdateTimeToLive":          (*Handler).updateTTL,
-	"DescribeTimeToLive":        (*Handler).describeTTL,
+	"DescribeContinuousBackups":        (*Handler).describeContinuousBackups,
+	"DescribeEndpoints":                (*Handler).describeEndpoints,
+	"DescribeLimits":                   (*Handler).describeLimits,
+	"TagResource":                      (*Handler).tagResource,
+	"UntagResource":                    (*Handler).untagResource,
+	"UpdateContinuousBackups":          (*Handler).updateContinuousBackups,
+	"BatchGetItem":                     (*Handler).batchGetItem,
+	"BatchWriteItem":                   (*Handler).batchWriteItem,
+	"CreateTable":                      (*Handler).createTable,
+	"DeleteItem":                       (*Handler).deleteItem,
+	"DeleteTable":                      (*Handler).deleteTable,
+	"DescribeTable":                    (*Handler).describeTable,
+	"GetItem":                          (*Handler).getItem,
+	"ListTables":                       (*Handler).listTables,
+	"ListTagsOfResource":               (*Handler).listTags,
+	"PutItem":                          (*Handler).putItem,
+	"Query":                            (*Handler).query,
+	"Scan":                             (*Handler).scan,
+	"TransactGetItems":                 (*Handler).transactGetItems,
+	"TransactWriteItems":               (*Handler).transactWriteItems,
+	streamsPrefix + "ListStreams":      (*Handler).listStreams,
+	streamsPrefix + "DescribeStream":   (*Handler).describeStream,
+	streamsPrefix + "GetShardIterator": (*Handler).getShardIterator,
+	streamsPrefix + "GetRecords":       (*Handler).getRecords,
+	"UpdateItem":                       (*Handler).updateItem,
+	"UpdateTable":                      (*Handler).updateTable,
+	"UpdateTimeToLive":                 (*Handler).updateTTL,
+	"DescribeTimeToLive":               (*Handler).describeTTL,
 }
 
 // ServeHTTP answers one call, with its checks in AWS's order (DynamoDB
@@ -131,10 +135,14 @@ func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, e *sigv4.Error)
 	h.refuse(w, r, &wireError{status: e.StatusOr(http.StatusBadRequest), space: coral, code: e.Code, message: e.Message})
 }
 
-// target returns the operation that a request names, "" when it names none of
+// target returns the operation that a request names, one of streams with its prefix, "" when it names none of
 // this API and version.
 func target(r *http.Request) string {
-	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
+	full := r.Header.Get("X-Amz-Target")
+	if strings.HasPrefix(full, streamsPrefix) {
+		return full
+	}
+	name, ok := strings.CutPrefix(full, targetPrefix)
 	if !ok {
 		return ""
 	}

@@ -31,15 +31,17 @@ type input struct {
 	updates                                          []attributeUpdate
 	attributesToGet                                  []string
 
-	attributes    []table.KeyAttr
-	typeNames     []string // of attributes, as written
-	schema        []table.KeyElement
-	local, global []indexInput  // nil: absent
-	indexUpdates  []indexUpdate // nil: absent
-	ttl           *ttlInput
-	throughput    *throughput
-	tags          []table.Tag
-	tagKeys       []string
+	attributes                                                                  []table.KeyAttr
+	typeNames                                                                   []string // of attributes, as written
+	schema                                                                      []table.KeyElement
+	local, global                                                               []indexInput  // nil: absent
+	indexUpdates                                                                []indexUpdate // nil: absent
+	stream                                                                      *streamSpec
+	streamArn, startStream, startShard, shard, iteratorType, iterator, sequence *string
+	ttl                                                                         *ttlInput
+	throughput                                                                  *throughput
+	tags                                                                        []table.Tag
+	tagKeys                                                                     []string
 
 	transactItems []byte  // as requestItems
 	token         *string // ClientRequestToken
@@ -67,6 +69,7 @@ var members = map[string]func(*scanner, *input){
 	"LocalSecondaryIndexes":            func(s *scanner, in *input) { in.local = s.indexes("LocalSecondaryIndex") },
 	"GlobalSecondaryIndexes":           func(s *scanner, in *input) { in.global = s.indexes("GlobalSecondaryIndex") },
 	"GlobalSecondaryIndexUpdates":      func(s *scanner, in *input) { in.indexUpdates = s.indexUpdates() },
+	"StreamSpecification":              func(s *scanner, in *input) { in.stream = s.streamSpec() },
 	"TimeToLiveSpecification":          func(s *scanner, in *input) { in.ttl = s.ttl() },
 	"Tags":                             (*scanner).takeTags,
 	"PointInTimeRecoverySpecification": (*scanner).takeRecovery,
@@ -139,6 +142,20 @@ func (in *input) text(name string) **string {
 		return &in.onFailed
 	case "Select":
 		return &in.selects
+	case "StreamArn":
+		return &in.streamArn
+	case "ExclusiveStartStreamArn":
+		return &in.startStream
+	case "ExclusiveStartShardId":
+		return &in.startShard
+	case "ShardId":
+		return &in.shard
+	case "ShardIteratorType":
+		return &in.iteratorType
+	case "ShardIterator":
+		return &in.iterator
+	case "SequenceNumber":
+		return &in.sequence
 	case "BillingMode":
 		return &in.billing
 	case "TableClass":
@@ -191,7 +208,7 @@ func (s *scanner) other(in *input, name string) {
 	switch raw := string(s.raw()); {
 	case raw == "null":
 	case in.op != "CreateTable" && in.op != "UpdateTable":
-	case name == "StreamSpecification" || name == "SSESpecification":
+	case name == "SSESpecification":
 		if switchedOn([]byte(raw)) {
 			in.notOffered = append(in.notOffered, name)
 		}

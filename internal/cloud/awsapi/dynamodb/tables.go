@@ -24,6 +24,13 @@ func (h *Handler) createTable(in *input) ([]byte, error) {
 	if in.throughput != nil {
 		r.Read, r.Write = *in.throughput.read, *in.throughput.write
 	}
+	view, err := in.stream.stream()
+	if err != nil {
+		return nil, err
+	}
+	if view != nil {
+		r.Stream = *view
+	}
 	t, err := h.db.Create(r)
 	if err != nil {
 		return nil, err
@@ -40,6 +47,7 @@ func (in *input) checkCreate() error {
 	c.enum(in.billing, "billingMode", table.Provisioned, table.PayPerRequest)
 	c.enum(in.class, "tableClass", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
 	c.definitions(in)
+	c.streamSpec(in.stream)
 	c.schema(in.schema, "keySchema")
 	c.throughput(in.throughput, "provisionedThroughput")
 	for i := range in.local {
@@ -140,6 +148,7 @@ func (h *Handler) describe(t *table.Table, status string) map[string]any {
 		"ProvisionedThroughput":     map[string]any{"NumberOfDecreasesToday": 0, "ReadCapacityUnits": t.Read, "WriteCapacityUnits": t.Write},
 		"DeletionProtectionEnabled": t.Protected,
 	}
+	describeStream(d, t.Stream)
 	h.describeIndexes(d, t, status)
 	if t.Billing == table.PayPerRequest {
 		d["BillingModeSummary"] = map[string]any{"BillingMode": t.Billing, "LastUpdateToPayPerRequestDateTime": epoch(t.Created)}
