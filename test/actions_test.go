@@ -72,9 +72,8 @@ actions = '''[{"http": {"url": "%[1]s/later"}}]'''
 
 // service is a web service that notes what it gets.
 type service struct {
-	mu   sync.Mutex
-	got  []received // guarded by mu
-	base string
+	mu  sync.Mutex
+	got []received // guarded by mu
 }
 
 type received struct {
