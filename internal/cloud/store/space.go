@@ -17,6 +17,7 @@ var spaceNames = map[Space]string{
 	SpaceIndex:    "indexes",
 	SpaceStream:   "streams",
 	SpaceToken:    "transaction tokens",
+	SpaceBackup:   "backups of tables",
 }
 
 // Name says in a word what the space holds, "" for one that nobody owns.

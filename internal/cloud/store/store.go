@@ -52,6 +52,7 @@ const (
 	SpaceIndex    Space = 'x' // table: entries of secondary indexes
 	SpaceStream   Space = 'e' // table: records of streams
 	SpaceToken    Space = 'k' // table: tokens of transactions
+	SpaceBackup   Space = 'b' // table: backups of tables
 )
 
 // formatVersion is written once into a new store and checked at every open.

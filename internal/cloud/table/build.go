@@ -17,6 +17,10 @@ const (
 	retryPause = 5 * time.Second // after an error, among them a full disk
 )
 
+// restoreWork stands, in the key of what is worked on, for items that come from
+// a backup; no part of a table has this id.
+const restoreWork = 1<<16 - 1
+
 // Build is an index that is being filled or removed in the background.
 type Build struct {
 	Table  string
@@ -126,6 +130,10 @@ func (t *Table) setStatus(id uint16, status IndexStatus) {
 // for every table at the start, and when one has changed; work that is under
 // way goes on.
 func (db *DB) resume(t *Table) {
+	if t.restoring != "" {
+		db.startOnce(t, counterKey{t.id, restoreWork}, func() { db.restoreItems(t) })
+		return
+	}
 	for _, p := range t.parts() {
 		if p.status != IndexActive {
 			db.startOnce(t, counterKey{t.id, p.id}, func() { db.work(t, p.id) })

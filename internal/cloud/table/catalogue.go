@@ -46,6 +46,8 @@ type Table struct {
 	TTL       *TTL     // nil: items do not expire
 	Stream    *Stream  // the latest, which may be closed; nil: there was none in the last 24 hours
 
+	Source    string                 // ARN of the backup that the table was made of, or ""
+	restoring string                 // id of that backup while items still come from it, else ""
 	nextIndex uint16                 // id of the next index less 1; ids are never used again
 	id        uint32                 // of its items' keys; never used again after the table is gone
 	live      *atomic.Pointer[Table] // what the table is now; nil inside when it is gone. All that describe it share it
@@ -69,9 +71,9 @@ var nextIDKey = []byte{byte(store.SpaceTable), 0}
 func catalogueKey(name string) []byte { return append([]byte{byte(store.SpaceTable)}, name...) }
 
 // catalogueVersion is written into every record of the catalogue (FORMAT.md).
-// Version 2 has what version 1 does not: a mote that would pass over it must
-// not open the table.
-const catalogueVersion = 2
+// Version 2 has what version 1 does not, and 3 is that of a table whose items
+// are not all there yet: a mote that would pass over it must not open the table.
+const catalogueVersion = 3
 
 type record struct {
 	Version int      `json:"version"`
@@ -91,6 +93,8 @@ type record struct {
 	NextIndex uint16        `json:"next_index,omitempty"`
 	TTL       *ttlRecord    `json:"ttl,omitempty"`
 	Stream    uint16        `json:"stream,omitempty"`
+	Source    string        `json:"source,omitempty"`
+	Restoring string        `json:"restoring,omitempty"` // version 3
 }
 
 // ttlRecord is a TTL in the catalogue.
@@ -104,6 +108,7 @@ func (t *Table) record() record {
 	r := record{
 		Version: 1, ID: t.id, Hash: t.Hash, Range: t.Range, Billing: t.Billing, Read: t.Read, Write: t.Write, Class: t.Class,
 		Tags: t.Tags, Created: t.Created.UnixMilli(), UUID: t.UUID, Protected: t.Protected, NextIndex: t.nextIndex,
+		Source: t.Source, Restoring: t.restoring,
 	}
 	for _, x := range t.Indexes {
 		r.Indexes = append(r.Indexes, x.record())
@@ -115,6 +120,9 @@ func (t *Table) record() record {
 		r.Stream = t.Stream.id
 	}
 	if r.Protected || r.NextIndex != 0 {
+		r.Version = 2
+	}
+	if r.Restoring != "" {
 		r.Version = catalogueVersion
 	}
 	return r
@@ -131,7 +139,7 @@ func (db *DB) fromRecord(name string, data []byte) (*Table, error) {
 	t := &Table{
 		Name: name, Hash: r.Hash, Range: r.Range, Billing: r.Billing, Read: r.Read, Write: r.Write, Class: r.Class,
 		Tags: r.Tags, Created: time.UnixMilli(r.Created), UUID: r.UUID, ARN: db.arn(name), id: r.ID,
-		Protected: r.Protected, nextIndex: r.NextIndex, live: new(atomic.Pointer[Table]),
+		Protected: r.Protected, Source: r.Source, restoring: r.Restoring, nextIndex: r.NextIndex, live: new(atomic.Pointer[Table]),
 	}
 	for _, x := range r.Indexes {
 		t.Indexes = append(t.Indexes, x.index(t))
@@ -263,6 +271,9 @@ func (db *DB) Delete(name string) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.restoring != "" {
+		return nil, t.beingCreated()
+	}
 	if t.Protected {
 		return nil, invalid("Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
 	}
@@ -285,4 +296,9 @@ func (db *DB) Delete(name string) (*Table, error) {
 	}
 	db.forgetCounts(t)
 	return t, nil
+}
+
+// beingCreated refuses a change of a table whose items are still coming.
+func (t *Table) beingCreated() error {
+	return &Error{Code: CodeInUse, Message: "Attempt to change a resource which is still in use: Table is being created: " + t.Name}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"mote/internal/cloud/store"
 )
 
 // KeyElement is one element of a KeySchema.
@@ -45,14 +47,12 @@ func (db *DB) Create(r CreateRequest) (*Table, error) {
 	}
 	db.ddl.Lock()
 	defer db.ddl.Unlock()
-	tables := *db.tables.Load()
-	if _, exists := tables[r.Name]; exists {
+	if _, exists := (*db.tables.Load())[r.Name]; exists {
 		return nil, &Error{Code: CodeInUse, Message: "Table already exists: " + r.Name}
 	}
-	if len(tables) >= maxTables {
-		return nil, &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: There is a limit of %d tables per subscriber", maxTables)}
+	if err := db.number(t); err != nil {
+		return nil, err
 	}
-	t.id, t.ARN = db.nextID, db.arn(r.Name)
 	for _, x := range r.indexes() {
 		t.addIndex(&x, r.definition, IndexActive)
 	}
@@ -63,20 +63,41 @@ func (db *DB) Create(r CreateRequest) (*Table, error) {
 			return nil, err
 		}
 	}
+	if err := db.addTable(t, b); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// number gives a new table the id that addTable uses up. The caller holds ddl
+// until then.
+func (db *DB) number(t *Table) error {
+	if len(*db.tables.Load()) >= maxTables {
+		return &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: There is a limit of %d tables per subscriber", maxTables)}
+	}
+	t.id, t.ARN = db.nextID, db.arn(t.Name)
+	for _, x := range t.Indexes {
+		x.entries.id = t.id
+	}
+	return nil
+}
+
+// addTable makes a table known and durable, with what is in b.
+func (db *DB) addTable(t *Table, b *store.Batch) error {
 	data, err := json.Marshal(t.record())
 	if err != nil {
 		b.Discard()
-		return nil, err
+		return err
 	}
 	b.Set(catalogueKey(t.Name), data)
 	b.Set(nextIDKey, binary.BigEndian.AppendUint32(nil, db.nextID+1))
 	if err := db.st.Commit(b); err != nil {
-		return nil, err
+		return err
 	}
 	db.nextID++
 	db.setTable(t.Name, t)
 	db.resume(t)
-	return t, nil
+	return nil
 }
 
 // table checks the request in DynamoDB's order and returns the table it describes.

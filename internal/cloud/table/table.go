@@ -66,6 +66,8 @@ type DB struct {
 	walkMu sync.Mutex     // guards the start of walks against Close
 	quit   chan struct{}  // closed by Close
 	works  sync.Map       // what is worked on in the background: counterKey of parts, with index 0 of expiry; trimming
+
+	copying atomic.Int32 // backups that are being made
 }
 
 // scratch is what one Put needs for the time of the call.
@@ -101,6 +103,9 @@ func Open(st *store.Store, o Options) (*DB, error) {
 		return nil, err
 	}
 	if err := db.sweep(); err != nil {
+		return nil, err
+	}
+	if err := db.dropHalfBackups(); err != nil {
 		return nil, err
 	}
 	for _, t := range *db.tables.Load() {
@@ -182,7 +187,7 @@ func (db *DB) release(s *scratch) {
 // table returns the table that a data operation names.
 func (db *DB) table(name string) (*Table, error) {
 	t, ok := (*db.tables.Load())[name]
-	if !ok {
+	if !ok || t.restoring != "" {
 		return nil, &Error{Code: CodeNotFound, Message: "Requested resource not found"}
 	}
 	return t, nil

@@ -36,6 +36,9 @@ func (db *DB) alter(name string, f func(t *Table) error) error {
 	if err != nil {
 		return err
 	}
+	if old.restoring != "" {
+		return old.beingCreated()
+	}
 	return db.alterWith(name, old.id, func(t *Table, _ *store.Batch) error { return f(t) })
 }
 

@@ -59,6 +59,11 @@ func Verify(ctx context.Context, r store.Reader, seen func(items int64)) ([]Veri
 		}
 		found = append(found, v)
 	}
+	backups, err := db.verifyBackups(ctx, r, seen)
+	if err != nil {
+		return found, err
+	}
+	found = append(found, backups...)
 	lost := Verified{Name: ownerless}
 	for _, space := range []store.Space{store.SpaceItem, store.SpaceIndex} {
 		if err := lost.verifyOwners(r, space, known, next); err != nil {
@@ -152,6 +157,49 @@ func (v *Verified) verifyOwners(r store.Reader, space store.Space, known map[uin
 			v.fault("%s of a table with the id %d, which no table has had", space.Name(), id)
 		}
 		ok = it.SeekGE(store.PrefixEnd(key[:1+4]))
+	}
+	return it.Error()
+}
+
+// verifyBackups reads the backups of tables, each under the name of its table
+// and its id.
+func (db *DB) verifyBackups(ctx context.Context, r store.Reader, seen func(int64)) (found []Verified, err error) {
+	all, err := db.backupsIn(r)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range all {
+		v := Verified{Name: k.Table.Name + "/backup/" + k.id.text()}
+		if err := k.verifyItems(ctx, r, &v, seen); err != nil {
+			return found, err
+		}
+		if n := (Count{v.Items, v.Bytes}); k.Status == BackupAvailable && n != k.Count {
+			v.fault("it holds %d items of %d bytes, and should hold %d of %d", n.Items, n.Bytes, k.Count.Items, k.Count.Bytes)
+		}
+		found = append(found, v)
+	}
+	return found, nil
+}
+
+func (k *Backup) verifyItems(ctx context.Context, r store.Reader, v *Verified, seen func(int64)) error {
+	prefix := appendBackupKey(nil, backupItems, k.id)
+	it, err := r.Iterator(prefix, store.PrefixEnd(prefix))
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	key := k.Table.appendPrefix(nil)
+	for it.First(); it.Valid() && ctx.Err() == nil; it.Next() {
+		rest := it.Key()[len(prefix):]
+		v.Items++
+		v.Bytes += int64(len(rest) - 2 + len(it.Value()))
+		if _, err := k.Table.verifyItem(append(key[:len(key):len(key)], rest...), it.Value()); err != nil {
+			v.fault("the item with the key %x: %v", clip(string(rest), 64), err)
+		}
+		seen(1)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	return it.Error()
 }

@@ -58,6 +58,11 @@ func New(db *table.DB, o Options) *Handler {
 
 // operations are what the handler offers.
 var operations = map[string]func(*Handler, *input) ([]byte, error){
+	"CreateBackup":                     (*Handler).createBackup,
+	"DeleteBackup":                     (*Handler).deleteBackup,
+	"DescribeBackup":                   (*Handler).describeBackup,
+	"ListBackups":                      (*Handler).listBackups,
+	"RestoreTableFromBackup":           (*Handler).restoreTable,
 	"DescribeContinuousBackups":        (*Handler).describeContinuousBackups,
 	"DescribeEndpoints":                (*Handler).describeEndpoints,
 	"DescribeLimits":                   (*Handler).describeLimits,
@@ -264,8 +269,8 @@ func unknownOperation(name string) error {
 var notOffered = func() map[string]bool {
 	names := map[string]bool{}
 	for name := range strings.FieldsSeq(`ExecuteStatement
-		BatchExecuteStatement ExecuteTransaction CreateBackup DeleteBackup DescribeBackup ListBackups
-		RestoreTableFromBackup RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
+		BatchExecuteStatement ExecuteTransaction
+		RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
 		ListGlobalTables UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
 		DescribeContributorInsights ListContributorInsights UpdateContributorInsights DescribeKinesisStreamingDestination
 		EnableKinesisStreamingDestination DisableKinesisStreamingDestination UpdateKinesisStreamingDestination

@@ -46,6 +46,8 @@ type input struct {
 	transactItems []byte  // as requestItems
 	token         *string // ClientRequestToken
 
+	backup backupInput
+
 	recovery      *bool // PointInTimeRecoveryEnabled
 	recoveryGiven bool
 }
@@ -82,6 +84,13 @@ var members = map[string]func(*scanner, *input){
 	"AttributesToGet":                  func(s *scanner, in *input) { in.attributesToGet = s.texts() },
 	"RequestItems":                     func(s *scanner, in *input) { in.requestItems = s.raw() },
 	"TransactItems":                    func(s *scanner, in *input) { in.transactItems = s.raw() },
+	"TimeRangeLowerBound":              func(s *scanner, in *input) { in.backup.from = s.moment() },
+	"TimeRangeUpperBound":              func(s *scanner, in *input) { in.backup.until = s.moment() },
+	"ProvisionedThroughputOverride":    func(s *scanner, in *input) { in.backup.throughput = s.throughput() },
+	"GlobalSecondaryIndexOverride":     takeOverride("GlobalSecondaryIndexOverride"),
+	"LocalSecondaryIndexOverride":      takeOverride("LocalSecondaryIndexOverride"),
+	"SSESpecificationOverride":         takeOverride("SSESpecificationOverride"),
+	"OnDemandThroughputOverride":       takeOverride("OnDemandThroughputOverride"),
 }
 
 // decode takes a request apart. Wrong JSON types are a SerializationException.
@@ -163,7 +172,7 @@ func (in *input) text(name string) **string {
 	case "ClientRequestToken":
 		return &in.token
 	}
-	return nil
+	return in.backup.text(name)
 }
 
 func (in *input) integer(name string) **int64 {

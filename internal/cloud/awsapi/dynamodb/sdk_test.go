@@ -291,3 +291,74 @@ func commandLine(t *testing.T, aws string) {
 		}
 	}
 }
+
+func TestBackupsBySDK(t *testing.T) {
+	c := client(t)
+	makeAir(t, c)
+	put := func(id string) {
+		t.Helper()
+		_, err := c.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: aws.String("air"), Item: map[string]types.AttributeValue{"id": str(id), "time": str("0"), "n": num("1.5")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a")
+	made, err := c.CreateBackup(t.Context(), &dynamodb.CreateBackupInput{TableName: aws.String("air"), BackupName: aws.String("nightly")})
+	if err != nil || made.BackupDetails.BackupStatus != types.BackupStatusCreating || made.BackupDetails.BackupType != types.BackupTypeUser {
+		t.Fatalf("%+v, %v", made, err)
+	}
+	arn := made.BackupDetails.BackupArn
+	put("b")
+	for {
+		got, err := c.DescribeBackup(t.Context(), &dynamodb.DescribeBackupInput{BackupArn: arn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := got.BackupDescription
+		if d.BackupDetails.BackupStatus == types.BackupStatusAvailable {
+			if *d.SourceTableDetails.ItemCount != 1 || *d.SourceTableDetails.TableName != "air" || len(d.SourceTableDetails.KeySchema) != 2 {
+				t.Errorf("%+v", d.SourceTableDetails)
+			}
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	list, err := c.ListBackups(t.Context(), &dynamodb.ListBackupsInput{TableName: aws.String("air"), TimeRangeUpperBound: aws.Time(time.Now().Add(time.Minute)), TimeRangeLowerBound: aws.Time(time.Now().Add(-time.Minute)), Limit: aws.Int32(1)})
+	if err != nil || len(list.BackupSummaries) != 1 || *list.BackupSummaries[0].BackupArn != *arn || list.LastEvaluatedBackupArn != nil {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if after, err := c.ListBackups(t.Context(), &dynamodb.ListBackupsInput{ExclusiveStartBackupArn: arn}); err != nil || len(after.BackupSummaries) != 0 {
+		t.Errorf("%+v, %v", after, err)
+	}
+	_, err = c.RestoreTableFromBackup(t.Context(), &dynamodb.RestoreTableFromBackupInput{BackupArn: arn, TargetTableName: aws.String("air")})
+	if _, ok := errors.AsType[*types.TableAlreadyExistsException](err); !ok {
+		t.Errorf("restore over a table: %v", err)
+	}
+	back, err := c.RestoreTableFromBackup(t.Context(), &dynamodb.RestoreTableFromBackupInput{BackupArn: arn, TargetTableName: aws.String("air2")})
+	if err != nil || back.TableDescription.TableStatus != types.TableStatusCreating || *back.TableDescription.RestoreSummary.SourceBackupArn != *arn {
+		t.Fatalf("%+v, %v", back, err)
+	}
+	if err := dynamodb.NewTableExistsWaiter(c).Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String("air2")}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := c.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String("air2")})
+	if err != nil || rows.Count != 1 || rows.Items[0]["id"].(*types.AttributeValueMemberS).Value != "a" {
+		t.Errorf("%+v, %v", rows, err)
+	}
+	gone, err := c.DeleteBackup(t.Context(), &dynamodb.DeleteBackupInput{BackupArn: arn})
+	if err != nil || gone.BackupDescription.BackupDetails.BackupStatus != types.BackupStatusDeleted {
+		t.Errorf("%+v, %v", gone, err)
+	}
+	_, err = c.DescribeBackup(t.Context(), &dynamodb.DescribeBackupInput{BackupArn: arn})
+	if _, ok := errors.AsType[*types.BackupNotFoundException](err); !ok {
+		t.Errorf("a deleted backup: %v", err)
+	}
+	_, err = c.CreateBackup(t.Context(), &dynamodb.CreateBackupInput{TableName: aws.String("none"), BackupName: aws.String("nightly")})
+	if _, ok := errors.AsType[*types.TableNotFoundException](err); !ok {
+		t.Errorf("a backup of nothing: %v", err)
+	}
+	_, err = c.RestoreTableFromBackup(t.Context(), &dynamodb.RestoreTableFromBackupInput{BackupArn: arn, TargetTableName: aws.String("air3"), GlobalSecondaryIndexOverride: []types.GlobalSecondaryIndex{}})
+	if err == nil || !strings.Contains(err.Error(), "mote does not offer GlobalSecondaryIndexOverride") {
+		t.Errorf("an override that is not offered: %v", err)
+	}
+}

@@ -140,6 +140,9 @@ func (h *Handler) describe(t *table.Table, status string) map[string]any {
 	n, shown := table.Count{}, status
 	if status == "" {
 		n, shown = h.db.Count(t), "ACTIVE"
+		if t.Restoring() {
+			shown = "CREATING"
+		}
 	}
 	d := map[string]any{
 		"TableName": t.Name, "TableArn": t.ARN, "TableId": t.UUID, "TableStatus": shown,
@@ -150,6 +153,7 @@ func (h *Handler) describe(t *table.Table, status string) map[string]any {
 	}
 	describeStream(d, t.Stream)
 	h.describeIndexes(d, t, status)
+	describeSource(d, t)
 	if t.Billing == table.PayPerRequest {
 		d["BillingModeSummary"] = map[string]any{"BillingMode": t.Billing, "LastUpdateToPayPerRequestDateTime": epoch(t.Created)}
 	}

@@ -1,0 +1,196 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"mote/internal/cloud/store"
+)
+
+// waitUntil polls a condition that work in the background brings about.
+func waitUntil(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %s", what)
+		}
+	}
+}
+
+func codeOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return fmt.Sprint(err)
+}
+
+func createIndexed(t *testing.T, db *DB, st *store.Store, items int) {
+	t.Helper()
+	_, err := db.Create(CreateRequest{Name: "air", Billing: PayPerRequest, Attributes: []KeyAttr{{"id", S}, {"n", N}}, Tags: []Tag{{"k", "v"}},
+		Schema: []KeyElement{{"id", "HASH"}}, Global: []IndexRequest{{Name: "by-n", Global: true, Schema: []KeyElement{{"n", "HASH"}}, Projection: ProjectAll}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := st.NewBatch()
+	for i := range items {
+		if err := db.Put(b, "air", Item{"id": String(fmt.Sprint(i)), "n": number(t, fmt.Sprint(i%5))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := st.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (db *DB) mustBackup(t *testing.T, table string) *Backup {
+	t.Helper()
+	k, err := db.CreateBackup(table, "nightly")
+	if err != nil || k.Status != BackupCreating {
+		t.Fatalf("%+v, %v", k, err)
+	}
+	waitUntil(t, "backup", func() bool {
+		k, err = db.DescribeBackup(k.ARN)
+		return err == nil && k.Status == BackupAvailable
+	})
+	return k
+}
+
+func TestATableComesBackFromItsBackup(t *testing.T) {
+	db, st := openDB(t)
+	createIndexed(t, db, st, 1000)
+	air := db.mustTable(t, "air")
+	was, err := db.countItems(air)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := db.mustBackup(t, "air")
+	if k.Count != was || k.Name != "nightly" || k.Table.Name != "air" {
+		t.Errorf("%+v, want %+v", k, was)
+	}
+	if _, err := db.DeleteItem(DeleteRequest{Table: "air", Key: Item{"id": String("7")}}); err != nil { // the backup keeps it
+		t.Fatal(err)
+	}
+	if _, err := db.Restore(RestoreRequest{Backup: k.ARN, Target: "air"}); codeOf(err) != CodeTableExists {
+		t.Errorf("restore over a table: %v", err)
+	}
+	made, err := db.Restore(RestoreRequest{Backup: k.ARN, Target: "air2", Billing: Provisioned, Read: 3, Write: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Restoring() { // it has 1,000 items: some pauses long
+		if _, err := db.DeleteBackup(k.ARN); codeOf(err) != CodeBackupInUse {
+			t.Errorf("delete a backup in use: %v", err)
+		}
+		if _, err := db.GetItem(GetRequest{Table: "air2", Key: Item{"id": String("7")}}); codeOf(err) != CodeNotFound {
+			t.Errorf("read a table that is being restored: %v", err)
+		}
+		if _, err := db.Delete("air2"); codeOf(err) != CodeInUse {
+			t.Errorf("delete a table that is being restored: %v", err)
+		}
+		if err := db.SetTags("air2", []Tag{{"a", "b"}}); codeOf(err) != CodeInUse {
+			t.Errorf("tag a table that is being restored: %v", err)
+		}
+	}
+	waitUntil(t, "restored table", func() bool { now, err := db.Describe("air2"); return err == nil && !now.Restoring() })
+	now := db.mustTable(t, "air2")
+	if n, err := db.countItems(now); n != was || err != nil || now.Read != 3 || now.Write != 4 || len(now.Tags) != 0 || now.UUID == air.UUID || now.Source != k.ARN {
+		t.Errorf("%+v of %+v, %v", n, now, err)
+	}
+	page, err := db.Query(QueryRequest{Reading: Reading{Table: "air2", Index: "by-n", Consistent: false,
+		Values: Item{":n": number(t, "2")}}, KeyCondition: "n = :n"})
+	if err != nil || len(page.Items) != 200 {
+		t.Errorf("the index gives %d items, %v", len(page.Items), err)
+	}
+	found, err := Verify(context.Background(), st, func(int64) {})
+	if err != nil || len(found) != 3 || found[0].Wrong+found[1].Wrong+found[2].Wrong != 0 {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if _, err := db.Delete("air"); err != nil { // the backup outlives its table
+		t.Fatal(err)
+	}
+	if gone, err := db.DeleteBackup(k.ARN); err != nil || gone.Status != BackupDeleted {
+		t.Errorf("%+v, %v", gone, err)
+	}
+	if _, err := db.DescribeBackup(k.ARN); codeOf(err) != CodeBackupNotFound {
+		t.Errorf("a deleted backup: %v", err)
+	}
+	if n := spaceCount(t, st, store.SpaceBackup); n != 0 {
+		t.Errorf("%d keys of it are left", n)
+	}
+}
+
+func TestBackupsOfWhatIsNotThere(t *testing.T) {
+	db, _ := openDB(t)
+	if _, err := db.CreateBackup("none", "x"); codeOf(err) != CodeTableNotFound {
+		t.Error(err)
+	}
+	for _, arn := range []string{"", "x", "arn:aws:dynamodb:us-east-1:000000000001:table/a/backup/01489602797149-73d8d5bc", "table/a/backup/1-1"} {
+		for _, err := range []error{
+			second(db.DescribeBackup(arn)), second(db.DeleteBackup(arn)), second(db.Restore(RestoreRequest{Backup: arn, Target: "new"})),
+		} {
+			if codeOf(err) != CodeBackupNotFound {
+				t.Errorf("%q: %v", arn, err)
+			}
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestBackupAndRestoreOverARestart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	st, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(st, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reopen := func() {
+		t.Helper()
+		if err := errors.Join(db.Close(), st.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if st, err = store.Open(dir, store.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if db, err = Open(st, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	createIndexed(t, db, st, 3000)
+	good := db.mustBackup(t, "air")
+	half, err := db.CreateBackup("air", "half")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Restore(RestoreRequest{Backup: good.ARN, Target: "again"}); err != nil {
+		t.Fatal(err)
+	}
+	reopen()
+	if k, err := db.DescribeBackup(half.ARN); err == nil && k.Status != BackupAvailable {
+		t.Errorf("a backup that was cut off: %+v", k)
+	}
+	waitUntil(t, "restored table", func() bool { now, err := db.Describe("again"); return err == nil && !now.Restoring() })
+	if n, err := db.countItems(db.mustTable(t, "again")); n != good.Count || err != nil {
+		t.Errorf("%+v, want %+v, %v", n, good.Count, err)
+	}
+	reopen()
+	found, err := Verify(context.Background(), st, func(int64) {})
+	for _, v := range found {
+		if v.Wrong != 0 {
+			t.Errorf("%+v", v)
+		}
+	}
+	if all, err2 := db.Backups(); err != nil || err2 != nil || len(all) == 0 || all[0].ARN != good.ARN {
+		t.Errorf("%v, %v, %v", all, err, err2)
+	}
+	if err := errors.Join(db.Close(), st.Close()); err != nil {
+		t.Error(err)
+	}
+}
