@@ -56,6 +56,7 @@ func Verify(r *http.Request, body []byte, keys Keys, o Options) (Identity, *Erro
 // checked, so that a body need not be read for a caller with an unknown key.
 type Claim struct {
 	claim
+	of  derivation
 	key []byte
 }
 
@@ -75,7 +76,8 @@ func Examine(r *http.Request, keys Keys, o Options) (*Claim, *Error) {
 		return nil, &Error{Code: CodeUnknownKey, Message: "The security token included in the request is invalid.",
 			Diagnosis: "access key " + quote(veilKeyID(c.scope.keyID)) + " is not known here, or is switched off: the client may be using credentials of AWS; give it those of this server (mote env prints them)"}
 	}
-	return &Claim{*c, signingKey(secret, c.scope.day, c.scope.region, c.scope.service)}, nil
+	of := derivation{secret, c.scope.day, c.scope.region, c.scope.service}
+	return &Claim{*c, of, derived.key(of)}, nil
 }
 
 // Verify makes the last check: the signature over r and its body.
@@ -83,6 +85,7 @@ func (c *Claim) Verify(r *http.Request, body []byte) (Identity, *Error) {
 	if e := c.checkSignature(r, body, c.key); e != nil {
 		return Identity{}, e
 	}
+	derived.keep(c.of, c.key)
 	return Identity{AccessKeyID: c.scope.keyID, Region: c.scope.region, Service: c.scope.service,
 		Time: c.date, Presigned: c.presigned, SignedHeaders: c.names}, nil
 }
@@ -101,17 +104,17 @@ func (c *claim) checkTime(o Options) *Error {
 	if e != nil {
 		return e
 	}
-	minutes := fmt.Sprintf("%d min.", int(skew.Minutes()))
+	minutes := func() string { return fmt.Sprintf("%d min.", int(skew.Minutes())) }
 	switch early, late := now.Add(-skew), now.Add(skew); {
 	case c.date.After(late):
 		return &Error{Code: CodeInvalid, Diagnosis: c.clockDiagnosis(now, skew),
-			Message: fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %s)", stamp(c.date), stamp(late), stamp(now), minutes)}
+			Message: fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %s)", stamp(c.date), stamp(late), stamp(now), minutes())}
 	case presigned && now.After(c.date.Add(life)):
 		return &Error{Code: CodeInvalid, Message: fmt.Sprintf("Signature expired: %s is now earlier than %s", stamp(c.date.Add(life)), stamp(now)),
 			Diagnosis: fmt.Sprintf("the presigned URL of %s was valid for %s: make a new one", c.date.Format(time.RFC3339), life)}
 	case !presigned && c.date.Before(early):
 		return &Error{Code: CodeInvalid, Diagnosis: c.clockDiagnosis(now, skew),
-			Message: fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %s)", stamp(c.date), stamp(early), stamp(now), minutes)}
+			Message: fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %s)", stamp(c.date), stamp(early), stamp(now), minutes())}
 	}
 	return nil
 }
@@ -186,6 +189,9 @@ func (c *claim) signs(key []byte, form *canonical) bool {
 // A "+" is a space to some clients and a plus to others (13.2 rule 3); botocore
 // sorts what is on the wire and does not escape it again; the security token of a presigned WebSocket is added after signing (rule 8).
 func (c *claim) queryForms(raw string) []string {
+	if raw == "" {
+		return []string{""}
+	}
 	all := func(name string) bool { return name != "X-Amz-Signature" || !c.presigned }
 	forms := []string{canonicalQuery(c.query, all)}
 	if strings.Contains(raw, "+") {

@@ -1,6 +1,7 @@
 package awsapi
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -190,7 +191,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *sig
 		return nil, tooLarge
 	}
 	limitBody(w, r)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, limit), r.ContentLength)
 	if err == nil {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the service may take its time; a failed read keeps the deadline for what is left
 		return body, nil
@@ -200,6 +201,16 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *sig
 	}
 	return nil, &sigv4.Error{Code: "RequestTimeoutException", Status: http.StatusRequestTimeout, Message: "The request body could not be read.",
 		Diagnosis: "the request body did not arrive whole: " + err.Error()}
+}
+
+// readAll is io.ReadAll with room made for what a client announces, of which
+// much is believed only when it comes.
+func readAll(from io.Reader, announced int64) ([]byte, error) {
+	const believed = 64 << 10
+	var to bytes.Buffer
+	to.Grow(int(min(max(announced, 0), believed)) + bytes.MinRead)
+	_, err := to.ReadFrom(from)
+	return to.Bytes(), err
 }
 
 // refuse records a refusal.

@@ -23,15 +23,16 @@ func (db *DB) WriteBatch(writes []BatchWrite) (units map[string]float64, err err
 	if len(writes) == 0 || len(writes) > maxBatchWrite {
 		return nil, invalid("a batch has 1 to %d writes, not %d", maxBatchWrite, len(writes))
 	}
-	for _, w := range writes {
-		if err := w.check(); err != nil {
+	sizes := make([]int, len(writes))
+	for i := range writes {
+		if sizes[i], err = writes[i].check(); err != nil {
 			return nil, err
 		}
 	}
 	changes := make([]*change, len(writes))
-	seen := map[string]bool{}
+	seen := make(map[string]bool, len(writes))
 	for i, w := range writes {
-		if changes[i], err = db.batchChange(w); err != nil {
+		if changes[i], err = db.batchChange(w, sizes[i]); err != nil {
 			return nil, err
 		}
 		key := string(changes[i].key)
@@ -54,22 +55,21 @@ func (db *DB) WriteBatch(writes []BatchWrite) (units map[string]float64, err err
 	return units, nil
 }
 
-func (w *BatchWrite) check() error {
+// check refuses what can be no item or key, and returns the size of the item.
+func (w *BatchWrite) check() (size int, err error) {
 	if w.Item == nil {
-		_, err := checkItem(w.Key)
-		return err
+		return checkItem(w.Key)
 	}
-	_, err := checkItem(w.Item)
-	return err
+	return checkItem(w.Item)
 }
 
-func (db *DB) batchChange(w BatchWrite) (*change, error) {
+func (db *DB) batchChange(w BatchWrite, size int) (*change, error) {
 	t, err := db.table(w.Table)
 	if err != nil {
 		return nil, err
 	}
 	if w.Item != nil {
-		return t.put(w.Item, inKey) // DynamoDB words its refusals so
+		return t.putChecked(w.Item, size, inKey) // DynamoDB words its refusals so
 	}
 	return t.remove(w.Key)
 }

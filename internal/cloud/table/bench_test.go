@@ -171,11 +171,18 @@ func BenchmarkQuery(b *testing.B) {
 	}
 	r := QueryRequest{Reading: Reading{Table: "air", Values: Item{":i": String("dev-0007"), ":a": String(benchTime(500 * benchBoards)), ":b": String(benchTime(1499 * benchBoards))},
 		Names: map[string]string{"#t": "time"}}, KeyCondition: "id = :i AND #t BETWEEN :a AND :b"}
-	b.ReportAllocs()
-	measure(b, 1000, func(int) {
-		page, err := db.Query(r)
-		if err != nil || page.Count != 1000 {
-			b.Fatal(page.Count, err)
-		}
-	})
+	for _, way := range []string{"maps", "rows"} {
+		b.Run(way, func(b *testing.B) {
+			if r.Each = nil; way == "rows" {
+				r.Each = func([]Member) {}
+			}
+			b.ReportAllocs()
+			measure(b, 1000, func(int) {
+				page, err := db.Query(r)
+				if err != nil || page.Count != 1000 {
+					b.Fatal(page.Count, err)
+				}
+			})
+		})
+	}
 }

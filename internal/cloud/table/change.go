@@ -132,6 +132,11 @@ func (t *Table) put(item Item, where keyPlace) (*change, error) {
 	if err != nil {
 		return nil, err
 	}
+	return t.putChecked(item, size, where)
+}
+
+// putChecked is put for an item that was checked and has this size.
+func (t *Table) putChecked(item Item, size int, where keyPlace) (*change, error) {
 	key, err := t.appendKey(nil, item, where)
 	if err != nil {
 		return nil, err

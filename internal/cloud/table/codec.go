@@ -145,8 +145,14 @@ func (d *decoder) attributes(item Item, depth int) {
 	}
 }
 
-func (d *decoder) value(depth int) Value {
-	v := Value{Kind: Kind(d.byte())}
+func (d *decoder) value(depth int) (v Value) {
+	d.into(&v, depth)
+	return v
+}
+
+// into reads a value into v, which is empty.
+func (d *decoder) into(v *Value, depth int) {
+	v.Kind = Kind(d.byte())
 	switch v.Kind {
 	case S:
 		v.Str = d.text()
@@ -160,9 +166,9 @@ func (d *decoder) value(depth int) Value {
 		v.Bool = d.byte() == 1
 	case NULL:
 	case L:
-		d.list(&v, depth-1)
+		d.list(v, depth-1)
 	case M:
-		d.mapping(&v, depth-1)
+		d.mapping(v, depth-1)
 	case SS, NS, BS:
 		v.Set = make([]string, d.count())
 		for i := range v.Set {
@@ -173,7 +179,6 @@ func (d *decoder) value(depth int) Value {
 	default:
 		d.fail()
 	}
-	return v
 }
 
 func (d *decoder) list(v *Value, depth int) {

@@ -161,8 +161,15 @@ func FuzzDecodeItem(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key, data []byte) {
 		for _, tab := range []*Table{airTable, numTable} {
 			item, err := tab.decode(key, data)
+			row, rowErr := tab.decodeRow(nil, tab.keyOrder(), key, data)
+			if (err == nil) != (rowErr == nil) {
+				t.Fatalf("%x: as item %v, as row %v", data, err, rowErr)
+			}
 			if err != nil {
 				continue
+			}
+			if listed := itemOf(row); !reflect.DeepEqual(listed, item) {
+				t.Fatalf("%x is the item %v and the row %v", data, item, listed)
 			}
 			again, _ := tab.appendItem(nil, item, nil)
 			back := Item{}

@@ -93,6 +93,9 @@ func readKeyValue(kind Kind, key []byte) (v Value, rest []byte, err error) {
 		}
 		return Value{Kind: N, Str: d.String()}, rest, nil
 	}
+	if end := bytes.IndexByte(key, escape); kind == S && end >= 0 && end+1 < len(key) && key[end+1] == endOfText { // as nearly all
+		return Value{Kind: S, Str: string(key[:end])}, key[end+2:], nil
+	}
 	text, rest, ok := readText(key)
 	if !ok {
 		return v, nil, errDamaged

@@ -103,6 +103,12 @@ type Reading struct {
 	Consistent bool // every read is; it only doubles the units
 	CountOnly  bool // leave Page.Items empty
 
+	// Each gets the items instead of Page.Items, one at a time in their order:
+	// the members in the order of their names, which are valid for the call. It
+	// is called for nothing when the request is refused, and may have been
+	// called when reading fails.
+	Each func(members []Member)
+
 	Index         string // IndexName; "": the table itself
 	AllAttributes bool   // Select=ALL_ATTRIBUTES: of a local index, the whole items
 
@@ -359,6 +365,11 @@ func (db *DB) page(from source, part span, descending bool, r *Reading, e expres
 		p.charge(from, readUnits(0, r.Consistent), 0)
 		return p, nil
 	}
+	if r.plain(from, e) {
+		p, size, err := db.rows(from.t, part, descending, r)
+		p.charge(from, readUnits(size, r.Consistent), 0)
+		return p, err
+	}
 	var state store.Reader = db.st
 	if from.base != nil {
 		snap := db.st.Snapshot()
@@ -416,7 +427,11 @@ func (p *Page) add(item Item, r *Reading, e expressions) {
 		return
 	}
 	p.Count++
-	if !r.CountOnly {
+	switch {
+	case r.CountOnly:
+	case r.Each != nil:
+		r.Each(membersOf(nil, e.want.item(item)))
+	default:
 		p.Items = append(p.Items, e.want.item(item))
 	}
 }

@@ -88,7 +88,8 @@ type IndexUnits struct {
 
 // PutItem writes an item if the condition holds; it is durable on return.
 func (db *DB) PutItem(r PutRequest) (WriteResult, error) {
-	if _, err := checkItem(r.Item); err != nil {
+	size, err := checkItem(r.Item)
+	if err != nil {
 		return WriteResult{}, err
 	}
 	cond, err := r.Condition.parse()
@@ -99,7 +100,7 @@ func (db *DB) PutItem(r PutRequest) (WriteResult, error) {
 	if err != nil {
 		return WriteResult{}, err
 	}
-	c, err := t.put(r.Item, inItem)
+	c, err := t.putChecked(r.Item, size, inItem)
 	if err != nil {
 		return WriteResult{}, err
 	}

@@ -130,11 +130,10 @@ func checkWrites(list []writeRequest, lengths map[string]int, raw []byte) error 
 		c.add("'{}'", "requestItems", "have length greater than or equal to 1")
 	}
 	names := slices.Sorted(maps.Keys(lengths))
-	shown := compact(raw)
-	c.mapKeys(shown, names, "requestItems")
+	c.mapKeys(raw, names, "requestItems")
 	for _, name := range names {
 		if n := lengths[name]; n < 1 || n > maxWrites {
-			c.addText(quote(shown), "requestItems", "Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
+			c.addText(quote(compact(raw)), "requestItems", "Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
 		}
 	}
 	for i := range list {
@@ -254,7 +253,7 @@ func checkGets(list []keysRequest, raw []byte) ([]table.BatchGet, error) {
 		c.add("'{}'", "requestItems", "have length greater than or equal to 1")
 	}
 	for _, g := range list {
-		c.mapKeys(compact(raw), []string{g.name}, "requestItems")
+		c.mapKeys(raw, []string{g.name}, "requestItems")
 		if g.keys == nil {
 			c.required(false, "requestItems."+g.name+".member.keys")
 		} else if len(g.keys) == 0 {

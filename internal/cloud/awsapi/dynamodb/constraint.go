@@ -47,11 +47,11 @@ func quoteless(text string) string {
 	return text
 }
 
-// mapKeys holds the names of tables that a map has as its keys; shown is the map.
-func (c *constraints) mapKeys(shown string, names []string, member string) {
+// mapKeys holds the names of tables that a map has as its keys; raw is the map.
+func (c *constraints) mapKeys(raw []byte, names []string, member string) {
 	for _, name := range names {
 		if name = bareName(name); len(name) < 3 || len(name) > 255 || strings.ContainsFunc(name, notOfName) {
-			c.addText(quote(shown), member, "Map keys must satisfy constraint: [Member must have length less than or equal to 255, Member must have length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]")
+			c.addText(quote(compact(raw)), member, "Map keys must satisfy constraint: [Member must have length less than or equal to 255, Member must have length greater than or equal to 3, Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+]")
 		}
 	}
 }

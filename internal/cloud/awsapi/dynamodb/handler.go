@@ -176,6 +176,9 @@ func plain(w http.ResponseWriter, status int, contentType, text string) {
 // mediaType returns the request's content type when it is one of the two that
 // DynamoDB takes, else "".
 func mediaType(r *http.Request) string {
+	if text := r.Header.Get("Content-Type"); text == "application/x-amz-json-1.0" {
+		return text
+	}
 	name, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || name != "application/x-amz-json-1.0" && name != "application/json" {
 		return ""

@@ -108,11 +108,13 @@ func (h *Handler) query(in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	var a answer
+	r.Each = a.items(in)
 	page, err := h.db.Query(r)
 	if err != nil {
 		return nil, err
 	}
-	return in.page(r.Table, &page), nil
+	return a.page(in, r.Table, &page), nil
 }
 
 func (in *input) queryRequest() (r table.QueryRequest, err error) {
@@ -163,11 +165,13 @@ func (h *Handler) scan(in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	var a answer
+	r.Each = a.items(in)
 	page, err := h.db.Scan(r)
 	if err != nil {
 		return nil, err
 	}
-	return in.page(r.Table, &page), nil
+	return a.page(in, r.Table, &page), nil
 }
 
 func (in *input) scanRequest() (r table.ScanRequest, err error) {
@@ -204,11 +208,27 @@ func (in *input) segmentOf() (segment, segments int, err error) {
 	return int(*in.segment), int(*in.segments), nil
 }
 
-func (in *input) page(name string, p *table.Page) []byte {
-	var a answer
+// items begins the member Items, and returns what appends each item to it.
+func (a *answer) items(in *input) func([]table.Member) {
+	if is(in.selects, "COUNT") {
+		return nil
+	}
+	a.member("Items")
+	a.out = append(a.out, '[')
+	first := true
+	return func(members []table.Member) {
+		if !first {
+			a.out = append(a.out, ',')
+		}
+		first = false
+		a.out = appendMembers(a.out, members)
+	}
+}
+
+// page is the answer whose items were appended already.
+func (a *answer) page(in *input, name string, p *table.Page) []byte {
 	if !is(in.selects, "COUNT") {
-		a.member("Items")
-		a.out = appendList(a.out, p.Items, appendItem)
+		a.out = append(a.out, ']')
 	}
 	a.number("Count", p.Count)
 	a.number("ScannedCount", p.Scanned)

@@ -197,6 +197,18 @@ func appendItem(out []byte, it table.Item) []byte {
 	return append(out, '}')
 }
 
+// appendMembers appends an item that is in the order of its names.
+func appendMembers(out []byte, members []table.Member) []byte {
+	out = append(out, '{')
+	for i := range members {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = appendValue(append(appendString(out, members[i].Name), ':'), &members[i].Value)
+	}
+	return append(out, '}')
+}
+
 // appendValue appends {"S":"…"} and the like.
 func appendValue(out []byte, v *table.Value) []byte {
 	out = append(out, `{"`...)
