@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 
 	"mote/internal/cloud"
 	"mote/internal/config"
@@ -46,13 +47,19 @@ func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
 // defaultChain finds the credentials of the AWS default chain when somebody
 // needs them first.
 func defaultChain() func(ctx context.Context) (aws.Credentials, error) {
-	load := sync.OnceValues(func() (aws.Config, error) { return awsconfig.LoadDefaultConfig(context.Background()) })
+	load := sync.OnceValues(func() (aws.Config, error) {
+		return awsconfig.LoadDefaultConfig(context.Background(), awsconfig.WithLogger(logging.Nop{})) // the error says it all
+	})
 	return func(ctx context.Context) (aws.Credentials, error) {
 		cfg, err := load()
 		if err != nil {
 			return aws.Credentials{}, err
 		}
-		return cfg.Credentials.Retrieve(ctx)
+		creds, err := cfg.Credentials.Retrieve(ctx)
+		if err != nil {
+			err = fmt.Errorf("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for mote: %w", err)
+		}
+		return creds, err
 	}
 }
 

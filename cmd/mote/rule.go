@@ -32,7 +32,7 @@ type ruleFlags struct {
 	File    string `help:"A rule as for aws iot create-topic-rule --topic-rule-payload: JSON with sql and actions." type:"path" placeholder:"FILE" short:"f"`
 	Config  string `help:"Configuration file with the rule." type:"path" placeholder:"FILE" short:"c"`
 	Rule    string `help:"Name of the rule in --config." placeholder:"NAME"`
-	Version string `name:"version" help:"SQL version, 2016-03-23 or 2015-10-08; default: what the rule says, else 2016-03-23." placeholder:"DATE"`
+	Version string `name:"version" help:"SQL version, 2016-03-23 or 2015-10-08; default: what the rule says, else 2016-03-23." placeholder:"DATE" enum:",2016-03-23,2015-10-08,beta" default:""`
 }
 
 // payload returns the rule.
@@ -177,7 +177,7 @@ func (c ruleTestCmd) Run(s *session) error {
 		enc.SetEscapeHTML(false)
 		return enc.Encode(trial)
 	}
-	return describeTrial(s.stdout, trial, m.Topic)
+	return describeTrial(s.stdout, trial, m)
 }
 
 func (c ruleTestCmd) message(s *session, p rules.Payload) (*message.Message, error) {
@@ -252,14 +252,14 @@ func readInput(text string, stdin io.Reader, max int64) ([]byte, error) {
 }
 
 // describeTrial writes for people what a rule makes of a message.
-func describeTrial(w io.Writer, t *rules.Trial, topic string) error {
+func describeTrial(w io.Writer, t *rules.Trial, m *message.Message) error {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "%-9s %s\n", label, fmt.Sprintf(format, args...))
 	}
 	switch {
 	case !t.Matched:
-		line("fires", "no: FROM does not match the topic %s", topic)
+		line("fires", "no: FROM does not match the topic %s", m.Topic)
 	case !t.Fired:
 		line("fires", "no: WHERE is %s", t.Where)
 	case t.Where == "":
@@ -287,6 +287,9 @@ func describeTrial(w io.Writer, t *rules.Trial, topic string) error {
 		if err := describeEffect(line, "on error", t.ErrorAction); err != nil {
 			return err
 		}
+	}
+	if len(m.Payload) > 0 && !json.Valid(m.Payload) {
+		line("note", "the payload is not JSON: * is its bytes, and it has no members")
 	}
 	for _, name := range t.NotOffered {
 		line("note", "%s needs a service that mote does not have: it is undefined here", name)

@@ -109,15 +109,20 @@ func (d *Destinations) Allow(raw string) error {
 	}
 	origin := t.scheme + "://" + net.JoinHostPort(t.host, t.port)
 	if near != nil {
-		return fmt.Errorf("the destination %s, which covers %.100s, is %s: confirm and enable it first", near.ARN, origin, near.Status)
+		why := ""
+		if near.Reason != "" {
+			why = " (" + near.Reason + ")"
+		}
+		return fmt.Errorf("the destination %s, which covers %.100s, is %s%s: confirm it, or set its status with update-topic-rule-destination", near.ARN, origin, near.Status, why)
 	}
-	return fmt.Errorf("no enabled destination covers %.100s and the path of the action's URL: create one with create-topic-rule-destination and confirm it, or change the trust setting", origin)
+	return fmt.Errorf("no enabled destination covers %.100s and the path of the action's URL: create one with create-topic-rule-destination and confirm it, or set trust in [cloud] of mote.toml", origin)
 }
 
 // isLoopback says whether a host is this machine by its very name: an address,
-// or localhost (RFC 6761, 6.3). A name that a resolver has to be asked for is not.
+// or localhost. A name that a resolver has to be asked for is not, and Go's asks for
+// those below localhost.
 func isLoopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+	if host == "localhost" {
 		return true
 	}
 	a, err := netip.ParseAddr(host)
@@ -147,7 +152,7 @@ func (d *Destinations) reachableAddr(a netip.Addr) error {
 			return nil
 		}
 	}
-	return invalid("%s is a link-local or metadata address, which nothing is sent to unless a setting names it", a)
+	return invalid("%s is a link-local or metadata address, which nothing is sent to: it may hand out the credentials of this machine", a)
 }
 
 // DialControl refuses connections to link-local addresses, whatever name they

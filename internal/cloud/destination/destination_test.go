@@ -410,7 +410,7 @@ func TestAllow(t *testing.T) {
 func TestTrust(t *testing.T) {
 	type answers map[string]bool
 	for trust, want := range map[string]answers{
-		TrustLoopback: {"http://127.0.0.1:9/x": true, "http://127.8.8.8/": true, "http://[::1]:9/": true, "http://localhost/": true, "http://a.localhost/": true, "http://[::ffff:127.0.0.1]/": true,
+		TrustLoopback: {"http://127.0.0.1:9/x": true, "http://127.8.8.8/": true, "http://[::1]:9/": true, "http://localhost/": true, "http://a.localhost/": false, "http://[::ffff:127.0.0.1]/": true,
 			"http://localhost.example/": false, "http://127.0.0.1.example/": false, "http://0.0.0.0/": false, "http://10.0.0.1/": false},
 		TrustAll:  {"http://10.0.0.1/": true, "https://any.example/x": true, "http://169.254.169.254/": false, "http://169.254.7.7/": true, "ftp://any.example/": false},
 		TrustNone: {"http://127.0.0.1:9/x": false, "http://localhost/": false},

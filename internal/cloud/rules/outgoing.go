@@ -56,6 +56,7 @@ type sender interface{ sends() }
 // httpAction is the action http (AWS IoT developer guide, "HTTP").
 type httpAction struct {
 	url     *eval.Template
+	confirm *eval.Template // nil: the rule names none
 	headers []pair
 	sign    *sink.SigV4
 	batch   *outbox.Batching // nil: enableBatching is not set
@@ -77,7 +78,7 @@ const (
 
 func (f *fields) http() action {
 	a := &httpAction{url: f.required("url"), headers: f.pairs("headers", maxHeaders), sign: f.signature()}
-	f.confirmation(a.url, f.text("confirmationUrl"))
+	a.confirm = f.confirmation(a.url, f.text("confirmationUrl"))
 	f.checkHeaders(a.headers)
 	a.batch, a.across = f.batching()
 	if !f.flag("enableBatching") {
@@ -88,13 +89,13 @@ func (f *fields) http() action {
 
 // confirmation checks the URLs of the action against each other (AWS IoT API,
 // HttpAction: a url with templates needs a confirmationUrl, which is a prefix
-// of the url).
-func (f *fields) confirmation(t *eval.Template, confirm string) {
+// of the url). It returns the confirmationUrl, nil when there is none.
+func (f *fields) confirmation(t *eval.Template, confirm string) (prefix *eval.Template) {
 	if t == nil {
-		return
+		return nil
 	}
 	if confirm != "" {
-		f.compile("confirmationUrl", confirm)
+		prefix = f.compile("confirmationUrl", confirm)
 	}
 	text, constant := t.Constant()
 	switch {
@@ -102,7 +103,7 @@ func (f *fields) confirmation(t *eval.Template, confirm string) {
 		if _, err := sink.CheckURL(text); err != nil {
 			f.fail("url: %v", err)
 		}
-		if !strings.Contains(confirm, "${") && !strings.HasPrefix(text, confirm) {
+		if confirm != "" && !strings.Contains(confirm, "${") && within(text, confirm) != nil {
 			f.fail("confirmationUrl %.80q: it must be the beginning of the url", confirm)
 		}
 	case confirm == "":
@@ -112,6 +113,22 @@ func (f *fields) confirmation(t *eval.Template, confirm string) {
 			f.fail("confirmationUrl: %v", err)
 		}
 	}
+	return prefix
+}
+
+// within says why a URL that a message made is not at or below the
+// confirmationUrl of its rule, or nil: values of messages must not choose the
+// host, also where hosts need no confirmation.
+func within(text, confirm string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil // Check says what is wrong with it
+	}
+	c, err := url.Parse(confirm)
+	if err != nil || u.Scheme != c.Scheme || !strings.EqualFold(u.Host, c.Host) || !strings.HasPrefix(text, confirm) {
+		return fmt.Errorf("the url %.200q does not begin with the confirmationUrl %.200q: the message put it elsewhere", withoutQuery(text), withoutQuery(confirm))
+	}
+	return nil
 }
 
 func (f *fields) checkHeaders(headers []pair) {
@@ -174,6 +191,11 @@ func (a *httpAction) name() string { return "HttpAction" }
 func (a *httpAction) run(x *execution, r eval.Result) (string, error) {
 	h := &sink.HTTP{URL: a.url.Text(&x.msg), SigV4: a.sign}
 	target := withoutQuery(h.URL)
+	if a.confirm != nil {
+		if err := within(h.URL, a.confirm.Text(&x.msg)); err != nil {
+			return target, err
+		}
+	}
 	body, binary, err := resultBody(r)
 	if err != nil {
 		return target, err

@@ -162,12 +162,32 @@ func TestHTTPAnswers(t *testing.T) {
 		if errors.As(err, &e) && e.After != c.after {
 			t.Errorf("%d: pause %v, want %v", c.status, e.After, c.after)
 		}
+		if c.status/100 == 3 && !strings.Contains(err.Error(), "redirects are not followed") {
+			t.Errorf("%d: %v", c.status, err)
+		}
 		if err != nil && (strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), fmt.Sprint(c.status))) || c.status == 400 && !strings.Contains(err.Error(), "bad thing") {
 			t.Errorf("%d: %v", c.status, err)
 		}
 	}
 	if len(elsewhere.requests()) > 0 {
 		t.Error("a redirect was followed")
+	}
+}
+
+// A destination that never ends its answer holds up its own requests only for
+// a moment: what it answered is known.
+func TestHTTPAnswerWithoutEnd(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	began := time.Now()
+	if err := deliver(newHTTP(t, HTTPOptions{Transport: Transport{Timeout: time.Hour}}), &HTTP{URL: s.URL, Body: []byte("1")})[0]; err != nil {
+		t.Error(err)
+	}
+	if waited := time.Since(began); waited > 30*time.Second {
+		t.Errorf("waited %v", waited)
 	}
 }
 

@@ -97,5 +97,5 @@ func (d *LambdaDeliverer) target(function string) (string, error) {
 		}
 		return call.String(), nil
 	}
-	return "", fmt.Errorf("lambda: no URL is set for the function %s: set one in the cloud's functions, under its name or ARN", function)
+	return "", fmt.Errorf("lambda: no URL is set for the function %s: write NAME = \"URL\" under [cloud.lambda] in mote.toml", function)
 }

@@ -46,7 +46,7 @@ func TestLambda(t *testing.T) {
 			t.Errorf("%s: got %+v", c.function, r)
 		}
 	}
-	if err := call("other", "{}"); class(err) != "permanent" || !strings.Contains(err.Error(), "functions") || !strings.Contains(err.Error(), "other") {
+	if err := call("other", "{}"); class(err) != "permanent" || !strings.Contains(err.Error(), "[cloud.lambda]") || !strings.Contains(err.Error(), "other") {
 		t.Errorf("unknown function: %v", err)
 	}
 	if err := call("busy", "{}"); class(err) != "busy" {

@@ -39,7 +39,10 @@ type Transport struct {
 // maxAnswer is how much of an answer is read (AWS IoT developer guide, "HTTP").
 const maxAnswer = 16384
 
-const connectTimeout = 5 * time.Second
+const (
+	connectTimeout = 5 * time.Second
+	drainFor       = time.Second // for the body of an answer that nobody needs
+)
 
 // poster makes POST requests and says what their answers mean to the outbox.
 type poster struct {
@@ -83,6 +86,9 @@ func (p *poster) post(ctx context.Context, name string, build func(context.Conte
 		return noAnswer(name, err, sent.Load(), reused.Load())
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 { // done; the rest is only read so that the connection can be used again
+		defer time.AfterFunc(drainFor, cancel).Stop()
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	return answer(name, resp, body, err)
 }
@@ -119,6 +125,8 @@ func answer(name string, resp *http.Response, body []byte, readErr error) error 
 	}
 	err := fmt.Errorf("%s answered %d %s%s", name, resp.StatusCode, http.StatusText(resp.StatusCode), shown(body))
 	switch {
+	case resp.StatusCode/100 == 3:
+		return outbox.Fail(outbox.Permanent, fmt.Errorf("%w; redirects are not followed: name the URL that it means", err))
 	case resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode/100 != 5:
 		return outbox.Fail(outbox.Permanent, err)
 	case readErr != nil:
