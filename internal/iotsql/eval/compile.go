@@ -30,8 +30,8 @@ type item struct {
 	spread bool     // path.*
 	name   []string // segments
 
-	path  path    // x is this member of the payload, or of the element of a nested SELECT; nil otherwise
-	quick quickFn // x for small numbers; nil: none
+	path  path     // x is this member of the payload, or of the element of a nested SELECT; nil otherwise
+	quick *operand // x for small numbers; nil: none
 }
 
 // Compile makes a Program. An error is an *iotsql.Error that names what is
@@ -100,7 +100,7 @@ func (p *Program) run(m *Message, r *Result) (fired bool) {
 	r.reduce = p.reduce
 	switch {
 	case !p.whole:
-		r.value = p.sel.run(m)
+		p.sel.run(m, &r.value)
 	case m.isJSON():
 		r.value = m.work.doc.at(0)
 	default:
@@ -119,13 +119,20 @@ type selection struct {
 	plain bool // all items have names of one segment, which differ
 }
 
-func (s *selection) run(m *Message) Value {
-	if s.value != nil {
-		return s.value(m)
+// run sets dst, which is Undefined, to what the list selects.
+func (s *selection) run(m *Message, dst *Value) {
+	switch {
+	case s.value != nil:
+		*dst = s.value(m)
+	case s.plain:
+		dst.kind, dst.ref = Object, s.members(m)
+	default:
+		*dst = s.merge(m)
 	}
-	if !s.plain {
-		return s.merge(m)
-	}
+}
+
+// members is run of a plain list.
+func (s *selection) members(m *Message) *node {
 	out := m.work.object(len(s.items))
 	members, n := out.members[:len(s.items)], 0
 	for i := range s.items {
@@ -138,13 +145,13 @@ func (s *selection) run(m *Message) Value {
 	if out.members = members[:n]; n > manyMembers {
 		out.makeIndex()
 	}
-	return Value{kind: Object, ref: out}
+	return out
 }
 
 // put sets dst, which is Undefined, to the value of an item: a Value is large.
 func (it *item) put(m *Message, dst *Value) {
 	if it.quick != nil {
-		if q := it.quick(m); q.kind != Undefined {
+		if q := it.quick.get(m); q.kind != Undefined {
 			dst.kind, dst.small, dst.exp, dst.coef = q.kind, true, q.exp, q.coef
 			return
 		}
@@ -628,7 +635,7 @@ func (n *nested) run(m *Message) Value {
 	var out Value
 	switch {
 	case of.kind == Object:
-		out = n.row(m)
+		n.row(m, &out)
 	case d != nil:
 		out = n.tokens(m, d, at)
 	default:
@@ -641,36 +648,37 @@ func (n *nested) run(m *Message) Value {
 // tokens makes an Array of what the elements of an unopened Array give.
 func (n *nested) tokens(m *Message, d *document, at uint32) Value {
 	t, level := &d.tokens[at], len(m.work.scopes)-1
-	out := m.work.room(t.count())[:0]
+	out, rows := m.work.room(t.count()), 0
 	for i := at + 1; i < t.next; i = d.tokens[i].next {
 		m.work.scopes[level].at = i
-		if v := n.row(m); v.kind != Undefined {
-			out = append(out, v)
+		if n.row(m, &out[rows]) {
+			rows++
 		}
 	}
-	return m.work.array(out)
+	return m.work.array(out[:rows])
 }
 
 // elems makes an Array of what the elements of an Array give.
 func (n *nested) elems(m *Message, elems []Value) Value {
-	level, out := len(m.work.scopes)-1, m.work.room(len(elems))[:0]
+	level, out, rows := len(m.work.scopes)-1, m.work.room(len(elems)), 0
 	for _, e := range elems {
 		s := &m.work.scopes[level]
 		if s.doc, s.at = e.unopened(); s.doc == nil {
 			s.elem = e
 		}
-		if v := n.row(m); v.kind != Undefined {
-			out = append(out, v)
+		if n.row(m, &out[rows]) {
+			rows++
 		}
 	}
-	return m.work.array(out)
+	return m.work.array(out[:rows])
 }
 
-// row is what the element gives that the SELECT is at; Undefined when it does
-// not pass WHERE.
-func (n *nested) row(m *Message) Value {
+// row sets dst, which is Undefined, to what the element gives that the SELECT is
+// at. It returns false when that is nothing, since it does not pass WHERE.
+func (n *nested) row(m *Message, dst *Value) bool {
 	if !m.spend(rowCost) || n.where != nil && n.where(m) != holds {
-		return undef
+		return false
 	}
-	return n.sel.run(m)
+	n.sel.run(m, dst)
+	return dst.kind != Undefined
 }

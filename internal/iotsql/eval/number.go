@@ -232,6 +232,9 @@ func scale(c int64, by int32) (int64, bool) {
 }
 
 func mul(a, b int64) (int64, bool) {
+	if int64(int32(a)) == a && int64(int32(b)) == b { // nearly always: it surely fits
+		return a * b, true
+	}
 	neg := (a < 0) != (b < 0)
 	hi, lo := bits.Mul64(magnitude(a), magnitude(b))
 	if hi != 0 || lo > math.MaxInt64 {

@@ -15,6 +15,30 @@ type (
 	quickFn func(m *Message) quick
 )
 
+// operand is a compiled expression that is tried in the quick way: an
+// operator, a member of the payload, or a number. These are no closures of
+// their own, since a call takes longer than what they do.
+type operand struct {
+	operator quickFn // nil: none
+	member   path    // nil: none
+	number   quick
+	reduce   bool
+}
+
+func (o *operand) get(m *Message) quick {
+	switch {
+	case o.member != nil:
+		d, at := m.find(o.member)
+		if at == 0 {
+			return quick{}
+		}
+		return d.quick(at, o.reduce)
+	case o.operator != nil:
+		return o.operator(m)
+	}
+	return o.number
+}
+
 // maxQuick is how many operators are tried in the quick way together: what is
 // tried in vain must not cost much.
 const maxQuick = 12
@@ -28,13 +52,13 @@ func (v Value) quick() quick {
 	return quick{v.coef, v.exp, v.kind}
 }
 
-// orSlow joins both ways; quick may be nil.
-func orSlow(try quickFn, slow fn) fn {
+// orSlow joins both ways; try may be nil.
+func orSlow(try *operand, slow fn) fn {
 	if try == nil {
 		return slow
 	}
 	return func(m *Message) Value {
-		if q := try(m); q.kind != Undefined {
+		if q := try.get(m); q.kind != Undefined {
 			return q.value()
 		}
 		return slow(m)
@@ -42,12 +66,12 @@ func orSlow(try quickFn, slow fn) fn {
 }
 
 // quick compiles x in the quick way, nil when that does not go.
-func (c *compiler) quick(x iotsql.Expr) quickFn {
+func (c *compiler) quick(x iotsql.Expr) *operand {
 	operators := 0
 	return c.quickly(x, &operators)
 }
 
-func (c *compiler) quickly(x iotsql.Expr, operators *int) quickFn {
+func (c *compiler) quickly(x iotsql.Expr, operators *int) *operand {
 	if *operators > maxQuick {
 		return nil
 	}
@@ -56,14 +80,12 @@ func (c *compiler) quickly(x iotsql.Expr, operators *int) quickFn {
 		if x.Kind != iotsql.LitNumber {
 			return nil
 		}
-		q := c.numberLiteral(x.Text).quick()
-		if q.kind == Undefined {
-			return nil
+		if q := c.numberLiteral(x.Text).quick(); q.kind != Undefined {
+			return &operand{number: q}
 		}
-		return func(*Message) quick { return q }
 	case *iotsql.Name, *iotsql.Field:
 		if names := memberPath(x, nil); names != nil {
-			return c.quickMember(names)
+			return &operand{member: newPath(names), reduce: c.reduce}
 		}
 	case *iotsql.Binary:
 		if !x.Op.IsArithmetic() {
@@ -72,7 +94,7 @@ func (c *compiler) quickly(x iotsql.Expr, operators *int) quickFn {
 		*operators++
 		l, r := c.quickly(x.L, operators), c.quickly(x.R, operators)
 		if l != nil && r != nil {
-			return c.quickOperator(x.Op, l, r)
+			return &operand{operator: c.quickOperator(x.Op, l, r)}
 		}
 	}
 	return nil
@@ -88,17 +110,6 @@ func memberPath(x iotsql.Expr, names []string) []string {
 		return memberPath(x.X, append([]string{x.Name}, names...))
 	}
 	return nil
-}
-
-func (c *compiler) quickMember(names []string) quickFn {
-	reduce, p := c.reduce, newPath(names)
-	return func(m *Message) quick {
-		d, at := m.find(p)
-		if at == 0 {
-			return quick{}
-		}
-		return d.quick(at, reduce)
-	}
 }
 
 // quick is the number of a token.
@@ -132,14 +143,14 @@ func (q quick) reduce() quick {
 	return q.value().reduce().quick()
 }
 
-func (c *compiler) quickOperator(op iotsql.Op, l, r quickFn) quickFn {
+func (c *compiler) quickOperator(op iotsql.Op, l, r *operand) quickFn {
 	reduce := c.reduce
 	return func(m *Message) quick {
-		a := l(m)
+		a := l.get(m)
 		if a.kind == Undefined {
 			return a
 		}
-		b := r(m)
+		b := r.get(m)
 		if b.kind == Undefined {
 			return b
 		}
@@ -301,11 +312,11 @@ func (c *compiler) condCompare(x *iotsql.Binary) (cond, error) {
 		return slow, nil
 	}
 	return func(m *Message) truth {
-		a := l(m)
+		a := l.get(m)
 		if a.kind == Undefined {
 			return slow(m)
 		}
-		b := r(m)
+		b := r.get(m)
 		if b.kind == Undefined {
 			return slow(m)
 		}
