@@ -195,7 +195,7 @@ func (d *document) object(at int) int {
 			}
 			return d.close(open, i+1, count, odd)
 		case ',':
-			i = d.space(i + 1)
+			i++
 		default:
 			return -1
 		}
@@ -282,11 +282,14 @@ func (d *document) str(at int) int {
 	return d.escaped(at, i)
 }
 
-// name reads the name at at, of a member of the object whose token is at open.
+// name reads the name at at, also behind white space, of a member of the object
+// whose token is at open.
 func (d *document) name(at, open int) (*token, int) {
 	s := d.src
 	if at >= len(s) || s[at] != '"' {
-		return nil, -1
+		if at = d.skipSpace(at); at >= len(s) || s[at] != '"' {
+			return nil, -1
+		}
 	}
 	i, print := at+1, uint64(0)
 	if i+8 <= len(s) { // nearly always, and most names end within these bytes
