@@ -13,7 +13,8 @@ const MaxDepth = 128
 // else of a message costs more than the walk.
 type document struct {
 	src    string
-	tokens []token
+	tokens []token // room for all that the text can have
+	used   int     // of tokens
 	depth  int
 	odd    int        // how often the text differs from how appendJSON writes it
 	lazy   node       // what values of the document that are not opened refer to
@@ -72,11 +73,10 @@ func (d *document) read(src string) bool {
 	if len(src) > maxDocument || !utf8.ValidString(src) {
 		return false
 	}
-	d.src, d.depth, d.odd, d.lazy.doc = src, 0, 0, d
-	if most := len(src)/2 + MaxDepth + 2; cap(d.tokens) < most { // two bytes for each, but for what is not closed yet
-		d.tokens = make([]token, 0, most+most/4)
+	d.src, d.used, d.depth, d.odd, d.lazy.doc = src, 0, 0, 0, d
+	if most := len(src)/2 + MaxDepth + 2; len(d.tokens) < most { // two bytes for each, but for what is not closed yet
+		d.tokens = make([]token, most+most/4)
 	}
-	d.tokens = d.tokens[:0]
 	i := d.value(d.space(0))
 	return i >= 0 && d.space(i) == len(src)
 }
@@ -128,10 +128,9 @@ func (d *document) value(i int) int {
 }
 
 func (d *document) push(start, end int, info uint32) *token {
-	n := len(d.tokens)
-	d.tokens = d.tokens[:n+1]
-	t := &d.tokens[n]
-	t.start, t.end, t.next, t.info = uint32(start), uint32(end), uint32(n+1), info
+	t := &d.tokens[d.used]
+	d.used++
+	t.start, t.end, t.next, t.info = uint32(start), uint32(end), uint32(d.used), info
 	return t
 }
 
@@ -147,7 +146,7 @@ func (d *document) word(i int, w string, info uint32) int {
 // close ends the object or array whose token is at open.
 func (d *document) close(open, end, count, odd int) int {
 	t := &d.tokens[open]
-	t.end, t.next = uint32(end), uint32(len(d.tokens))
+	t.end, t.next = uint32(end), uint32(d.used)
 	t.info |= uint32(count) << countBits
 	if d.odd == odd {
 		t.info |= isPlain
@@ -160,7 +159,7 @@ func (d *document) object(at int) int {
 	if d.depth++; d.depth > MaxDepth {
 		return -1
 	}
-	s, open, odd := d.src, len(d.tokens), d.odd
+	s, open, odd := d.src, d.used, d.odd
 	d.push(at, 0, uint32(Object))
 	i := d.space(at + 1)
 	if i < len(s) && s[i] == '}' {
@@ -205,14 +204,14 @@ func (d *document) object(at int) int {
 // again says whether a name, the last token, may have come before in the object
 // at open, which is being read.
 func (d *document) again(open int, name *token) bool {
-	return name.has(isEscaped) || d.findBefore(uint32(open), uint32(len(d.tokens)-1), d.src[name.start:name.end]) != 0
+	return name.has(isEscaped) || d.findBefore(uint32(open), uint32(d.used-1), d.src[name.start:name.end]) != 0
 }
 
 func (d *document) array(at int) int {
 	if d.depth++; d.depth > MaxDepth {
 		return -1
 	}
-	s, open, odd := d.src, len(d.tokens), d.odd
+	s, open, odd := d.src, d.used, d.odd
 	d.push(at, 0, uint32(Array))
 	i := d.space(at + 1)
 	if i < len(s) && s[i] == ']' {
@@ -307,7 +306,7 @@ func (d *document) name(at, open int) (*token, int) {
 		if i = d.escaped(at, i); i < 0 {
 			return nil, -1
 		}
-		t := &d.tokens[len(d.tokens)-1]
+		t := &d.tokens[d.used-1]
 		t.next = uint32(open)
 		return t, i
 	}

@@ -60,7 +60,7 @@ func (m *Message) Release() {
 // too large to be kept.
 func (d *document) forget() bool {
 	d.src, d.byName, d.lastNode = "", nil, nil
-	return cap(d.tokens) <= keptTokens
+	return len(d.tokens) <= keptTokens
 }
 
 // room returns n values, Undefined, that are good until the message is released.
