@@ -34,8 +34,9 @@ type token struct {
 	data       uint64 // of a name, its print; of a small number, its digits as an int64
 }
 
-// The flags of tokens, each for some kinds, and where the count begins.
+// The Kind, the flags of tokens, each for some kinds, and where the count begins.
 const (
+	kindBits   = 15
 	isTrue     = 1 << 4 // a Bool that is true
 	isEscaped  = 1 << 5 // a string with a backslash
 	mayBeWhole = 1 << 6 // a Decimal that may be a whole number
@@ -60,7 +61,7 @@ func printOf(s string) uint64 {
 // nameInfo is the info of a name without escapes.
 func nameInfo(length int) uint32 { return uint32(length)<<countBits | uint32(String) }
 
-func (t *token) kind() Kind           { return Kind(t.info & 15) }
+func (t *token) kind() Kind           { return Kind(t.info & kindBits) }
 func (t *token) has(flag uint32) bool { return t.info&flag != 0 }
 func (t *token) count() int           { return int(t.info >> countBits) }
 
@@ -375,7 +376,7 @@ func (d *document) number(at int) int {
 			info |= mayBeWhole
 		}
 	}
-	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
+	if i < len(s) && s[i]|0x20 == 'e' {
 		if i++; i < len(s) && (s[i] == '+' || s[i] == '-') {
 			i++
 		}
