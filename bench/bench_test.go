@@ -28,10 +28,12 @@ func TestReportJudgesTheRatioOrTheFigure(t *testing.T) {
 	r.add(row{what: "figure over", unit: "MB", value: 21, goal: 20, absolute: true})
 	r.add(row{what: "nothing asked", unit: "MB", value: 21})
 	r.add(row{what: "no baseline measured", unit: "µs", baseline: "b", base: 0, value: 0, goal: 1})
+	r.add(row{what: "none", unit: "allocations", value: 0, zero: true})
+	r.add(row{what: "one", unit: "allocations", value: 1, zero: true})
 	var out bytes.Buffer
 	r.print(&out)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")[2:]
-	for i, want := range []string{"goal missed", "reached", "goal missed", "", "goal missed"} {
+	for i, want := range []string{"goal missed", "reached", "goal missed", "", "goal missed", "reached", "goal missed"} {
 		cells := strings.Split(lines[i], "|")
 		if got := strings.TrimSpace(cells[len(cells)-2]); got != want {
 			t.Errorf("%s: %q, want %q", lines[i], got, want)

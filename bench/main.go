@@ -42,6 +42,7 @@ type part struct {
 // parts are in the order in which they run.
 var parts = []part{
 	{"spool", (*bench).spool},
+	{"sql", (*bench).sql},
 	{"broker", (*bench).broker},
 	{"rest", (*bench).rest},
 	{"table", (*bench).table},
@@ -71,7 +72,7 @@ func run(args []string) error {
 	flags.DurationVar(&b.span, "span", 800*time.Millisecond, "length of one measurement under load")
 	flags.StringVar(&b.match, "match", "", "of the loads of broker and table, only those whose name contains this, such as 100×16")
 	flags.IntVar(&b.items, "items", 1_000_000, "how many items the growing table gets: 100000, 1000000 or 10000000")
-	only := flags.String("only", "", "parts to run, with commas between: spool, broker, rest, table, gateway, sizes")
+	only := flags.String("only", "", "parts to run, with commas between: spool, sql, broker, rest, table, gateway, sizes")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

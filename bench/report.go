@@ -18,6 +18,7 @@ type row struct {
 	value    float64 // mote's median
 	goal     float64 // upper bound; 0 for none
 	absolute bool    // the goal is about value, not about value/base
+	zero     bool    // the goal is that value is 0
 }
 
 // report collects the lines.
@@ -62,6 +63,12 @@ func (m row) cells() []string {
 			goal, compared = "≤ "+figure(m.goal)+" "+m.unit, m.value
 		}
 		if !(compared <= m.goal) {
+			result = "goal missed"
+		}
+	}
+	if m.zero {
+		goal, result = "0", "reached"
+		if m.value != 0 {
 			result = "goal missed"
 		}
 	}
