@@ -424,15 +424,21 @@ func (c *compiler) member(names []string) fn {
 func (m *Message) find(p path) (d *document, at uint32) {
 	if n := len(m.work.scopes); n > 0 {
 		s := &m.work.scopes[n-1]
-		if s.doc == nil || s.alias != "" {
+		if d, at = s.doc, s.at; d == nil || s.alias != "" {
 			return nil, 0
 		}
-		return s.doc, s.doc.locate(s.at, p)
+	} else {
+		if m.state != isJSON && !m.isJSON() {
+			return nil, 0
+		}
+		d = &m.work.doc
 	}
-	if m.state != isJSON && !m.isJSON() {
-		return nil, 0
+	for i := range p {
+		if at = d.step(at, &p[i]); at == 0 {
+			return d, 0
+		}
 	}
-	return &m.work.doc, m.work.doc.locate(0, p)
+	return d, at
 }
 
 func (c *compiler) index(x *iotsql.Index) (fn, error) {

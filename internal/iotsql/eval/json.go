@@ -172,8 +172,7 @@ func (v *Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
 			dst = append(dst, ',')
 		}
 		m := &v.ref.members[i]
-		dst = appendString(dst, m.Name)
-		dst = append(dst, ':')
+		dst = append(appendEscaped(append(dst, '"'), m.Name), '"', ':')
 		if dst = m.Value.appendJSON(dst, reduce, limit); len(dst) > limit {
 			return dst
 		}
@@ -183,8 +182,13 @@ func (v *Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
 
 const hexDigits = "0123456789abcdef"
 
+// appendString appends s as JSON.
 func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
+	return append(appendEscaped(append(dst, '"'), s), '"')
+}
+
+// appendEscaped appends s as JSON without quotes.
+func appendEscaped(dst []byte, s string) []byte {
 	start := 0
 	for i := plainEnd(s, 0); i < len(s); i++ {
 		c := s[i]
@@ -206,6 +210,5 @@ func appendString(dst []byte, s string) []byte {
 			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 		}
 	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
+	return append(dst, s[start:]...)
 }

@@ -198,26 +198,23 @@ func newPath(names []string) path {
 	return p
 }
 
-// locate follows a path from a token; 0 when there is nothing.
-func (d *document) locate(at uint32, p path) uint32 {
-	for i := range p {
-		t, s := &d.tokens[at], &p[i]
-		if t.kind() != Object {
-			return 0
-		}
-		if j := at + s.hint.Load(); j+1 < t.next && t.has(isDistinct) && d.isName(j, at, s) {
-			at = j + 1
-		} else if at = d.step(at, s); at == 0 {
-			return 0
-		}
-	}
-	return at
-}
-
-// step is find for a step, which is not where its hint says.
+// step returns the token of the value of a member of what is at obj; 0 when it
+// is no object, or has no such member.
 func (d *document) step(obj uint32, s *step) uint32 {
 	t := &d.tokens[obj]
-	if !t.has(isDistinct) || t.count() > manyNames {
+	if i := obj + s.hint.Load(); t.info&(kindBits|isDistinct) == uint32(Object)|isDistinct && i+1 < t.next && d.isName(i, obj, s) {
+		return i + 1
+	}
+	return d.search(obj, s)
+}
+
+// search is step where the hint is wrong.
+func (d *document) search(obj uint32, s *step) uint32 {
+	t := &d.tokens[obj]
+	switch {
+	case t.kind() != Object:
+		return 0
+	case !t.has(isDistinct) || t.count() > manyNames:
 		return d.find(obj, s.name)
 	}
 	for i := obj + 1; i < t.next; i = d.tokens[i+1].next {

@@ -225,6 +225,13 @@ func (v Value) reduce() Value {
 
 // scale returns c × 10^by when it fits.
 func scale(c int64, by int32) (int64, bool) {
+	if uint32(by) <= 9 && int64(int32(c)) == c { // nearly always: it surely fits
+		return c * pow10[by], true
+	}
+	return scaleLarge(c, by)
+}
+
+func scaleLarge(c int64, by int32) (int64, bool) {
 	if by < 0 || by > smallDigits {
 		return 0, c == 0
 	}
