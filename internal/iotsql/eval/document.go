@@ -36,11 +36,11 @@ type token struct {
 
 // The Kind, the flags of tokens, each for some kinds, and where the count begins.
 const (
-	kindBits   = 15
+	kindBits   = 7
+	isSmall    = 1 << 3 // a number, and nothing else, of at most smallDigits digits without exponent
 	isTrue     = 1 << 4 // a Bool that is true
 	isEscaped  = 1 << 5 // a string with a backslash
 	mayBeWhole = 1 << 6 // a Decimal that may be a whole number
-	isSmall    = 1 << 5 // a number of at most smallDigits digits without exponent
 	isDistinct = 1 << 5 // an Object in which surely no name comes twice
 	isPlain    = 1 << 7 // an Object or Array that is written as appendJSON writes it, but for names that come twice
 	countBits  = 8

@@ -132,9 +132,6 @@ func hex4(s string) (rune, bool) {
 // Decimals are written as Ints (see [Value.reduce]). It stops growing dst soon
 // after limit bytes; the caller checks.
 func (v *Value) appendJSON(dst []byte, reduce bool, limit int) []byte {
-	if len(dst) > limit {
-		return dst
-	}
 	if v.ref != nil && v.ref.doc != nil {
 		return v.ref.doc.append(dst, uint32(v.coef), reduce, limit)
 	}

@@ -35,21 +35,14 @@ func (d *document) numberAt(t *token) Value {
 // members have; false says that it is another.
 func (d *document) put(at uint32, dst *Value) bool {
 	t := &d.tokens[at]
-	switch t.kind() {
-	case String:
-		if t.has(isEscaped) {
-			return false
-		}
-		dst.kind, dst.text = String, d.src[t.start:t.end]
-		return true
-	case Int, Decimal:
-		if t.info&(isSmall|mayBeWhole) != isSmall {
-			return false
-		}
-		dst.kind, dst.small, dst.exp, dst.coef, dst.text = t.kind(), true, -int32(t.count()), int64(t.data), d.src[t.start:t.end]
-		return true
+	switch {
+	case t.info&(isSmall|mayBeWhole) == isSmall:
+		dst.small, dst.exp, dst.coef = true, -int32(t.count()), int64(t.data)
+	case t.kind() != String || t.has(isEscaped):
+		return false
 	}
-	return false
+	dst.kind, dst.text = t.kind(), d.src[t.start:t.end]
+	return true
 }
 
 // str1 is the text of a String or a name.

@@ -114,16 +114,11 @@ func memberPath(x iotsql.Expr, names []string) []string {
 
 // quick is the number of a token.
 func (d *document) quick(at uint32, reduce bool) quick {
-	t := &d.tokens[at]
-	kind := t.kind()
-	if kind != Int && kind != Decimal {
-		return quick{}
+	if t := &d.tokens[at]; t.info&(isSmall|mayBeWhole) == isSmall {
+		return quick{int64(t.data), -int32(t.count()), t.kind()}
 	}
-	if t.has(isSmall) && !(reduce && t.has(mayBeWhole)) {
-		return quick{int64(t.data), -int32(t.count()), kind}
-	}
-	v := d.numberAt(t)
-	if reduce {
+	v := d.at(at)
+	if reduce && v.mayBeWhole() {
 		v = v.reduce()
 	}
 	return v.quick()
