@@ -41,6 +41,10 @@ hash_type = "S"
 name = "failures"
 hash = "ruleName"
 
+[[table]]
+name = "given-up"
+hash = "run"
+
 [[rule]]
 name = "everywhere"
 sql = "SET @where = topic(2) SELECT *, @where AS place FROM 'reach/+' WHERE n > 0"
@@ -57,6 +61,13 @@ name = "refused"
 sql = "SELECT * FROM 'refused'"
 actions = '''[{"http": {"url": "%[1]s/refuse"}}, {"http": {"url": "%[1]s/refuse"}}]'''
 error_action = '{"dynamoDBv2": {"roleArn": "arn:aws:iam::000000000001:role/r", "putItem": {"tableName": "failures"}}}'
+
+[[rule]]
+name = "busy"
+sql = "SELECT * FROM 'busy'"
+actions = '''[{"http": {"url": "%[1]s/busy/1"}}, {"http": {"url": "%[1]s/busy/2"}}]'''
+error_action = '''{"dynamoDB": {"tableName": "given-up", "hashKeyField": "run", "hashKeyValue": "${newuuid()}", "payloadField": "error",
+  "roleArn": "arn:aws:iam::000000000001:role/r"}}'''
 
 [[rule]]
 name = "changes"
@@ -83,8 +94,12 @@ type received struct {
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	if r.URL.Path == "/refuse" {
+	switch {
+	case r.URL.Path == "/refuse":
 		http.Error(w, "no", http.StatusForbidden)
+		return
+	case strings.HasPrefix(r.URL.Path, "/busy/"):
+		http.Error(w, "not now", http.StatusServiceUnavailable)
 		return
 	}
 	s.mu.Lock()
@@ -255,4 +270,36 @@ func TestRequestsSurviveKill(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestErrorActionsSurviveKill kills the cloud while requests of two actions are
+// tried again, and expects the error action once for each message: every run
+// makes a row of its own.
+func TestErrorActionsSurviveKill(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&service{}).serve(t, l)
+	config, data := writeConfig(t, "http://"+l.Addr().String()), t.TempDir()
+	const messages = 100
+	h := startHost(t, data, "up", "--config", config)
+	pub := exec.Command(binary, "pub", "--data", data, "--lines", "busy")
+	pub.Stdin = strings.NewReader(strings.Repeat("{}\n", messages))
+	if out, err := pub.CombinedOutput(); err != nil {
+		t.Fatalf("publish: %v\n%s", err, out)
+	}
+	time.Sleep(3 * time.Second) // about when the first entries are given up
+	h.kill()
+	h = startHost(t, data, "up", "--config", config)
+	waitFor(t, "error action of every message", 30*time.Second, func() error {
+		if n := len(h.rows("given-up")); n < messages {
+			return fmt.Errorf("%d of %d", n, messages)
+		}
+		return nil
+	})
+	time.Sleep(2 * time.Second) // for the other action's failures
+	if n := len(h.rows("given-up")); n != messages {
+		t.Errorf("the error action ran %d times for %d messages", n, messages)
+	}
 }

@@ -6,8 +6,8 @@
 // What it promises: nothing is sent anywhere but the one confirmation request,
 // to the URL that the (authenticated) owner of the account named; it follows no
 // redirect, and it never reaches link-local addresses, where clouds hand out
-// credentials, unless [Options].Reach names them. Tokens are random, stored as
-// hashes, and expire. What a call changed is on disk when it returns.
+// credentials. Tokens are random, stored as hashes, and expire. What a call
+// changed is on disk when it returns.
 //
 // VPC destinations are kept as they come, so that rules for Kafka clusters can
 // be moved from and to AWS, and are enabled at once: mote has no virtual
@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -66,8 +65,6 @@ type Options struct {
 	// Trust says which URLs need no destination: TrustLoopback (default), TrustAll
 	// or TrustNone.
 	Trust string
-	// Reach names link-local addresses that may be reached all the same.
-	Reach []netip.Prefix
 	// Base returns where clients reach this server, for example
 	// "https://localhost:8443": confirmation requests name it. nil: they name none.
 	Base func() string
