@@ -51,6 +51,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/store":             {},
 	"internal/cloud/policy":            {},
 	"internal/cloud/table":             {"internal/cloud/store"},
+	"internal/cloud/partiql":           {},
 	"internal/cloud/table/tabletest":   {},
 	"internal/cloud/outbox":            {"internal/cloud/store"},
 	"internal/cloud/backup":            {"internal/cloud/store", "internal/cloud/table", "internal/cloud/outbox", "internal/cloud/registry"},
@@ -64,7 +65,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/awsapi":            {"internal/cloud/refusal", "internal/sigv4"},
 	"internal/cloud/awsapi/iot":        {"internal/cloud/awsapi", "internal/cloud/registry", "internal/cloud/policy", "internal/cloud/rules", "internal/cloud/destination", "internal/cloud/store", "internal/mqtt", "internal/sigv4"},
 	"internal/cloud/awsapi/iotdata":    {"internal/cloud/awsapi", "internal/cloud/message", "internal/cloud/shadow", "internal/mqtt", "internal/sigv4"},
-	"internal/cloud/awsapi/dynamodb":   {"internal/cloud/awsapi", "internal/cloud/table", "internal/cloud/store", "internal/sigv4"},
+	"internal/cloud/awsapi/dynamodb":   {"internal/cloud/awsapi", "internal/cloud/partiql", "internal/cloud/table", "internal/cloud/store", "internal/sigv4"},
 	"internal/cloud/awsapi/apigateway": {"internal/cloud/awsapi", "internal/cloud/rest", "internal/sigv4"},
 	"internal/cloud/console":           {"internal/cloud/message", "internal/cloud/refusal", "internal/cloud/table"},
 

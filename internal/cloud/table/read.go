@@ -110,6 +110,7 @@ type Reading struct {
 	Each func(members []Member)
 
 	Index         string // IndexName; "": the table itself
+	KeysInFilter  bool   // the filter of a query may look at the key too
 	AllAttributes bool   // Select=ALL_ATTRIBUTES: of a local index, the whole items
 
 	// The parameters from before expressions.
@@ -191,7 +192,12 @@ func (db *DB) Query(r QueryRequest) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	if err := e.checkQuery(from.t, r.Filter == nil); err != nil {
+	if r.KeysInFilter {
+		err = e.want.checkScalar(from.t)
+	} else {
+		err = e.checkQuery(from.t, r.Filter == nil)
+	}
+	if err != nil {
 		return Page{}, err
 	}
 	return db.page(from, part, r.Descending, &r.Reading, e)

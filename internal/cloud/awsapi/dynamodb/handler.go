@@ -75,6 +75,9 @@ var operations = map[string]func(*Handler, *input) ([]byte, error){
 	"DeleteItem":                       (*Handler).deleteItem,
 	"DeleteTable":                      (*Handler).deleteTable,
 	"DescribeTable":                    (*Handler).describeTable,
+	"ExecuteStatement":                 (*Handler).executeStatement,
+	"BatchExecuteStatement":            (*Handler).batchExecuteStatement,
+	"ExecuteTransaction":               (*Handler).executeTransaction,
 	"GetItem":                          (*Handler).getItem,
 	"ListTables":                       (*Handler).listTables,
 	"ListTagsOfResource":               (*Handler).listTags,
@@ -271,9 +274,7 @@ func unknownOperation(name string) error {
 // notOffered are operations of DynamoDB that are not here.
 var notOffered = func() map[string]bool {
 	names := map[string]bool{}
-	for name := range strings.FieldsSeq(`ExecuteStatement
-		BatchExecuteStatement ExecuteTransaction
-		RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
+	for name := range strings.FieldsSeq(`RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
 		ListGlobalTables UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
 		DescribeContributorInsights ListContributorInsights UpdateContributorInsights DescribeKinesisStreamingDestination
 		EnableKinesisStreamingDestination DisableKinesisStreamingDestination UpdateKinesisStreamingDestination

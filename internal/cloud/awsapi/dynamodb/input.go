@@ -43,8 +43,13 @@ type input struct {
 	tags                                                                        []table.Tag
 	tagKeys                                                                     []string
 
-	transactItems []byte  // as requestItems
-	token         *string // ClientRequestToken
+	transactItems      []byte // as requestItems, as the two that follow
+	statements         []byte
+	transactStatements []byte
+	statement          *string
+	parameters         []attribute // nil: absent
+	nextToken          *string
+	token              *string // ClientRequestToken
 
 	backup backupInput
 
@@ -91,6 +96,9 @@ var members = map[string]func(*scanner, *input){
 	"LocalSecondaryIndexOverride":      takeOverride("LocalSecondaryIndexOverride"),
 	"SSESpecificationOverride":         takeOverride("SSESpecificationOverride"),
 	"OnDemandThroughputOverride":       takeOverride("OnDemandThroughputOverride"),
+	"Statements":                       func(s *scanner, in *input) { in.statements = s.raw() },
+	"TransactStatements":               func(s *scanner, in *input) { in.transactStatements = s.raw() },
+	"Parameters":                       func(s *scanner, in *input) { in.parameters = s.attributes() },
 }
 
 // decode takes a request apart. Wrong JSON types are a SerializationException.
@@ -171,6 +179,10 @@ func (in *input) text(name string) **string {
 		return &in.class
 	case "ClientRequestToken":
 		return &in.token
+	case "Statement":
+		return &in.statement
+	case "NextToken":
+		return &in.nextToken
 	}
 	return in.backup.text(name)
 }

@@ -233,10 +233,14 @@ func (a *answer) page(in *input, name string, p *table.Page) []byte {
 	a.number("Count", p.Count)
 	a.number("ScannedCount", p.Scanned)
 	a.item("LastEvaluatedKey", p.LastKey)
-	var indexes []table.IndexUnits
-	if p.Index != nil {
-		indexes = append(indexes, *p.Index)
-	}
-	a.capacity(in, name, p.Units, indexes...)
+	a.capacity(in, name, p.Units, indexUnits(p)...)
 	return a.done()
+}
+
+// indexUnits are the units of the index that a page was read of, if any.
+func indexUnits(p *table.Page) []table.IndexUnits {
+	if p.Index == nil {
+		return nil
+	}
+	return []table.IndexUnits{*p.Index}
 }
