@@ -78,12 +78,12 @@ func (h *Handler) executeStatement(in *input) ([]byte, error) {
 	if it != nil {
 		items = []table.Item{it}
 	}
-	a.items(items)
+	a.found(items)
 	a.capacity(in, w.table, r.Units, r.Indexes...)
 	return a.done(), nil
 }
 
-func (a *answer) items(items []table.Item) {
+func (a *answer) found(items []table.Item) {
 	a.member("Items")
 	a.out = appendList(a.out, items, appendItem)
 }
@@ -111,7 +111,7 @@ func (h *Handler) executeSelect(in *input, st *statement) ([]byte, error) {
 		page.Items[i] = shown(s, it)
 	}
 	var a answer
-	a.items(page.Items)
+	a.found(page.Items)
 	if next != nil {
 		a.item("LastEvaluatedKey", next.key)
 		a.member("NextToken")
