@@ -30,6 +30,7 @@ type cloudFlags struct {
 
 // options joins flags and configuration.
 func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
+	credentials := defaultChain()
 	return cloud.Options{
 		Data:   f.Data,
 		MQTT:   firstSet(f.MQTT, c.MQTT),
@@ -39,8 +40,9 @@ func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
 		Region: c.Region,
 		Log:    log,
 		Actions: cloud.Actions{
-			Buckets: c.Buckets, Trust: c.Trust, Lambda: c.Lambda, Credentials: defaultChain(),
+			Buckets: c.Buckets, Trust: c.Trust, Lambda: c.Lambda, Credentials: credentials,
 		},
+		Cluster: cloud.Cluster{URL: c.Table.DynamoDB, Region: c.Table.Region, Credentials: credentials},
 	}
 }
 

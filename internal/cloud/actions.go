@@ -14,6 +14,7 @@ import (
 	"mote/internal/cloud/rules"
 	"mote/internal/cloud/sink"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/table/remote"
 )
 
 // Actions is what the actions of rules may reach outside the cloud.
@@ -57,10 +58,15 @@ func (c *Cloud) openActions() (err error) {
 		return fmt.Errorf("buckets: %w", err)
 	}
 	a.kafka = sink.NewKafka(sink.KafkaOptions{Control: a.destinations.DialControl})
+	deliverers := map[string]outbox.Deliverer{
+		sink.KindHTTP: a.http, sink.KindLambda: a.lambda, sink.KindS3: a.s3, sink.KindKafka: a.kafka,
+	}
+	reserve := 0
+	if c.cluster != nil {
+		deliverers[remote.Kind], reserve = remote.NewDeliverer(c.cluster), rowsReserve
+	}
 	a.outbox, err = outbox.Open(c.store, outbox.Options{
-		Deliverers: map[string]outbox.Deliverer{
-			sink.KindHTTP: a.http, sink.KindLambda: a.lambda, sink.KindS3: a.s3, sink.KindKafka: a.kafka,
-		},
+		Deliverers: deliverers, Reserve: reserve,
 		Failed: func(ctx context.Context, b *store.Batch, failures []outbox.Failure) error {
 			return c.rules.GiveUp(ctx, b, failures)
 		},
@@ -72,10 +78,14 @@ func (c *Cloud) openActions() (err error) {
 	return nil
 }
 
+// rowsReserve is the percentage of the outbox that only rows for a cluster of
+// tables may use: other actions whose destinations are away cannot stop them.
+const rowsReserve = 50
+
 // openRules opens the rules and everything that they read and act on but the
 // broker, which comes after them.
 func (c *Cloud) openRules() (err error) {
-	c.rules, err = rules.Open(c.store, c.tables, rules.Options{
+	options := rules.Options{
 		Account: c.registry.Account(), Region: c.opts.Region, Log: c.log,
 		Outbox: c.actions.outbox,
 		Publish: func(ctx context.Context, m *message.Message) (message.Outcome, error) {
@@ -83,8 +93,11 @@ func (c *Cloud) openRules() (err error) {
 		},
 		Shadow:       c.shadows.DocumentIn,
 		RegistryData: func(api, thing string) ([]byte, bool) { return c.iot.RegistryData(api, thing) },
-	})
-	if err != nil {
+	}
+	if c.cluster != nil {
+		options.Cluster = c.cluster
+	}
+	if c.rules, err = rules.Open(c.store, c.tables, options); err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
 	return nil

@@ -29,6 +29,7 @@ import (
 	"mote/internal/cloud/shadow"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
+	"mote/internal/cloud/table/remote"
 )
 
 // Options configure a cloud. Only Data is required.
@@ -42,6 +43,7 @@ type Options struct {
 	Log    *slog.Logger
 
 	Actions Actions
+	Cluster Cluster
 }
 
 // Off turns a listener off.
@@ -69,6 +71,7 @@ type Cloud struct {
 	store    *store.Store
 	registry *registry.Registry
 	tables   *table.DB
+	cluster  *remote.Cluster // that has the tables; nil: tables has them
 	rules    *rules.Engine
 	shadows  *shadow.Engine
 	actions  actions
@@ -160,7 +163,9 @@ func (c *Cloud) openEngines() (err error) {
 	if c.tables, err = table.Open(c.store, table.Options{Log: c.log, Region: c.opts.Region, Account: c.registry.Account()}); err != nil {
 		return fmt.Errorf("tables: %w", err)
 	}
-	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
+	if err := c.openCluster(); err != nil {
+		return err
+	}
 	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
 	if err := c.openActions(); err != nil {
 		return err
@@ -223,6 +228,9 @@ func (c *Cloud) Close(ctx context.Context) error {
 	}
 	c.serving.Wait()
 	errs = append(errs, c.actions.close())
+	if c.cluster != nil {
+		c.cluster.Close()
+	}
 	if c.tables != nil {
 		errs = append(errs, c.tables.Close())
 	}

@@ -11,13 +11,11 @@ import (
 
 	"mote/internal/cloud/awsapi"
 	"mote/internal/cloud/awsapi/apigateway"
-	"mote/internal/cloud/awsapi/dynamodb"
 	"mote/internal/cloud/awsapi/iotdata"
 	"mote/internal/cloud/broker"
 	"mote/internal/cloud/console"
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/rest"
-	"mote/internal/cloud/table"
 )
 
 // alpnMQTT selects MQTT on the HTTPS port (AWS IoT developer guide, "Device
@@ -46,7 +44,7 @@ func (c *Cloud) openBroker() (err error) {
 	}
 	c.registry.OnChange(c.broker.Recheck)
 	c.routes, err = rest.Open(c.store, rest.Options{
-		Publisher: c.broker, Items: items{c.tables}, Keys: c.registry.AccessKey,
+		Publisher: c.broker, Items: c.items(), Keys: c.registry.AccessKey,
 		Account: c.registry.Account(), Region: c.opts.Region, Refusals: c.refusals, Log: c.log,
 	})
 	if err != nil {
@@ -73,7 +71,7 @@ func (c *Cloud) hosts() []string {
 func (c *Cloud) listen() error {
 	streams, stop := context.WithCancel(context.Background())
 	c.streams = stop
-	c.console = console.New(console.Config{Messages: c.broker, Tables: c.tables, Refusals: c.refusals, Counters: c.counters, Log: c.log})
+	c.console = console.New(console.Config{Messages: c.broker, Tables: c.readable(), Refusals: c.refusals, Counters: c.counters, Log: c.log})
 	handler := c.handler()
 	if l, err := c.open("mqtt", c.opts.MQTT); err != nil {
 		return err
@@ -160,7 +158,7 @@ func (c *Cloud) handler() http.Handler {
 	return awsapi.NewFront(awsapi.Config{
 		IoT:        c.iot,
 		IoTData:    iotdata.New(iotdata.Config{Publisher: c.broker, Retained: retained{c.broker}, Shadows: shadows{c.shadows, c.broker}, Log: c.log}),
-		DynamoDB:   dynamodb.New(c.tables, dynamodb.Options{Region: c.opts.Region, Log: c.log}),
+		DynamoDB:   c.dynamoDB(),
 		APIGateway: apigateway.New(c.routes, c.log),
 		Rest:       c.routes,
 		Console:    c.console,
@@ -206,15 +204,6 @@ func deviceHost(listener string) string {
 		}
 	}
 	return host
-}
-
-// items lets REST routes put items into tables.
-type items struct{ db *table.DB }
-
-// PutDurable puts one item; PutItem returns when it is on disk.
-func (i items) PutDurable(_ context.Context, tableName string, item table.Item) error {
-	_, err := i.db.PutItem(table.PutRequest{Table: tableName, Item: item})
-	return err
 }
 
 // retained lets the data plane read the broker's retained messages.

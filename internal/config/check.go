@@ -224,6 +224,28 @@ func (c *checker) cloud(cl *Cloud) {
 			c.fail(at, "%q is not a URL: want http://… or https://…, without user and password", target)
 		}
 	}
+	c.cloudTable(&cl.Table)
+}
+
+func (c *checker) cloudTable(t *CloudTable) {
+	const at = "cloud.table.dynamodb"
+	if t.DynamoDB == "" {
+		if t.Region != "" {
+			c.fail("cloud.table.region", "region belongs to a cluster of tables: set dynamodb to its URL")
+		}
+		return
+	}
+	u, err := url.Parse(t.DynamoDB)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		c.fail(at, "bad URL %q: want https://HOST, for example \"https://dynamodb.eu-west-1.amazonaws.com\"", t.DynamoDB)
+	case u.User != nil:
+		c.fail(at, "a URL with user or password: the credentials are those of the AWS default chain, such as AWS_ACCESS_KEY_ID in the environment")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		c.fail(at, "bad URL %q: the DynamoDB API has no path: want %s://%s", t.DynamoDB, u.Scheme, u.Host)
+	case u.Scheme == "http" && !Loopback(u.Hostname()):
+		c.fail(at, "%q sends rows in the clear: use https, http is for this machine only", t.DynamoDB)
+	}
 }
 
 func (c *checker) provisioned(f *File) {

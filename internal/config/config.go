@@ -113,6 +113,15 @@ type Cloud struct {
 	Buckets string            `toml:"buckets"` // directory for the action s3; default: buckets in the data directory
 	Trust   string            `toml:"trust"`   // targets of the action http that need no confirmed destination: loopback (default), all or none
 	Lambda  map[string]string `toml:"lambda"`  // function name → URL that the action lambda posts to
+
+	Table CloudTable `toml:"table"`
+}
+
+// CloudTable says where the tables are, when they are not in the data directory.
+// The credentials are those of the AWS default chain.
+type CloudTable struct {
+	DynamoDB string `toml:"dynamodb"` // URL of a cluster that speaks the DynamoDB API; "": the embedded engine
+	Region   string `toml:"region"`   // that calls are signed for; default: the one in AWS's host names, else the cloud's
 }
 
 // Thing is one device identity: a thing, an X.509 certificate and what it may do.

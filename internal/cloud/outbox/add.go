@@ -17,18 +17,23 @@ type totals struct {
 	refused        atomic.Int64
 }
 
-// take makes room for one entry, or refuses it.
-func (t *totals) take(size int, o *Options) error {
+// take makes room for one entry, or refuses it; the reserve is for those to keep.
+func (t *totals) take(size int, keep bool, o *Options) error {
+	maxEntries, maxBytes := int64(o.MaxEntries), o.MaxBytes
+	if !keep {
+		maxEntries -= maxEntries * int64(o.Reserve) / 100
+		maxBytes -= maxBytes / 100 * int64(o.Reserve)
+	}
 	n, bytes := t.entries.Add(1), t.bytes.Add(int64(size))
 	switch {
-	case n > int64(o.MaxEntries):
+	case n > maxEntries:
 		t.give(size)
 		t.refused.Add(1)
-		return fmt.Errorf("%w: %d actions wait for their destinations, which is the limit: see which of them fail, and why, in the rules' status", ErrFull, o.MaxEntries)
-	case bytes > o.MaxBytes:
+		return fmt.Errorf("%w: %d actions wait for their destinations, which is the limit: see which of them fail, and why, in the rules' status", ErrFull, maxEntries)
+	case bytes > maxBytes:
 		t.give(size)
 		t.refused.Add(1)
-		return fmt.Errorf("%w: the actions that wait for their destinations have %d MiB, which is the limit: see which of them fail, and why, in the rules' status", ErrFull, o.MaxBytes>>20)
+		return fmt.Errorf("%w: the actions that wait for their destinations have %d MiB, which is the limit: see which of them fail, and why, in the rules' status", ErrFull, maxBytes>>20)
 	}
 	return nil
 }
@@ -71,7 +76,7 @@ func (o *Outbox) Add(b *store.Batch, e *Entry) error {
 		}
 	}()
 	a := &addition{o: o, size: keyLen + len(value), limits: limits, added: e.Added}
-	if err := o.total.take(a.size, &o.opt); err != nil {
+	if err := o.total.take(a.size, e.Keep, &o.opt); err != nil {
 		return err
 	}
 	o.mu.Lock()

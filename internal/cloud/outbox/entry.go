@@ -16,6 +16,7 @@ type Entry struct {
 	Context []byte // handed back when it fails: what the rule's error action needs
 
 	HasErrorAction bool      // the rule has one: see the package's retries
+	Keep           bool      // tried until it is done or refused for good: see the package's retries
 	Batch          *Batching // nil: delivered by itself
 	Added          time.Time // milliseconds; zero: now
 

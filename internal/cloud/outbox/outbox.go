@@ -26,13 +26,17 @@
 //   - The rule has no error action: there is no other place for the message, so
 //     it is tried again after 1 s, doubled to at most 5 min, each 20 % more or
 //     less, for 48 hours; when an attempt of the lane fails after that, it fails.
+//   - The entry has Keep: what it writes is the message's row, and has no other
+//     place. Only a Permanent error gives it up; it is tried with the same
+//     pauses for as long as it takes.
 //
 // A deliverer may ask for a longer pause (Retry-After), up to 5 minutes.
 // Attempts are counted in memory only; the age is durable.
 //
 // When the outbox is full, Add refuses with [ErrFull]: the action has failed,
 // and goes to the rule's error action. The message itself is not refused: one
-// dead destination would stop every publisher.
+// dead destination would stop every publisher. Entries with Keep may use
+// [Options].Reserve besides; whoever adds them refuses the message then.
 package outbox
 
 import (
@@ -80,6 +84,7 @@ type Options struct {
 	Log        *slog.Logger  // default: discard
 	MaxEntries int           // that wait; default 1,000,000
 	MaxBytes   int64         // of the entries that wait; default 1 GiB
+	Reserve    int           // percent of both that only entries with Keep may use; default 0
 	MaxLanes   int           // then a rule's further destinations share one lane; default 10,000
 	Workers    int           // deliveries at once, over all lanes; default 16, fewer than 4 keep lanes less apart
 	MaxAge     time.Duration // for which an entry without error action is tried; default 48 h

@@ -20,8 +20,9 @@ const recordVersion = 1
 const (
 	flagErrorAction = 1 << iota
 	flagBatch
+	flagKeep
 
-	knownFlags = flagErrorAction | flagBatch
+	knownFlags = flagErrorAction | flagBatch | flagKeep
 )
 
 var (
@@ -76,6 +77,9 @@ func appendRecord(dst []byte, e *Entry, run [8]byte) []byte {
 	if e.Batch != nil {
 		flags |= flagBatch
 	}
+	if e.Keep {
+		flags |= flagKeep
+	}
 	dst = append(dst, recordVersion, flags)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(e.Added.UnixMilli()))
 	dst = append(dst, run[:]...)
@@ -104,7 +108,7 @@ func parseRecord(key, value []byte) (*Entry, error) {
 		return nil, fmt.Errorf("the record has version %d, this mote reads %d", version, recordVersion)
 	}
 	flags := c.byte()
-	e := &Entry{seq: seq, size: len(key) + len(value), HasErrorAction: flags&flagErrorAction != 0}
+	e := &Entry{seq: seq, size: len(key) + len(value), HasErrorAction: flags&flagErrorAction != 0, Keep: flags&flagKeep != 0}
 	e.Added = time.UnixMilli(int64(c.uint64()))
 	e.ID = entryID(c.take(8), seq)
 	e.Kind, e.Rule, e.Lane = c.text(maxKind), c.text(maxRule), c.text(maxLane)

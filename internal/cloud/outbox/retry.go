@@ -73,6 +73,8 @@ func (t *turn) final(e *Entry, err error, now time.Time) bool {
 	switch {
 	case class == Permanent:
 		return true
+	case e.Keep:
+		return false
 	case e.HasErrorAction:
 		return class == Uncertain || e.Attempt >= attempts || t.waited(e) >= attempts
 	}
@@ -83,7 +85,7 @@ func (t *turn) final(e *Entry, err error, now time.Time) bool {
 // since those of its lane failed for as long as it may wait.
 func (t *turn) hopeless(e *Entry) bool {
 	n := len(t.l.fails)
-	if n == 0 || e.seq <= t.l.tried { // or it is to be tried again
+	if n == 0 || e.Keep || e.seq <= t.l.tried { // or it is to be tried again
 		return false
 	}
 	last := t.l.fails[n-1]
@@ -100,7 +102,7 @@ func (t *turn) again(stay []Failure) time.Duration {
 	pause := time.Duration(0)
 	for _, f := range stay {
 		n := t.l.failed
-		if f.Entry.HasErrorAction {
+		if f.Entry.HasErrorAction && !f.Entry.Keep {
 			n = f.Entry.Attempt
 		}
 		_, after := classOf(f.Err)

@@ -68,7 +68,7 @@ func (p putItem) run(ctx context.Context, e *Engine, c *call) reply {
 	if refused, ok := errors.AsType[*table.Error](err); ok {
 		return failure(http.StatusBadRequest, refused.Code, refused.Message)
 	}
-	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrClosed) || ctx.Err() != nil && err != nil {
+	if errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrClosed) || errors.Is(err, ErrUnavailable) || ctx.Err() != nil && err != nil {
 		return unavailable("item", err)
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -36,10 +37,13 @@ type Publisher interface {
 }
 
 // Items puts one item and returns when it is durable. A *[table.Error] refuses
-// the item for good.
+// the item for good; with an error that is [ErrUnavailable] it may be sent again.
 type Items interface {
 	PutDurable(ctx context.Context, tableName string, item table.Item) error
 }
+
+// ErrUnavailable says that the tables cannot take an item for now.
+var ErrUnavailable = errors.New("the tables are not available for now")
 
 // Options are what the engine works with.
 type Options struct {

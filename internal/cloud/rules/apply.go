@@ -166,8 +166,9 @@ func (e *Engine) logFailure(f *message.Failure, topic string) {
 	}
 }
 
-// perform runs one action. It returns nil when that worked, or when the store
-// cannot write for now: then the message will come again.
+// perform runs one action. It returns nil when that worked, or when neither the
+// store nor the cluster of the tables can take a write for now: then the message
+// will come again.
 func (x *execution) perform(a action, r eval.Result) *message.Failure {
 	target, err := "", r.Err()
 	if err == nil {
@@ -178,37 +179,11 @@ func (x *execution) perform(a action, r eval.Result) *message.Failure {
 	}
 	f := &message.Failure{Rule: x.rule.rule.Name, Action: a.name(), Target: target, Err: err}
 	x.rule.stats.failure(f, x.in)
-	if errors.Is(err, store.ErrFull) {
+	if errors.Is(err, store.ErrFull) || errors.Is(err, errWritesFull) {
 		x.out.Unavailable = err
 		return nil
 	}
 	return f
-}
-
-// put implements effects.
-func (x *execution) put(tableName string, item table.Item) error {
-	return x.engine.tables.Put(x.batch, tableName, item)
-}
-
-// putMembers implements effects.
-func (x *execution) putMembers(tableName string, members []table.Member) error {
-	return x.engine.tables.PutMembers(x.batch, tableName, members)
-}
-
-// update implements effects.
-func (x *execution) update(tableName string, key table.Item, attribute string, value table.Value) error {
-	e, c, in := x.engine, x.rule, x.in
-	late := func(err error) { // the item grew too large within one batch: the message is being acknowledged
-		f := &message.Failure{Rule: c.rule.Name, Action: "DynamoAction", Target: tableName, Err: err}
-		c.stats.failure(f, in)
-		e.logFailure(f, in.Topic)
-	}
-	return e.tables.SetAttribute(x.batch, tableName, key, attribute, value, late)
-}
-
-// remove implements effects.
-func (x *execution) remove(tableName string, key table.Item) error {
-	return x.engine.tables.Remove(x.batch, tableName, key)
 }
 
 // publish implements effects.

@@ -34,12 +34,20 @@ type Tables interface {
 	GetItem(r table.GetRequest) (table.GetResult, error)
 }
 
+// Cluster reads items of tables that are elsewhere; package table/remote has one.
+type Cluster interface {
+	GetItem(r table.GetRequest) (table.GetResult, error)
+}
+
 // Options configure an engine.
 type Options struct {
 	Account string       // what accountid() returns, 12 digits; default 000000000001
 	Region  string       // default us-east-1
 	Log     *slog.Logger // default: discard
 
+	// Cluster has the tables, in the place of the embedded engine: writes go
+	// through the outbox, get_dynamodb asks it. nil: the tables are Open's.
+	Cluster Cluster
 	// Outbox takes the actions http, s3, lambda and kafka; nil: they fail.
 	Outbox Outbox
 	// Publish publishes what an error action republishes for an entry that the

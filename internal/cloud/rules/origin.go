@@ -42,7 +42,7 @@ const originVersion = 1
 func (x *execution) origin(o *outgoing) *origin {
 	m := x.in
 	out := &origin{
-		Action: o.action, Target: o.target, Trace: x.msg.TraceID(), ErrorRun: x.failing, Across: o.across, Companions: x.rule.outgoing > 1,
+		Action: o.action, Target: o.target, Trace: x.msg.TraceID(), ErrorRun: x.failing, Across: o.across, Companions: x.companions(),
 		Topic: m.Topic, Payload: m.Payload, ClientID: m.ClientID, Principal: m.Principal, SourceIP: m.SourceIP, Time: x.msg.Time, Depth: m.Depth,
 		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, UTF8Payload: m.UTF8Payload,
 		UserProperties: m.UserProperties,
@@ -51,6 +51,14 @@ func (x *execution) origin(o *outgoing) *origin {
 		out.Basic = x.msg.Topic
 	}
 	return out
+}
+
+// companions says whether the rule has other actions that go through the outbox.
+func (x *execution) companions() bool {
+	if x.away() {
+		return len(x.rule.actions) > 1
+	}
+	return x.rule.outgoing > 1
 }
 
 func (o *origin) encode() ([]byte, error) {

@@ -24,7 +24,8 @@ type Outbox interface {
 	Status() outbox.Status
 }
 
-// request is what an action sends through the outbox; it is one of package sink.
+// request is what an action sends through the outbox; it is one of package sink,
+// or a write to the tables' cluster.
 type request interface {
 	Check() error
 	Lane() string
@@ -33,12 +34,13 @@ type request interface {
 
 // outgoing is one request with what the outbox has to know of it.
 type outgoing struct {
-	kind    string // of package sink
+	kind    string // of package sink, or remote.Kind
 	action  string // as failedAction names it
 	target  string
 	request request
 	batch   *outbox.Batching // nil: not batched
 	across  bool             // batched with messages of other topics
+	keep    bool             // not given up while the destination is away
 }
 
 // lane is the lane of the request: messages of other topics are in other
@@ -324,7 +326,7 @@ func (x *execution) send(o *outgoing) error {
 	}
 	e := &outbox.Entry{
 		Kind: o.kind, Lane: o.lane(x.in.Topic), Rule: x.rule.rule.Name, Data: o.request.Encode(), Context: context,
-		HasErrorAction: x.rule.errorAction != nil && !x.failing, Batch: o.batch,
+		HasErrorAction: x.rule.errorAction != nil && !x.failing, Keep: o.keep, Batch: o.batch,
 	}
 	if err := x.engine.opt.Outbox.Add(x.batch, e); err != nil {
 		return err

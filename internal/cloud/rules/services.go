@@ -21,7 +21,8 @@ var _ eval.Services = (*services)(nil)
 
 // Item implements eval.Services.
 func (s *services) Item(tableName string, keys []eval.Key) ([]byte, bool) {
-	if s.tables == nil {
+	read := s.items()
+	if read == nil {
 		return nil, false
 	}
 	key := make(table.Item, len(keys))
@@ -35,7 +36,7 @@ func (s *services) Item(tableName string, keys []eval.Key) ([]byte, bool) {
 		}
 		key[k.Name] = v
 	}
-	got, err := s.tables.GetItem(table.GetRequest{Table: tableName, Key: key})
+	got, err := read(table.GetRequest{Table: tableName, Key: key})
 	if err != nil {
 		return nil, s.failed("get_dynamodb", tableName, err)
 	}
@@ -44,6 +45,17 @@ func (s *services) Item(tableName string, keys []eval.Key) ([]byte, bool) {
 	}
 	data, err := json.Marshal(plainItem(got.Item))
 	return data, err == nil
+}
+
+// items returns what reads items; nil in a trial without tables.
+func (s *services) items() func(table.GetRequest) (table.GetResult, error) {
+	switch {
+	case s.opt.Cluster != nil:
+		return s.opt.Cluster.GetItem
+	case s.tables != nil:
+		return s.tables.GetItem
+	}
+	return nil
 }
 
 // failed logs why a function has no value; it returns false.

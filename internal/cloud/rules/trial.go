@@ -265,11 +265,7 @@ func (d *told) put(tableName string, item table.Item) error {
 }
 
 func (d *told) putMembers(tableName string, members []table.Member) error {
-	item := make(table.Item, len(members))
-	for _, m := range members {
-		item[m.Name] = m.Value
-	}
-	return d.put(tableName, item)
+	return d.put(tableName, itemOf(members))
 }
 
 func (d *told) update(tableName string, key table.Item, attribute string, value table.Value) error {

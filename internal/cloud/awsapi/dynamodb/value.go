@@ -1,14 +1,8 @@
 package dynamodb
 
 import (
-	"encoding/base64"
-	"encoding/json"
-	"maps"
-	"slices"
-	"strconv"
-	"unicode/utf8"
-
 	"mote/internal/cloud/table"
+	"mote/internal/cloud/table/wire"
 )
 
 const (
@@ -184,18 +178,7 @@ func nullElement(kind table.Kind) error {
 	return refused("One or more parameter values were invalid: " + what)
 }
 
-// appendItem appends an item as JSON, its names in order.
-func appendItem(out []byte, it table.Item) []byte {
-	out = append(out, '{')
-	for i, name := range slices.Sorted(maps.Keys(it)) {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		v := it[name]
-		out = appendValue(append(appendString(out, name), ':'), &v)
-	}
-	return append(out, '}')
-}
+func appendItem(out []byte, it table.Item) []byte { return wire.AppendItem(out, it) }
 
 // appendMembers appends an item that is in the order of its names.
 func appendMembers(out []byte, members []table.Member) []byte {
@@ -209,57 +192,10 @@ func appendMembers(out []byte, members []table.Member) []byte {
 	return append(out, '}')
 }
 
-// appendValue appends {"S":"…"} and the like.
-func appendValue(out []byte, v *table.Value) []byte {
-	out = append(out, `{"`...)
-	out = append(out, v.Kind.String()...)
-	out = append(out, `":`...)
-	switch v.Kind {
-	case table.S, table.N:
-		out = appendString(out, v.Str)
-	case table.B:
-		out = appendBlob(out, v.Bin)
-	case table.BOOL:
-		out = strconv.AppendBool(out, v.Bool)
-	case table.NULL:
-		out = append(out, "true"...)
-	case table.L:
-		out = appendList(out, v.List, func(out []byte, e table.Value) []byte { return appendValue(out, &e) })
-	case table.M:
-		out = appendItem(out, v.Map)
-	case table.BS:
-		out = appendList(out, v.Set, func(out []byte, e string) []byte { return appendBlob(out, []byte(e)) })
-	default:
-		out = appendList(out, v.Set, appendString)
-	}
-	return append(out, '}')
-}
+func appendValue(out []byte, v *table.Value) []byte { return wire.AppendValue(out, v) }
 
 func appendList[T any](out []byte, list []T, one func([]byte, T) []byte) []byte {
-	out = append(out, '[')
-	for i, e := range list {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = one(out, e)
-	}
-	return append(out, ']')
+	return wire.AppendList(out, list, one)
 }
 
-func appendBlob(out, data []byte) []byte {
-	out = append(out, '"')
-	return append(base64.StdEncoding.AppendEncode(out, data), '"')
-}
-
-// appendString appends a JSON string; what is no UTF-8 becomes U+FFFD.
-func appendString(out []byte, text string) []byte {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			quoted, _ := json.Marshal(text) // a string can not fail
-			return append(out, quoted...)
-		}
-	}
-	out = append(out, '"')
-	out = append(out, text...)
-	return append(out, '"')
-}
+func appendString(out []byte, text string) []byte { return wire.AppendString(out, text) }
