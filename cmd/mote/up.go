@@ -112,7 +112,11 @@ func (c upCmd) prepare(s *session, running *cloud.Cloud, file *config.File, log 
 	things := filepath.Join(c.Data, "things")
 	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
 	defer cancel()
-	if err := provision.Apply(ctx, file, provision.Options{AWS: cfg, ThingsDir: things, APIKeys: e.APIKeyFile, Log: log}); err != nil {
+	made, err := withoutAway(ctx, running, file, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := provision.Apply(ctx, made, provision.Options{AWS: cfg, ThingsDir: things, APIKeys: e.APIKeyFile, Log: log}); err != nil {
 		return nil, fmt.Errorf("set up: %w", err)
 	}
 	if err := running.Announce(); err != nil {
@@ -127,6 +131,22 @@ func (c upCmd) prepare(s *session, running *cloud.Cloud, file *config.File, log 
 		}
 	}
 	return newGateway(s.ctx, file, log)
+}
+
+// withoutAway returns what can be made now: while the cluster that has the tables
+// is away, all but these, unless it is the first time. A later start goes on.
+func withoutAway(ctx context.Context, running *cloud.Cloud, file *config.File, log *slog.Logger) (*config.File, error) {
+	away := running.TablesAway(ctx)
+	if away == nil {
+		return file, nil
+	}
+	if !running.HasRules() { // their rows would come before their tables
+		return nil, fmt.Errorf("set up: the tables cannot be made: %w: start it, or correct dynamodb in [cloud.table]", away)
+	}
+	log.Warn("the tables' cluster does not answer: rows wait for it, and tables are looked at when mote starts again", "err", away)
+	made := *file
+	made.Tables = nil
+	return &made, nil
 }
 
 // localUplink carries the readings to the cloud that runs beside the gateway.

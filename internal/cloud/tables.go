@@ -40,6 +40,19 @@ func (c *Cloud) openCluster() (err error) {
 	return nil
 }
 
+// TablesAway returns why the cluster that has the tables gives no answer; nil
+// when it does, and when the embedded engine has them.
+func (c *Cloud) TablesAway(ctx context.Context) error {
+	if c.cluster == nil {
+		return nil
+	}
+	_, err := c.cluster.Call(ctx, "ListTables", []byte(`{"Limit":1}`))
+	return err
+}
+
+// HasRules says whether any rule is stored, as it is after a first set-up.
+func (c *Cloud) HasRules() bool { return len(c.rules.List()) > 0 }
+
 // dynamoDB serves the DynamoDB API.
 func (c *Cloud) dynamoDB() awsapi.Service {
 	o := dynamodb.Options{Region: c.opts.Region, Log: c.log}

@@ -43,7 +43,11 @@ func (f *Forward) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	name := target(r)
 	if !isOperation(name) {
-		f.own.refuse(w, r, &wireError{status: http.StatusBadRequest, space: coral, code: "UnknownOperationException"})
+		e := &wireError{status: http.StatusBadRequest, space: coral, code: "UnknownOperationException"}
+		if strings.HasPrefix(name, streamsPrefix) {
+			e.message = "calls of DynamoDB Streams are not forwarded: ask the cluster that has the tables"
+		}
+		f.own.refuse(w, r, e)
 		return
 	}
 	if slices.Contains(r.Header.Values("Via"), remote.Via) {
