@@ -25,8 +25,11 @@ func text(v string) types.AttributeValue { return &types.AttributeValueMemberS{V
 
 func whole(v int) types.AttributeValue { return &types.AttributeValueMemberN{Value: fmt.Sprint(v)} }
 
-// rows are in the table of clients: enough for pages.
+// clientRows are in the table of clients: enough for pages.
 const clientRows = 60
+
+// waitPause is between two looks of a waiter; by themselves these are 20 s apart.
+const waitPause = 20 * time.Millisecond
 
 // clients works as programs with an AWS SDK do: waiters, batches, pages, typed errors.
 func (s *Server) clients(t *testing.T) {
@@ -39,7 +42,7 @@ func (s *Server) clients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := dynamodb.NewTableExistsWaiter(c).Wait(ctx, &dynamodb.DescribeTableInput{TableName: name}, 20*time.Second); err != nil {
+	if err := dynamodb.NewTableExistsWaiter(c, func(o *dynamodb.TableExistsWaiterOptions) { o.MinDelay, o.MaxDelay = waitPause, time.Second }).Wait(ctx, &dynamodb.DescribeTableInput{TableName: name}, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	s.fill(t, c, *name)
@@ -96,7 +99,7 @@ func (s *Server) refusals(t *testing.T, c *dynamodb.Client, name string) {
 	if _, err := c.DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: &name}); err != nil {
 		t.Error(err)
 	}
-	if err := dynamodb.NewTableNotExistsWaiter(c).Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: &name}, 20*time.Second); err != nil {
+	if err := dynamodb.NewTableNotExistsWaiter(c, func(o *dynamodb.TableNotExistsWaiterOptions) { o.MinDelay, o.MaxDelay = waitPause, time.Second }).Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: &name}, 20*time.Second); err != nil {
 		t.Error(err)
 	}
 }
