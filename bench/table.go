@@ -86,7 +86,7 @@ type load struct {
 	what  string
 	items int // of one call
 	conns int
-	goal  float64
+	write bool
 	call  func(c *caller, s *shift, n int) error
 }
 
@@ -128,22 +128,21 @@ func update(c *caller, s *shift, n int) error {
 func latest(c *caller, _ *shift, n int) error { return c.queryLast(deviceID(n % boards)) }
 
 func (b *bench) loads() []load {
-	const write = 1.0 / 20
 	return []load{
-		{"PutItem, writers: 1", 1, 1, write, putOne},
-		{"PutItem, writers: 16", 1, 16, write, putOne},
-		{"PutItem, writers: 64", 1, 64, write, putOne},
-		{"BatchWriteItem of 25, writers: 1", batchSize, 1, write, putMany},
-		{"BatchWriteItem of 25, writers: 16", batchSize, 16, write, putMany},
-		{"UpdateItem on a condition, writers: 16", 1, 16, write, update},
-		{"GetItem, connections: 16", 1, 16, 0, get},
-		{"Query, 1,000 items of one board", 1000, 4, 0, query},
-		{"Query, newest item of each of 1,000 boards", 1, 16, 0, latest},
+		{"PutItem, writers: 1", 1, 1, true, putOne},
+		{"PutItem, writers: 16", 1, 16, true, putOne},
+		{"PutItem, writers: 64", 1, 64, true, putOne},
+		{"BatchWriteItem of 25, writers: 1", batchSize, 1, true, putMany},
+		{"BatchWriteItem of 25, writers: 16", batchSize, 16, true, putMany},
+		{"UpdateItem on a condition, writers: 16", 1, 16, true, update},
+		{"GetItem, connections: 16", 1, 16, false, get},
+		{"Query, 1,000 items of one board", 1000, 4, false, query},
+		{"Query, newest item of each of 1,000 boards", 1, 16, false, latest},
 	}
 }
 
 // tableCalls measures the DynamoDB API beside dynalite, which gets the same
-// calls, signed too.
+// calls, signed too: as it is, and, for writes, made to sync each.
 func (b *bench) tableCalls() error {
 	c, err := b.newCloud()
 	if err != nil {
@@ -154,12 +153,17 @@ func (b *bench) tableCalls() error {
 	if err != nil {
 		return err
 	}
-	peer, err := b.dynalite()
+	peer, err := b.dynalite(false)
 	if err != nil {
 		return err
 	}
 	defer peer.stop()
-	for _, s := range []*tables{peer, own} {
+	durable, err := b.dynalite(true)
+	if err != nil {
+		return err
+	}
+	defer durable.stop()
+	for _, s := range []*tables{durable, peer, own} {
 		if err := s.fill(); err != nil {
 			return err
 		}
@@ -168,22 +172,38 @@ func (b *bench) tableCalls() error {
 		if !strings.Contains(l.what, b.match) {
 			continue
 		}
-		if err := b.compare(peer, own, l); err != nil {
+		servers := []*tables{own, peer}
+		if l.write {
+			servers = append(servers, durable)
+		}
+		if err := b.compare(servers, l); err != nil {
 			return fmt.Errorf("%s: %w", l.what, err)
 		}
 	}
 	return nil
 }
 
-// compare measures CPU, and the time that passes, of one load.
-func (b *bench) compare(peer, own *tables, l load) error {
-	var passed [2][]float64
-	v, err := b.turns(b.working(peer, l, &passed[0]), b.working(own, l, &passed[1]))
+// compare measures CPU, and the time that passes, of one load: of mote, of
+// dynalite, and maybe of dynalite that syncs, which is what a durable write of
+// mote is held against.
+func (b *bench) compare(servers []*tables, l load) error {
+	passed := make([][]float64, len(servers))
+	var work []func() (float64, error)
+	for i, s := range servers {
+		work = append(work, b.working(s, l, &passed[i]))
+	}
+	cpu, err := b.turns(work...)
 	if err != nil {
 		return err
 	}
-	b.report.add(row{what: l.what, unit: "CPU µs/item", baseline: "dynalite, not synced", base: median(v[0]), value: median(v[1]), goal: l.goal})
-	b.report.add(row{what: l.what + ", time that passes", unit: "µs/item", baseline: "dynalite, not synced", base: median(passed[0]), value: median(passed[1])})
+	for i, baseline := range []string{"dynalite, not synced", "dynalite, synced"}[:len(servers)-1] {
+		goal := 0.0
+		if baseline == "dynalite, synced" {
+			goal = 1.0 / 20
+		}
+		b.report.add(row{what: l.what, unit: "CPU µs/item", baseline: baseline, base: median(cpu[i+1]), value: median(cpu[0]), goal: goal})
+		b.report.add(row{what: l.what + ", time that passes", unit: "µs/item", baseline: baseline, base: median(passed[i+1]), value: median(passed[0]), goal: goal})
+	}
 	return nil
 }
 
@@ -263,8 +283,9 @@ func (s *tables) fill() error {
 	return nil
 }
 
-// dynalite starts the npm package of that name with its LevelDB on the disk.
-func (b *bench) dynalite() (*tables, error) {
+// dynalite starts the npm package of that name with its LevelDB on the disk;
+// synced has it wait for the disk at every write.
+func (b *bench) dynalite(synced bool) (*tables, error) {
 	command, err := b.dynaliteCommand()
 	if err != nil {
 		return nil, err
@@ -274,7 +295,14 @@ func (b *bench) dynalite() (*tables, error) {
 		return nil, err
 	}
 	host, port, _ := strings.Cut(addr, ":")
-	args := append(command[1:], "--host", host, "--port", port, "--path", filepath.Join(b.dir, "dynalite"), "--createTableMs", "0")
+	if synced {
+		hook, err := filepath.Abs("bench/dynalite-sync.cjs")
+		if err != nil {
+			return nil, err
+		}
+		command = append([]string{"env", "NODE_OPTIONS=--require=" + hook}, command...)
+	}
+	args := append(command[1:], "--host", host, "--port", port, "--path", filepath.Join(b.dir, "dynalite"+port), "--createTableMs", "0")
 	p, err := b.start(command[0], args...)
 	if err != nil {
 		return nil, err
