@@ -2,13 +2,16 @@ package test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/csv"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -76,10 +79,57 @@ func TestExportAndImport(t *testing.T) {
 		!strings.Contains(typed, `{"Item":{"dust":{"N":"-1"},"id":{"S":"2"},"time":{"S":"t0000"}}}`) {
 		t.Errorf("typed export has %d lines", n)
 	}
+	h.throughBucket(t, typed)
 	h.throughCSV(t)
 	h.throughParquet(t)
 	if _, errs, err := h.mote("{\"id\":\"x\"}\n", "import", "from"); err == nil || !strings.Contains(errs, "line 1: the key time is missing") {
 		t.Errorf("a row without its key: %v %s", err, errs)
+	}
+}
+
+// throughBucket takes the rows through the files of ExportTableToPointInTime.
+func (h *host) throughBucket(t *testing.T, typed string) {
+	c := dynamodb.NewFromConfig(h.aws())
+	from, err := c.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String("from")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := c.ExportTableToPointInTime(t.Context(), &dynamodb.ExportTableToPointInTimeInput{TableArn: from.Table.TableArn, S3Bucket: aws.String("exports")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := made.ExportDescription
+	for end := time.Now().Add(time.Minute); d.ExportStatus == types.ExportStatusInProgress && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		now, err := c.DescribeExport(t.Context(), &dynamodb.DescribeExportInput{ExportArn: d.ExportArn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d = now.ExportDescription
+	}
+	if d.ExportStatus != types.ExportStatusCompleted || *d.ItemCount != 2001 {
+		t.Fatalf("%+v", d)
+	}
+	files, err := filepath.Glob(filepath.Join(h.data, "buckets", "exports", filepath.Dir(*d.ExportManifest), "data", "*.json.gz"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("data files %q, %v", files, err)
+	}
+	f, err := os.Open(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.makeTable("unzipped")
+	h.mustMote(string(lines), "import", "unzipped")
+	if again := h.mustMote("", "export", "unzipped", "--format", "dynamodb"); again != typed {
+		t.Error("the rows that came through a bucket are others")
 	}
 }
 

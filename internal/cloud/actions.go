@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,7 +20,7 @@ import (
 
 // Actions is what the actions of rules may reach outside the cloud.
 type Actions struct {
-	Buckets string            // directory of the action s3; default: buckets in the data directory
+	Buckets string            // directory of the action s3 and of exports of tables; default: buckets in the data directory
 	Trust   string            // URLs that need no confirmed destination: loopback (default), all or none
 	Lambda  map[string]string // function → URL that the action lambda posts to
 	// Credentials sign the requests of http actions with Signature V4; nil: such
@@ -134,6 +135,9 @@ func (a *actions) close() error {
 	}
 	return nil
 }
+
+// openBuckets opens the directory of the action s3 for an export.
+func (c *Cloud) openBuckets() (*os.Root, error) { return os.OpenRoot(c.opts.Actions.Buckets) }
 
 // buckets is the default directory of the action s3.
 func (o *Options) buckets() string { return filepath.Join(o.Data, "buckets") }

@@ -55,7 +55,7 @@ func (c *Cloud) HasRules() bool { return len(c.rules.List()) > 0 }
 
 // dynamoDB serves the DynamoDB API.
 func (c *Cloud) dynamoDB() awsapi.Service {
-	o := dynamodb.Options{Region: c.opts.Region, Log: c.log}
+	o := dynamodb.Options{Region: c.opts.Region, Log: c.log, Buckets: c.openBuckets}
 	if c.cluster != nil {
 		return dynamodb.NewForward(c.cluster, o)
 	}

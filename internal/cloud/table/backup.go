@@ -31,7 +31,7 @@ const (
 	CodeTableInUse     = "TableInUseException"
 )
 
-// maxCopying is how many backups are made at the same time.
+// maxCopying is how many backups and exports are made at the same time.
 const maxCopying = 4
 
 // Backup is a copy of a table at one moment, kept in the store.
@@ -70,6 +70,7 @@ func parseBackupID(text string) (id backupID, ok bool) {
 const (
 	backupRecords = 'r'
 	backupItems   = 'i'
+	backupExports = 'x'
 )
 
 func appendBackupKey(dst []byte, what byte, id backupID) []byte {
@@ -172,7 +173,7 @@ func (db *DB) CreateBackup(table, name string) (*Backup, error) {
 		return nil, &Error{Code: CodeTableInUse, Message: "Table is being created: " + table}
 	case db.copying.Add(1) > maxCopying:
 		db.copying.Add(-1)
-		return nil, &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: %d backups are being made already: try again when one of them is available", maxCopying)}
+		return nil, &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: %d backups and exports are being made already: try again when one of them is done", maxCopying)}
 	}
 	k, err := db.beginBackup(t, name)
 	if err != nil {

@@ -67,7 +67,7 @@ type DB struct {
 	quit   chan struct{}  // closed by Close
 	works  sync.Map       // what is worked on in the background: counterKey of parts, with index 0 of expiry; trimming
 
-	copying atomic.Int32 // backups that are being made
+	copying atomic.Int32 // backups and exports that are being made
 }
 
 // scratch is what one Put needs for the time of the call.
@@ -108,6 +108,9 @@ func Open(st *store.Store, o Options) (*DB, error) {
 	if err := db.dropHalfBackups(); err != nil {
 		return nil, err
 	}
+	if err := db.failCutExports(); err != nil {
+		return nil, err
+	}
 	for _, t := range *db.tables.Load() {
 		db.resume(t)
 	}
@@ -117,7 +120,7 @@ func Open(st *store.Store, o Options) (*DB, error) {
 	return db, nil
 }
 
-// Close ends the work in the background (counts, builds of indexes, expiry) and waits for it. The
+// Close ends the work in the background (counts, builds of indexes, expiry, backups, exports) and waits for it. The
 // store stays open; close it after.
 func (db *DB) Close() error {
 	db.walkMu.Lock()

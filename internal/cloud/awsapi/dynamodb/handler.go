@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,10 @@ const (
 type Options struct {
 	Region string       // shown to health checks; default us-east-1
 	Log    *slog.Logger // default: discard
+
+	// Buckets opens the directory that exports write below; the handler closes
+	// what it returns. nil: exports are refused.
+	Buckets func() (*os.Root, error)
 }
 
 // Handler serves the DynamoDB API. It is an [awsapi.Service]: signatures are
@@ -41,6 +46,8 @@ type Handler struct {
 	db     *table.DB
 	region string
 	log    *slog.Logger
+
+	buckets func() (*os.Root, error)
 }
 
 var _ awsapi.Service = (*Handler)(nil)
@@ -53,7 +60,7 @@ func New(db *table.DB, o Options) *Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Handler{db, o.Region, o.Log}
+	return &Handler{db, o.Region, o.Log, o.Buckets}
 }
 
 // operations are what the handler offers.
@@ -62,6 +69,9 @@ var operations = map[string]func(*Handler, *input) ([]byte, error){
 	"DeleteBackup":                     (*Handler).deleteBackup,
 	"DescribeBackup":                   (*Handler).describeBackup,
 	"ListBackups":                      (*Handler).listBackups,
+	"DescribeExport":                   (*Handler).describeExport,
+	"ExportTableToPointInTime":         (*Handler).exportTable,
+	"ListExports":                      (*Handler).listExports,
 	"RestoreTableFromBackup":           (*Handler).restoreTable,
 	"DescribeContinuousBackups":        (*Handler).describeContinuousBackups,
 	"DescribeEndpoints":                (*Handler).describeEndpoints,
@@ -278,7 +288,7 @@ var notOffered = func() map[string]bool {
 		ListGlobalTables UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
 		DescribeContributorInsights ListContributorInsights UpdateContributorInsights DescribeKinesisStreamingDestination
 		EnableKinesisStreamingDestination DisableKinesisStreamingDestination UpdateKinesisStreamingDestination
-		ExportTableToPointInTime DescribeExport ListExports ImportTable DescribeImport ListImports
+		ImportTable DescribeImport ListImports
 		GetResourcePolicy PutResourcePolicy DeleteResourcePolicy`) {
 		names[name] = true
 	}

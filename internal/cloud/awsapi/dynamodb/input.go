@@ -52,6 +52,7 @@ type input struct {
 	token              *string // ClientRequestToken
 
 	backup backupInput
+	export exportInput
 
 	recovery      *bool // PointInTimeRecoveryEnabled
 	recoveryGiven bool
@@ -91,6 +92,11 @@ var members = map[string]func(*scanner, *input){
 	"TransactItems":                    func(s *scanner, in *input) { in.transactItems = s.raw() },
 	"TimeRangeLowerBound":              func(s *scanner, in *input) { in.backup.from = s.moment() },
 	"TimeRangeUpperBound":              func(s *scanner, in *input) { in.backup.until = s.moment() },
+	"ExportTime":                       func(s *scanner, in *input) { in.export.at = s.moment() },
+	"S3BucketOwner":                    takeUnoffered("S3BucketOwner"),
+	"S3SseAlgorithm":                   takeUnoffered("S3SseAlgorithm"),
+	"S3SseKmsKeyId":                    takeUnoffered("S3SseKmsKeyId"),
+	"IncrementalExportSpecification":   takeUnoffered("IncrementalExportSpecification"),
 	"ProvisionedThroughputOverride":    func(s *scanner, in *input) { in.backup.throughput = s.throughput() },
 	"GlobalSecondaryIndexOverride":     takeOverride("GlobalSecondaryIndexOverride"),
 	"LocalSecondaryIndexOverride":      takeOverride("LocalSecondaryIndexOverride"),
@@ -184,7 +190,10 @@ func (in *input) text(name string) **string {
 	case "NextToken":
 		return &in.nextToken
 	}
-	return in.backup.text(name)
+	if p := in.backup.text(name); p != nil {
+		return p
+	}
+	return in.export.text(name)
 }
 
 func (in *input) integer(name string) **int64 {
@@ -195,6 +204,8 @@ func (in *input) integer(name string) **int64 {
 		return &in.segment
 	case "TotalSegments":
 		return &in.segments
+	case "MaxResults":
+		return &in.export.max
 	}
 	return nil
 }
