@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -164,6 +163,9 @@ func (c ruleTestCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if _, err := rules.Explain(p.SQL, p.AWSIoTSQLVersion); err != nil { // before what the topic lacks
+		return err
+	}
 	m, err := c.message(s, p)
 	if err != nil {
 		return err
@@ -211,9 +213,6 @@ func (c ruleTestCmd) message(s *session, p rules.Payload) (*message.Message, err
 // ownTopic is the topic of a statement whose FROM has no wildcard.
 func ownTopic(sql string) (string, error) {
 	st, err := iotsql.Parse(sql)
-	if e := new(iotsql.Error); errors.As(err, &e) {
-		return "", errors.New(e.Detail())
-	}
 	switch {
 	case err != nil:
 		return "", err
