@@ -175,6 +175,11 @@ func (c *Cloud) handler() http.Handler {
 func (c *Cloud) counters() console.Counters {
 	b := c.broker.Status()
 	out := console.Counters{Connections: b.Connections, Sessions: b.Sessions, Received: b.Received, Dropped: b.Dropped}
+	if c.tables != nil {
+		for _, one := range c.tables.Builds() {
+			out.Builds = append(out.Builds, console.Build{Table: one.Table, Index: one.Index, Done: one.Done})
+		}
+	}
 	for _, r := range c.rules.Status() {
 		rule := console.Rule{
 			Name: r.Name, Filter: r.Filter, Enabled: r.Enabled, Matched: r.Matched, Fired: r.Fired, Failed: r.Failed,

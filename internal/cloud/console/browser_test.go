@@ -63,6 +63,8 @@ func TestInABrowser(t *testing.T) {
 	b.until("rows of the table", `document.querySelectorAll("#rows tbody tr").length === 50`)
 	b.until("the rules", `document.querySelector("#rules").innerText.includes("store_air")`)
 
+	b.until("the index in the making", `document.querySelector("#figures").innerText.includes("air by-place 45 %")`)
+
 	live := fmt.Sprintf(`{"time":%q,"id":"1","dust":77.7}`, time.Now().UTC().Format(timeLayout))
 	p.broker.publish("sensors/1/air", live)
 	b.until("the live reading on the card", `document.querySelector("[data-board='1'] dd").textContent === "77.7"`)

@@ -53,11 +53,19 @@ type Tables interface {
 // Counters are the small figures of the page, since the start of the cloud
 // unless they say otherwise.
 type Counters struct {
-	Connections int    `json:"connections"` // live MQTT connections now
-	Sessions    int    `json:"sessions"`    // MQTT sessions now, those away included
-	Received    uint64 `json:"received"`    // messages published, after their commit
-	Dropped     uint64 `json:"dropped"`     // messages that did not fit into a subscriber's queue
-	Rules       []Rule `json:"rules"`
+	Connections int     `json:"connections"` // live MQTT connections now
+	Sessions    int     `json:"sessions"`    // MQTT sessions now, those away included
+	Received    uint64  `json:"received"`    // messages published, after their commit
+	Dropped     uint64  `json:"dropped"`     // messages that did not fit into a subscriber's queue
+	Rules       []Rule  `json:"rules"`
+	Builds      []Build `json:"builds,omitempty"` // indexes that are being filled or removed
+}
+
+// Build is an index on its way.
+type Build struct {
+	Table string  `json:"table"`
+	Index string  `json:"index"` // "": the times at which items expire
+	Done  float64 `json:"done"`  // 0 to 1
 }
 
 // Rule is what one topic rule has done.

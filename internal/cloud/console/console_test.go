@@ -123,7 +123,7 @@ func TestRefusalsAndCountersAsJSON(t *testing.T) {
 	if got.Refusals[0] != r {
 		t.Errorf("refusal %+v, want %+v", got.Refusals[0], r)
 	}
-	if c := get[Counters](t, k, "/console/api/counters"); c.Received != 1234 || len(c.Rules) != 2 || c.Rules[0].Fired != 1230 {
+	if c := get[Counters](t, k, "/console/api/counters"); c.Received != 1234 || len(c.Rules) != 2 || c.Rules[0].Fired != 1230 || len(c.Builds) != 1 || c.Builds[0].Done != 0.456 {
 		t.Errorf("counters %+v", c)
 	}
 }

@@ -16,6 +16,12 @@ export function showFigures(counters, refused, boards) {
     ["rules failed", count(sum("failed")), sum("failed") > 0],
     ["refused", count(refused), refused > 0],
   ];
+  const builds = counters.builds || [];
+  if (builds.length > 0) {
+    const b = builds[0];
+    const more = builds.length > 1 ? ` and ${builds.length - 1} more` : "";
+    figures.push(["index in the making", `${b.table} ${b.index || "expiry"} ${Math.floor(b.done * 100)} %${more}`, false]);
+  }
   const box = byId("figures");
   if (box.children.length !== figures.length) {
     box.replaceChildren(...figures.map(([name]) => el("div", {}, el("dt", { textContent: name }), el("dd"))));
