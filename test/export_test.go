@@ -82,6 +82,11 @@ func TestExportAndImport(t *testing.T) {
 	h.throughBucket(t, typed)
 	h.throughCSV(t)
 	h.throughParquet(t)
+	for file, says := range map[string]string{"": "the file is empty", "id,time,id\n": `column 3 is called "id"`} {
+		if _, errs, err := h.mote(file, "import", "from", "--format", "csv"); err == nil || !strings.Contains(errs, says) {
+			t.Errorf("CSV file %q: %v %s", file, err, errs)
+		}
+	}
 	if _, errs, err := h.mote("{\"id\":\"x\"}\n", "import", "from"); err == nil || !strings.Contains(errs, "line 1: the key time is missing") {
 		t.Errorf("a row without its key: %v %s", err, errs)
 	}

@@ -141,7 +141,7 @@ var conditionForm = regexp.MustCompile(`(?s)^\s*(.*?)\s*(\^=|\*=|<>|!=|<=|>=|=|<
 
 func split(text string) (name, op, value string, err error) {
 	m := conditionForm.FindStringSubmatch(text)
-	if m == nil || m[1] == "" || m[3] == "" {
+	if m == nil || m[1] == "" || m[3] == "" || strings.ContainsAny(m[3][:1], "=<>") {
 		return "", "", "", usagef("condition %q: want NAME OPERATOR VALUE with one of = != < <= > >= ^= (begins with) *= (contains); an empty text is ''", text)
 	}
 	return m[1], m[2], m[3], nil
@@ -181,16 +181,25 @@ func (c *conditions) term(text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	n, v := c.name(name), c.value(guess(value))
+	n := c.name(name)
 	switch op {
 	case "^=":
-		return fmt.Sprintf("begins_with(%s, %s)", n, v), nil
+		return fmt.Sprintf("begins_with(%s, %s)", n, c.value(asText(value))), nil
 	case "*=":
-		return fmt.Sprintf("contains(%s, %s)", n, v), nil
+		return fmt.Sprintf("contains(%s, %s)", n, c.value(asText(value))), nil
 	case "!=":
 		op = "<>"
 	}
-	return n + " " + op + " " + v, nil
+	return n + " " + op + " " + c.value(guess(value)), nil
+}
+
+// asText is a value that is text, also when it looks like something else:
+// beginnings and parts are of texts.
+func asText(text string) types.AttributeValue {
+	if v, ok := guess(text).(*types.AttributeValueMemberS); ok {
+		return v
+	}
+	return &types.AttributeValueMemberS{Value: text}
 }
 
 // decimalForm is what counts as a number without quotes.

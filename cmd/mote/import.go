@@ -142,11 +142,19 @@ func csvRows(in io.Reader, keys tableKeys, text []string) (nextRow, error) {
 	r := csv.NewReader(bufio.NewReaderSize(in, 1<<16))
 	r.ReuseRecord = true
 	first, err := r.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("the file is empty: a CSV file begins with a line of column names")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the names of the columns: %w", err)
 	}
 	names := slices.Clone(first)
 	names[0] = strings.TrimPrefix(names[0], "\ufeff") // spreadsheets begin files with a mark
+	for i, name := range names {
+		if name == "" || slices.Contains(names[:i], name) {
+			return nil, fmt.Errorf("column %d is called %q: every column needs a name of its own", i+1, name)
+		}
+	}
 	for _, k := range keys.names() {
 		if !slices.Contains(names, k) {
 			return nil, fmt.Errorf("the file has no column %s, which is a key of the table: its columns are %s", k, strings.Join(names, ", "))

@@ -33,6 +33,7 @@ func TestConditions(t *testing.T) {
 		{queryCmd{Key: "id=1", Range: "time >= 2026"}, "id = S:1 AND time >= S:2026", ""},
 		{queryCmd{Where: []string{"dust>35", "place='35'", "on=true", "x!=null", "a<=b"}}, "",
 			"dust > N:35 AND place = S:35 AND on = BOOL:true AND x <> NULL AND a <= S:b"},
+		{queryCmd{Where: []string{"id^=1", "id*='2'"}}, "", "begins_with(id, S:1) AND contains(id, S:2)"},
 		{queryCmd{Where: []string{"place*=oo", "place^=r", "dust", "!temp", "t = ''"}}, "",
 			"contains(place, S:oo) AND begins_with(place, S:r) AND attribute_exists(dust) AND attribute_not_exists(temp) AND t = S:"},
 	} {
@@ -76,6 +77,8 @@ func TestBadConditions(t *testing.T) {
 		{queryCmd{Key: "id=1", Range: "dust>3"}, "dust is not the range key"},
 		{queryCmd{Key: "id=1", Range: "time!=3"}, "put != into --where"},
 		{queryCmd{Where: []string{"dust>"}}, "want NAME OPERATOR VALUE"},
+		{queryCmd{Where: []string{"dust>>35"}}, "want NAME OPERATOR VALUE"},
+		{queryCmd{Where: []string{"dust=>35"}}, "want NAME OPERATOR VALUE"},
 		{queryCmd{Where: []string{"=3"}}, "want NAME OPERATOR VALUE"},
 	} {
 		if _, err := c.flags.conditions(airKeys, time.Now()); err == nil || !strings.Contains(err.Error(), c.says) {
