@@ -31,7 +31,7 @@ func (c *Cloud) openBroker() (err error) {
 		Store:    c.store,
 		Gate:     c.registry,
 		Rules:    c.rules,
-		Reserved: c.shadows,
+		Reserved: reserved{c.shadows},
 		Refusals: c.refusals,
 		Log:      c.log,
 

@@ -76,6 +76,14 @@ func parseTopic(topic string) (n Name, rest string, ok bool) {
 	return n, rest, n.check() == nil
 }
 
+// Serves says whether a topic or filter is about a shadow.
+func (e *Engine) Serves(topic string) bool {
+	rest, ok := strings.CutPrefix(topic, topicPrefix)
+	_, rest, more := strings.Cut(rest, "/")
+	level, _, _ := strings.Cut(rest, "/")
+	return ok && more && level == "shadow"
+}
+
 // CheckTopic says why clients may not publish on a topic that begins with $,
 // or nil.
 func (e *Engine) CheckTopic(topic string) error {
