@@ -27,6 +27,9 @@ const (
 	Active   Status = "ACTIVE"
 	Inactive Status = "INACTIVE"
 	Revoked  Status = "REVOKED"
+	// PendingActivation is a certificate that was made for provisioning, or that
+	// a device of a registered CA brought along; nobody can ask for it.
+	PendingActivation Status = "PENDING_ACTIVATION"
 )
 
 // Certificate is a registered client certificate.
@@ -39,7 +42,9 @@ type Certificate struct {
 	NotAfter        time.Time `json:"not_after"`
 	CustomerVersion int       `json:"customer_version"` // grows with each change
 	GenerationID    string    `json:"generation_id"`
-	PEM             string    `json:"-"` // a record of its own; "" in lists
+	CA              string    `json:"ca,omitempty"`   // id of the registered CA that signed it; "": none
+	Mode            Mode      `json:"mode,omitempty"` // "" is ModeDefault
+	PEM             string    `json:"-"`              // a record of its own; "" in lists
 }
 
 // KeyPair is a new key pair in PEM. It is not kept anywhere.
@@ -133,35 +138,50 @@ func (r *Registry) issue(subject pkix.Name, pub any, active bool) (Certificate, 
 // issueRaw issues and registers a client certificate; raw is the subject as it
 // stands in a signing request, or nil.
 func (r *Registry) issueRaw(raw []byte, subject pkix.Name, pub any, active bool) (Certificate, error) {
-	cert, err := r.ca.issue(&x509.Certificate{
-		RawSubject: raw, Subject: subject, NotAfter: farFuture,
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, pub)
+	cert, err := r.sign(raw, subject, pub, farFuture)
 	if err != nil {
 		return Certificate{}, err
 	}
-	at := now()
-	c := Certificate{
-		ID: fingerprint(cert), Status: Inactive, Created: at, Modified: at, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
-		CustomerVersion: 1, GenerationID: newUUID(),
-	}
+	c := newCertificate(cert, Inactive)
 	if active {
 		c.Status = Active
 	}
-	text := string(pemOf("CERTIFICATE", cert.Raw))
-	err = r.change(func(t *tx) error {
-		kept := c
-		t.judges = true
-		t.b.Set(key(kindCertPEM, c.ID), []byte(text))
-		t.then(func() {
-			r.certificates.put(c.ID, &kept)
-			r.certOrder = insert(r.certOrder, orderKey(c.Created, c.ID))
-		})
-		return t.set(kindCert, c.ID, &kept)
+	return c, r.change(func(t *tx) error { return r.addCertificate(t, c) })
+}
+
+// sign issues a client certificate.
+func (r *Registry) sign(raw []byte, subject pkix.Name, pub any, until time.Time) (*x509.Certificate, error) {
+	return r.ca.issue(&x509.Certificate{
+		RawSubject: raw, Subject: subject, NotAfter: until,
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, pub)
+}
+
+// newCertificate is what is kept of a certificate that is registered now.
+func newCertificate(cert *x509.Certificate, status Status) Certificate {
+	at := now()
+	return Certificate{
+		ID: fingerprint(cert), Status: status, Created: at, Modified: at, NotBefore: cert.NotBefore, NotAfter: cert.NotAfter,
+		CustomerVersion: 1, GenerationID: newUUID(), PEM: string(pemOf("CERTIFICATE", cert.Raw)),
+	}
+}
+
+// addCertificate registers c with its PEM.
+func (r *Registry) addCertificate(t *tx, c Certificate) error {
+	if _, ok := r.certificates.get(c.ID); ok {
+		e := errorf(Exists, "The certificate is already registered: %s", c.ID)
+		e.ResourceID, e.ResourceARN = c.ID, r.ARN("cert/"+c.ID)
+		return e
+	}
+	t.judges = true
+	t.b.Set(key(kindCertPEM, c.ID), []byte(c.PEM))
+	c.PEM = ""
+	t.then(func() {
+		r.certificates.put(c.ID, &c)
+		r.certOrder = insert(r.certOrder, orderKey(c.Created, c.ID))
 	})
-	c.PEM = text
-	return c, err
+	return t.set(kindCert, c.ID, &c)
 }
 
 // fingerprint is the certificate id, as on AWS: the SHA-256 of the DER, in hex.
@@ -203,7 +223,12 @@ func (r *Registry) certificate(id string) (*Certificate, error) {
 func (r *Registry) Certificates(p Page) ([]Certificate, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	keys, next, err := Cut(r.certOrder, p, nil)
+	return r.listCertificates(p, nil)
+}
+
+// listCertificates lists those that keep accepts by their orderKey; mu is held.
+func (r *Registry) listCertificates(p Page, keep func(string) bool) ([]Certificate, string, error) {
+	keys, next, err := Cut(r.certOrder, p, keep)
 	if err != nil {
 		return nil, "", err
 	}
@@ -214,7 +239,8 @@ func (r *Registry) Certificates(p Page) ([]Certificate, string, error) {
 	return out, next, nil
 }
 
-// UpdateCertificate puts a certificate into another state.
+// UpdateCertificate puts a certificate into another state. The other states of
+// the API are for its own use (AWS IoT API reference, UpdateCertificate).
 func (r *Registry) UpdateCertificate(id string, status Status) error {
 	if status != Active && status != Inactive && status != Revoked {
 		return errorf(InvalidRequest, "a certificate cannot be put into the status %q: use ACTIVE, INACTIVE or REVOKED", short(string(status)))
@@ -231,6 +257,17 @@ func (r *Registry) UpdateCertificate(id string, status Status) error {
 		t.then(func() { r.certificates.put(id, &c) })
 		return t.set(kindCert, id, &c)
 	})
+}
+
+// CertificatesByCA lists, as [Registry.Certificates] does, those that a
+// registered CA signed.
+func (r *Registry) CertificatesByCA(ca string, p Page) ([]Certificate, string, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if _, err := r.authorityByID(ca); err != nil {
+		return nil, "", err
+	}
+	return r.listCertificates(p, func(key string) bool { return r.certificates.items[orderID(key)].CA == ca })
 }
 
 // DeleteCertificate removes a certificate that is not active and not attached
@@ -269,7 +306,9 @@ func (r *Registry) DeleteCertificate(id string, force bool) error {
 
 // VerifyCertificate says whether a client with this certificate may connect,
 // and its id. The error says why not, and what to do. A certificate is known
-// by its SHA-256, so that a known one needs no check of its signature.
+// by its SHA-256, so that a known one needs no check of its signature. One that
+// is unknown and comes from a CA with automatic registration is registered on
+// the way, see [Registry.OnRegistered].
 func (r *Registry) VerifyCertificate(cert *x509.Certificate) (certificateID string, err error) {
 	if cert == nil {
 		return "", errors.New("the client sent no certificate: it must connect with one that is registered here")
@@ -282,6 +321,9 @@ func (r *Registry) VerifyCertificate(cert *x509.Certificate) (certificateID stri
 	switch {
 	case !ok:
 		return id, r.unknown(cert, id)
+	case known.Status == PendingActivation:
+		r.announce(*known)
+		return id, fmt.Errorf("certificate %s is PENDING_ACTIVATION: activate it with update-certificate --new-status ACTIVE, or have it provisioned", id)
 	case known.Status != Active:
 		return id, fmt.Errorf("certificate %s is %s: activate it with update-certificate --new-status ACTIVE", id, known.Status)
 	case at.Before(cert.NotBefore):
@@ -297,6 +339,9 @@ func (r *Registry) unknown(cert *x509.Certificate, id string) error {
 	if cert.CheckSignatureFrom(r.ca.cert) == nil {
 		return fmt.Errorf("certificate %s was issued here but is not registered any more: make a new one", id)
 	}
+	if ca, found := r.issuerOf(cert, true); found {
+		return r.registerJustInTime(cert, ca)
+	}
 	issuer := short(strings.ToValidUTF8(cert.Issuer.String(), "?"))
-	return fmt.Errorf("certificate %s was issued by %q, not by the root CA of this account: use one that create-keys-and-certificate made here", id, issuer)
+	return fmt.Errorf("certificate %s was issued by %q, not by the root CA of this account: use one that create-keys-and-certificate made here, or register it with register-certificate or register-certificate-without-ca", id, issuer)
 }

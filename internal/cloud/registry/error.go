@@ -14,10 +14,15 @@ const (
 	MalformedPolicy  Code = "MalformedPolicyException"
 	DeleteConflict   Code = "DeleteConflictException"
 	CertificateState Code = "CertificateStateException"
-	VersionsLimit    Code = "VersionsLimitExceededException"
-	VersionConflict  Code = "VersionConflictException"
-	LimitExceeded    Code = "LimitExceededException"
-	Unavailable      Code = "ServiceUnavailableException" // the disk is full
+
+	CertificateValidation      Code = "CertificateValidationException"
+	CertificateConflict        Code = "CertificateConflictException"
+	RegistrationCodeValidation Code = "RegistrationCodeValidationException"
+
+	VersionsLimit   Code = "VersionsLimitExceededException"
+	VersionConflict Code = "VersionConflictException"
+	LimitExceeded   Code = "LimitExceededException"
+	Unavailable     Code = "ServiceUnavailableException" // the disk is full
 )
 
 // Error is a failure that the caller of an operation is told about.

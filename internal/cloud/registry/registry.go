@@ -55,6 +55,9 @@ type Registry struct {
 	things       shelf[*Thing]
 	certificates shelf[*Certificate]
 	certOrder    []string // creation time and id, sorted
+	authorities  shelf[*CA]
+	caOrder      []string // creation time and id, sorted
+	code         string   // registration code; "": none
 	policies     shelf[*Policy]
 	policyOrder  []string          // creation time and name, sorted
 	attached     relation          // policy name to certificate id
@@ -64,6 +67,9 @@ type Registry struct {
 
 	hookMu sync.Mutex
 	hooks  []func() // guarded by hookMu
+
+	registered func(Certificate, CA) // guarded by hookMu
+	announced  map[string]time.Time  // certificate id to the last call of registered; guarded by hookMu
 }
 
 var (
@@ -92,8 +98,8 @@ func Open(st *store.Store, o Options) (*Registry, error) {
 	r := &Registry{
 		st: st, log: o.Log,
 		keys: map[string]accessKey{}, exclusive: map[string]string{}, tags: map[string]map[string]string{},
-		things: newShelf[*Thing](), certificates: newShelf[*Certificate](), policies: newShelf[*Policy](),
-		attached: newRelation(), principals: newRelation(),
+		things: newShelf[*Thing](), certificates: newShelf[*Certificate](), authorities: newShelf[*CA](), policies: newShelf[*Policy](),
+		announced: map[string]time.Time{}, attached: newRelation(), principals: newRelation(),
 	}
 	if err := r.openAccount(o.Account); err != nil {
 		return nil, err
@@ -170,6 +176,8 @@ const (
 	kindAttached  kind = 'A'
 	kindPrincipal kind = 'P'
 	kindTags      kind = 'g'
+	kindCA        kind = 'C'
+	kindRegCode   kind = 'R'
 )
 
 func key(k kind, id string) []byte {
@@ -260,6 +268,7 @@ func (r *Registry) load() error {
 	}{
 		{kindAccessKey, r.loadAccessKey}, {kindThing, r.loadThing}, {kindCert, r.loadCertificate}, {kindPolicy, r.loadPolicy},
 		{kindAttached, r.loadAttached}, {kindPrincipal, r.loadPrincipal}, {kindTags, r.loadTags},
+		{kindCA, r.loadCA}, {kindRegCode, r.loadRegistrationCode},
 	}
 	for _, l := range loaders {
 		if err := r.each(l.kind, l.load); err != nil {
@@ -267,6 +276,7 @@ func (r *Registry) load() error {
 		}
 	}
 	slices.Sort(r.certOrder)
+	slices.Sort(r.caOrder)
 	slices.Sort(r.policyOrder)
 	return nil
 }

@@ -1,6 +1,10 @@
 package iot
 
 import (
+	"cmp"
+	"net/http"
+
+	"mote/internal/cloud/awsapi"
 	"mote/internal/cloud/registry"
 )
 
@@ -54,6 +58,7 @@ type certificateJSON struct {
 	Mode            string          `json:"certificateMode"`
 	CreationDate    epoch           `json:"creationDate"`
 	LastModified    *epoch          `json:"lastModifiedDate,omitempty"`
+	CA              string          `json:"caCertificateId,omitempty"`
 	PEM             string          `json:"certificatePem,omitempty"`
 	OwnedBy         string          `json:"ownedBy,omitempty"`
 	CustomerVersion int             `json:"customerVersion,omitempty"`
@@ -68,7 +73,7 @@ type validity struct {
 
 // certificateJSON is a certificate as lists have it.
 func (h *Handler) certificateJSON(c registry.Certificate) certificateJSON {
-	return certificateJSON{ARN: h.reg.ARN("cert/" + c.ID), ID: c.ID, Status: c.Status, Mode: "DEFAULT", CreationDate: epoch(c.Created)}
+	return certificateJSON{ARN: h.reg.ARN("cert/" + c.ID), ID: c.ID, Status: c.Status, Mode: string(cmp.Or(c.Mode, registry.ModeDefault)), CreationDate: epoch(c.Created)}
 }
 
 func describeCertificate(h *Handler, c *call) (any, error) {
@@ -78,6 +83,7 @@ func describeCertificate(h *Handler, c *call) (any, error) {
 	}
 	modified := epoch(cert.Modified)
 	out := h.certificateJSON(cert)
+	out.CA = cert.CA
 	out.LastModified, out.PEM, out.OwnedBy = &modified, cert.PEM, h.reg.Account()
 	out.CustomerVersion, out.GenerationID = cert.CustomerVersion, cert.GenerationID
 	out.Validity = &validity{epoch(cert.NotBefore), epoch(cert.NotAfter)}
@@ -89,7 +95,18 @@ func listCertificates(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	certs, next, err := h.reg.Certificates(p)
+	return h.certificateList(h.reg.Certificates(p))
+}
+
+func listCertificatesByCA(h *Handler, c *call) (any, error) {
+	p, err := c.pageByTime()
+	if err != nil {
+		return nil, err
+	}
+	return h.certificateList(h.reg.CertificatesByCA(c.label("caCertificateId"), p))
+}
+
+func (h *Handler) certificateList(certs []registry.Certificate, next string, err error) (any, error) {
 	out := struct {
 		Certificates []certificateJSON `json:"certificates"`
 		NextMarker   string            `json:"nextMarker,omitempty"`
@@ -110,4 +127,58 @@ func deleteCertificate(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	return nil, h.reg.DeleteCertificate(c.label("certificateId"), force)
+}
+
+func registerCertificate(h *Handler, c *call) (any, error) {
+	active, err := c.flag("setAsActive", false)
+	if err != nil {
+		return nil, err
+	}
+	var in struct {
+		PEM    string          `json:"certificatePem"`
+		CA     string          `json:"caCertificatePem"`
+		Status registry.Status `json:"status"`
+	}
+	if err := c.body(&in); err != nil {
+		return nil, err
+	}
+	if active && in.Status == "" { // setAsActive is the older way to say it
+		in.Status = registry.Active
+	}
+	cert, err := h.reg.RegisterCertificate(in.PEM, in.CA, in.Status)
+	return h.registered(cert, err)
+}
+
+func registerCertificateWithoutCA(h *Handler, c *call) (any, error) {
+	var in struct {
+		PEM    string          `json:"certificatePem"`
+		Status registry.Status `json:"status"`
+	}
+	if err := c.body(&in); err != nil {
+		return nil, err
+	}
+	cert, err := h.reg.RegisterCertificateWithoutCA(in.PEM, in.Status)
+	return h.registered(cert, err)
+}
+
+func (h *Handler) registered(c registry.Certificate, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"certificateArn": h.reg.ARN("cert/" + c.ID), "certificateId": c.ID}, nil
+}
+
+// transferCertificate answers the operations that move a certificate to
+// another account: there is one account.
+func transferCertificate(h *Handler, c *call) (any, error) {
+	if _, err := h.reg.Certificate(c.label("certificateId")); err != nil {
+		return nil, err
+	}
+	return nil, awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
+		"certificates cannot be transferred: this server has one account, %s; register the certificate at the other server with register-certificate-without-ca", h.reg.Account())
+}
+
+// listOutgoingCertificates lists what is being transferred: nothing, ever.
+func listOutgoingCertificates(*Handler, *call) (any, error) {
+	return map[string]any{"outgoingCertificates": []any{}}, nil
 }

@@ -94,6 +94,22 @@ var operations = []struct {
 	{"GET", "/certificates", listCertificates},
 	{"PUT", "/certificates/{certificateId}", updateCertificate},
 	{"DELETE", "/certificates/{certificateId}", deleteCertificate},
+	{"POST", "/certificate/register", registerCertificate},
+	{"POST", "/certificate/register-no-ca", registerCertificateWithoutCA},
+	{"GET", "/certificates-by-ca/{caCertificateId}", listCertificatesByCA},
+	{"PATCH", "/transfer-certificate/{certificateId}", transferCertificate},
+	{"PATCH", "/accept-certificate-transfer/{certificateId}", transferCertificate},
+	{"PATCH", "/reject-certificate-transfer/{certificateId}", transferCertificate},
+	{"PATCH", "/cancel-certificate-transfer/{certificateId}", transferCertificate},
+	{"GET", "/certificates-out-going", listOutgoingCertificates},
+
+	{"GET", "/registrationcode", getRegistrationCode},
+	{"DELETE", "/registrationcode", deleteRegistrationCode},
+	{"POST", "/cacertificate", registerCACertificate},
+	{"GET", "/cacertificate/{caCertificateId}", describeCACertificate},
+	{"PUT", "/cacertificate/{caCertificateId}", updateCACertificate},
+	{"DELETE", "/cacertificate/{caCertificateId}", deleteCACertificate},
+	{"GET", "/cacertificates", listCACertificates},
 
 	{"POST", "/policies/{policyName}", createPolicy},
 	{"GET", "/policies/{policyName}", getPolicy},
@@ -193,6 +209,10 @@ var statuses = map[registry.Code]int{
 	registry.VersionConflict:  409,
 	registry.LimitExceeded:    410,
 	registry.Unavailable:      503,
+
+	registry.CertificateValidation:      400,
+	registry.RegistrationCodeValidation: 400,
+	registry.CertificateConflict:        409,
 }
 
 // wireError maps the failures of the engines to the wire.

@@ -36,8 +36,11 @@ func (h *Handler) taggable(arn string) (string, error) {
 	resource, _ := strings.CutPrefix(arn, h.reg.ARN(""))
 	kind, name, _ := strings.Cut(resource, "/")
 	switch {
-	case resource == arn && arn != "", name == "", kind != "policy" && kind != "rule":
-		return "", badRequest("%.300q cannot have tags: it must be the ARN of a policy or a rule of this account and region", arn)
+	case resource == arn && arn != "", name == "", kind != "policy" && kind != "rule" && kind != "cacert":
+		return "", badRequest("%.300q cannot have tags: it must be the ARN of a policy, a rule or a CA certificate of this account and region", arn)
+	case kind == "cacert":
+		_, err := h.reg.CACertificate(name)
+		return resource, err
 	case kind == "policy":
 		_, err := h.reg.Policy(name)
 		return resource, err
