@@ -25,6 +25,7 @@ func TestCLI(t *testing.T) {
 			aws := startCLI(t, python)
 			t.Run("tutorials", func(t *testing.T) { testTutorials(t, aws) })
 			t.Run("statements", func(t *testing.T) { testStatements(t, aws) })
+			t.Run("certificates", func(t *testing.T) { testCertificates(t, aws) })
 		})
 	}
 	if len(seen) == 0 {

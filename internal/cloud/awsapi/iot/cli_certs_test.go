@@ -1,0 +1,76 @@
+package iot
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// openssl runs a command of openssl in dir.
+func openssl(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("openssl", args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("openssl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// testCertificates follows "Create your own client certificates" of the AWS
+// IoT developer guide, with openssl and the CLI.
+func testCertificates(t *testing.T, aws *cli) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("openssl is not installed")
+	}
+	srv, _, _ := newServer(t, t.TempDir())
+	aws.url = srv.URL
+	dir := t.TempDir()
+	file := func(name string) string { return "file://" + filepath.Join(dir, name) }
+	if err := os.WriteFile(filepath.Join(dir, "device.cnf"), []byte("basicConstraints=CA:FALSE\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _ := aws.run(t, "registrationCode", "get-registration-code")["registrationCode"].(string)
+	openssl(t, dir, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=factory", "-keyout", "ca.key", "-out", "ca.pem")
+	issue := func(name, subject string, newkey ...string) {
+		openssl(t, dir, append([]string{"req", "-new", "-nodes", "-subj", subject, "-keyout", name + ".key", "-out", name + ".csr"}, newkey...)...)
+		openssl(t, dir, "x509", "-req", "-in", name+".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "0x7"+code[:6], "-days", "5", "-extfile", "device.cnf", "-out", name+".pem")
+	}
+	issue("verify", "/CN="+code, "-newkey", "rsa:2048")
+	issue("wrong", "/CN=wrong", "-newkey", "rsa:2048")
+	issue("board", "/CN=board", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384")
+
+	aws.run(t, "RegistrationCodeValidationException", "register-ca-certificate", "--ca-certificate", file("ca.pem"), "--verification-certificate", file("wrong.pem"))
+	aws.run(t, "CertificateValidationException", "register-certificate", "--certificate-pem", file("board.pem"), "--ca-certificate-pem", file("ca.pem"))
+	ca, _ := aws.run(t, ":cacert/", "register-ca-certificate", "--ca-certificate", file("ca.pem"), "--verification-certificate", file("verify.pem"),
+		"--set-as-active", "--allow-auto-registration", "--tags", "Key=site,Value=roof")["certificateId"].(string)
+	aws.run(t, "ResourceAlreadyExistsException", "register-ca-certificate", "--ca-certificate", file("ca.pem"), "--verification-certificate", file("verify.pem"))
+	aws.run(t, `"autoRegistrationStatus": "ENABLE"`, "describe-ca-certificate", "--certificate-id", ca)
+	aws.run(t, ca, "list-ca-certificates", "--ascending-order")
+	aws.run(t, "roof", "list-tags-for-resource", "--resource-arn", "arn:aws:iot:us-east-1:000000000001:cacert/"+ca)
+
+	board, _ := aws.run(t, ":cert/", "register-certificate", "--certificate-pem", file("board.pem"), "--ca-certificate-pem", file("ca.pem"), "--status", "ACTIVE")["certificateId"].(string)
+	aws.run(t, "ResourceAlreadyExistsException", "register-certificate", "--certificate-pem", file("board.pem"))
+	aws.run(t, `"caCertificateId": "`+ca, "describe-certificate", "--certificate-id", board)
+	aws.run(t, board, "list-certificates-by-ca", "--ca-certificate-id", ca)
+	aws.run(t, `"certificateArn"`, "register-certificate-without-ca", "--certificate-pem", file("wrong.pem"))
+	aws.run(t, "NotImplementedException", "transfer-certificate", "--certificate-id", board, "--target-aws-account", "123456789012")
+	aws.run(t, "InvalidRequestException", "update-certificate", "--certificate-id", board, "--new-status", "PENDING_ACTIVATION")
+	aws.run(t, "", "update-certificate", "--certificate-id", board, "--new-status", "REVOKED")
+	aws.run(t, "", "delete-certificate", "--certificate-id", board)
+	aws.run(t, "ResourceNotFoundException", "describe-certificate", "--certificate-id", board)
+
+	for _, kind := range [][]string{{"rsa:3072"}, {"ec", "-pkeyopt", "ec_paramgen_curve:P-256"}, {"ec", "-pkeyopt", "ec_paramgen_curve:P-521"}} {
+		issue("csr", "/CN=csr/O=home", append([]string{"-newkey"}, kind...)...)
+		aws.run(t, "BEGIN CERTIFICATE", "create-certificate-from-csr", "--certificate-signing-request", file("csr.csr"), "--set-as-active")
+	}
+	openssl(t, dir, "req", "-new", "-nodes", "-subj", "/CN=ed", "-newkey", "ed25519", "-keyout", "ed.key", "-out", "ed.csr")
+	aws.run(t, "InvalidRequestException", "create-certificate-from-csr", "--certificate-signing-request", file("ed.csr"))
+
+	aws.run(t, "CertificateStateException", "delete-ca-certificate", "--certificate-id", ca)
+	aws.run(t, "", "update-ca-certificate", "--certificate-id", ca, "--new-status", "INACTIVE", "--new-auto-registration-status", "DISABLE")
+	aws.run(t, `"DISABLE"`, "describe-ca-certificate", "--certificate-id", ca)
+	aws.run(t, "", "delete-ca-certificate", "--certificate-id", ca)
+	aws.run(t, "", "delete-registration-code")
+}
