@@ -152,9 +152,28 @@ func (u *burst) republish(m *message.Message) error {
 
 // publishMore publishes a message that another one led to.
 func (u *burst) publishMore(m *message.Message) error {
+	if m.To != "" {
+		u.answer(m)
+		return nil
+	}
 	targets, _ := u.b.trie.match(m.Topic)
 	u.bytes += len(m.Payload)
 	return u.publish(item{m: m, targets: targets, stored: anyStored(targets)}).Unavailable
+}
+
+// answer adds a message for one client, which need not subscribe to its topic
+// but must be allowed to receive on it. When the client is gone, nobody gets it.
+func (u *burst) answer(m *message.Message) {
+	u.b.mu.Lock()
+	s := u.b.sessions[m.To]
+	u.b.mu.Unlock()
+	if s == nil {
+		return
+	}
+	it := item{m: m, targets: []target{{s, subscription{qos: m.QoS}}}, stored: s.persistent && m.QoS > 0}
+	u.bytes += len(m.Payload)
+	u.queues = u.queues || it.stored
+	u.items = append(u.items, it)
 }
 
 // reserved hands m to whoever serves its topic, and returns the answers. A
@@ -326,7 +345,7 @@ func (u *burst) deliver() {
 				t.s.deliver(w)
 			}
 		}
-		if !it.retained {
+		if !it.retained && it.m.To == "" {
 			u.b.tellWatchers(it.m)
 			u.b.counters.received.Add(1)
 		}

@@ -92,6 +92,9 @@ func (s *counting) Apply(b *store.Batch, m *message.Message) []*message.Message 
 	}
 	h.value++
 	b.Set([]byte("w"+m.Topic), []byte(strconv.Itoa(h.value)))
+	if m.ClientID == "alone" {
+		return []*message.Message{{Topic: m.Topic + "/value", Payload: []byte("yours"), QoS: 1, To: m.ClientID}}
+	}
 	return []*message.Message{{Topic: m.Topic + "/value", Payload: []byte(strconv.Itoa(h.value)), QoS: 1, Depth: m.Depth}}
 }
 
@@ -226,5 +229,35 @@ func TestReservedCutOff(t *testing.T) {
 				t.Errorf("afterwards: PUBACK %+v", a)
 			}
 		})
+	}
+}
+
+// TestAnswerToOne: an answer for one client reaches nobody else.
+func TestAnswerToOne(t *testing.T) {
+	t.Parallel()
+	w, _ := newCounting(t)
+	watched := make(chan *message.Message, 8)
+	defer w.b.Watch(watched)()
+	other, _ := w.connect(clean(mqtt.V5, "other"))
+	other.subscribe(1, countPrefix+"#")
+	p, _ := w.connect(clean(mqtt.V5, "alone"))
+	p.send(&mqtt.Publish{Topic: countPrefix + "a", QoS: 1, PacketID: 9, Payload: []byte("x")})
+	if a := expect[*mqtt.Ack](p); a.Code != mqtt.Success {
+		t.Errorf("PUBACK %v", a.Code)
+	}
+	p.receive(countPrefix+"a/value", "yours")
+	p.publish("end", "")
+	if a := p.publish(countPrefix+"b", "last"); a.Code != mqtt.Success {
+		t.Errorf("PUBACK %v", a.Code)
+	}
+	other.receive(countPrefix+"a", "x")
+	other.receive(countPrefix+"b", "last") // and not the answer
+	if n := w.rules.seen.Load(); n != 3 {
+		t.Errorf("the rules saw %d messages, want the three that were published", n)
+	}
+	for range 3 {
+		if m := <-watched; m.To != "" {
+			t.Errorf("a watcher saw %s", m.Topic)
+		}
 	}
 }

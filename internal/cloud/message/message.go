@@ -26,6 +26,11 @@ type Message struct {
 	Expiry          time.Time // zero: never
 	UserProperties  []UserProperty
 
+	// To is the MQTT client id of the one client that gets the message, without
+	// a subscription; "": everybody who has one. No rule, watcher or other
+	// client sees a message that has it: it may hold what is secret.
+	To string
+
 	// Depth counts how many rules republished the message, and shadows answered
 	// it, on its way here.
 	Depth int
