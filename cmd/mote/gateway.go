@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,6 +17,7 @@ import (
 
 	"mote/internal/config"
 	"mote/internal/edge"
+	"mote/internal/edge/control"
 	"mote/internal/edge/frame"
 	"mote/internal/edge/source/rfcomm"
 	"mote/internal/edge/source/serial"
@@ -74,6 +76,8 @@ type gateway struct {
 	spool   config.Spool
 	lines   []edge.Line
 	uplinks []sender
+	control *control.Control // nil when the boards' shadows are left alone
+	running atomic.Pointer[edge.Gateway]
 	log     *slog.Logger
 }
 
@@ -97,7 +101,10 @@ func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gate
 		g.lines = append(g.lines, lines...)
 	}
 	if u := file.Uplink.IoT; u != nil {
-		up, err := newIoT(u, g.refused("iot"), log)
+		if err := g.steer(file.Gateway.Thing); err != nil {
+			return nil, fmt.Errorf("gateway.thing: %w", err)
+		}
+		up, err := newIoT(u, g.refused("iot"), g.control, log)
 		if err != nil {
 			return nil, fmt.Errorf("uplink.iot: %w", err)
 		}
@@ -111,6 +118,18 @@ func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gate
 		g.uplinks = append(g.uplinks, up)
 	}
 	return g, nil
+}
+
+// steer lets the shadows of things steer the boards.
+func (g *gateway) steer(thing string) (err error) {
+	if thing == "off" {
+		return nil
+	}
+	g.control, err = control.New(control.Options{Thing: thing, Log: g.log, Command: func(board string, rate time.Duration) bool {
+		e := g.running.Load()
+		return e != nil && e.Command(board, rate)
+	}})
+	return err
 }
 
 // check looks at what does not keep a gateway from spooling but would keep it
@@ -182,16 +201,19 @@ type named struct {
 
 func (n named) Name() string { return n.name }
 
-func newIoT(u *config.UplinkIoT, refused string, log *slog.Logger) (sender, error) {
-	version := mqtt.V5
-	if u.MQTT == "3.1.1" {
-		version = mqtt.V311
-	}
-	return iotcore.New(iotcore.Options{
-		Endpoint: u.Endpoint, ClientID: u.ClientID, Topic: u.Topic, Version: version,
+func newIoT(u *config.UplinkIoT, refused string, steering *control.Control, log *slog.Logger) (sender, error) {
+	o := iotcore.Options{
+		Endpoint: u.Endpoint, ClientID: u.ClientID, Topic: u.Topic, Version: mqtt.V5,
 		Files:       iotcore.Files{Cert: u.Cert, Key: u.Key, CA: u.CA},
 		RefusedFile: refused, Log: log,
-	})
+	}
+	if u.MQTT == "3.1.1" {
+		o.Version = mqtt.V311
+	}
+	if steering != nil {
+		o.Control = steering
+	}
+	return iotcore.New(o)
 }
 
 func newREST(ctx context.Context, u *config.UplinkREST, refused string, log *slog.Logger) (sender, error) {
@@ -265,9 +287,13 @@ func (g *gateway) run(ctx context.Context) (err error) {
 	for _, u := range g.uplinks {
 		o.Uplinks = append(o.Uplinks, edge.Deliver[uplink.Queue](u, sp.Reader(u.Name())))
 	}
+	if g.control != nil {
+		o.Seen = g.control.Seen
+	}
 	e, err := edge.New(o)
 	if err != nil {
 		return err
 	}
+	g.running.Store(e)
 	return e.Run(ctx)
 }

@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// off is what a setting says that turns something off.
+const off = "off"
+
 // Name rules of AWS IoT and DynamoDB.
 var (
 	thingName  = nameForm{regexp.MustCompile(`^[a-zA-Z0-9:_-]+$`), 1, 128}
@@ -67,6 +70,12 @@ func (c *checker) check(f *File) {
 
 func (c *checker) gateway(g *Gateway) {
 	c.name1("gateway.name", g.Name, thingName, "letters, digits, : _ and -, at most 128")
+	if g.Thing == "" {
+		g.Thing = "{id}"
+	}
+	if name := strings.Replace(g.Thing, "{id}", "1", 1); g.Thing != off && (name == g.Thing || !thingName.matches(name)) {
+		c.fail("gateway.thing", "thing %q is no name for a board's thing: want {id} in it and otherwise letters, digits, : _ and -, or \"off\"", g.Thing)
+	}
 	if g.Spool.Dir == "" {
 		g.Spool.Dir = "spool"
 	}
@@ -203,7 +212,7 @@ func (c *checker) uplinkREST(u *UplinkREST) {
 
 func (c *checker) cloud(cl *Cloud) {
 	for _, l := range []struct{ key, addr string }{{"mqtt", cl.MQTT}, {"https", cl.HTTPS}, {"http", cl.HTTP}} {
-		if l.addr != "" && l.addr != "off" {
+		if l.addr != "" && l.addr != off {
 			c.hostPort("cloud."+l.key, l.addr)
 		}
 	}

@@ -39,7 +39,8 @@ type File struct {
 
 // Gateway is the edge of one machine.
 type Gateway struct {
-	Name  string `toml:"name"` // its thing name and MQTT client id
+	Name  string `toml:"name"`  // its thing name and MQTT client id
+	Thing string `toml:"thing"` // of a board, with {id} in it; "off" leaves the boards' shadows alone
 	Spool Spool  `toml:"spool"`
 }
 

@@ -81,6 +81,10 @@ type Options struct {
 	Uplinks []Uplink
 	Spool   Spool
 	Log     *slog.Logger // default: discard
+	// Seen, when set, is called with each reading that became durable: the
+	// board, and the rate that it reported, 0 when it reported none. It is
+	// called by the goroutines of the lines and must not wait for anything.
+	Seen func(board string, rate time.Duration)
 	// Drain is how long a stop waits for uplinks to deliver what is left;
 	// 0 means DefaultDrain, less than 0 not at all.
 	Drain time.Duration
@@ -99,6 +103,7 @@ type Gateway struct {
 	spool   Spool
 	log     *slog.Logger
 	drain   time.Duration
+	seen    func(board string, rate time.Duration) // or nil
 	clock   reading.Clock
 	lines   []*line
 	uplinks []*uplink
@@ -110,7 +115,7 @@ func New(o Options) (*Gateway, error) {
 	if o.Spool == nil {
 		return nil, errors.New("a gateway needs a spool")
 	}
-	g := &Gateway{spool: o.Spool, log: o.Log, drain: o.Drain}
+	g := &Gateway{spool: o.Spool, log: o.Log, drain: o.Drain, seen: o.Seen}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

@@ -55,6 +55,9 @@ type line struct {
 	status SourceStatus      // guarded by mu
 	boards map[string]*board // guarded by mu; bounded by MaxBoards
 	asked  time.Time         // guarded by mu: when the Append in progress began, or zero
+
+	commands  map[string]time.Duration // guarded by mu: rates to be told, by board; nil while the line is down
+	commanded chan struct{}            // has room for one: there is something in commands
 }
 
 // board is what a line knows of one board.
@@ -79,7 +82,7 @@ func newLine(g *Gateway, o Line) *line {
 	name := o.Source.Name()
 	return &line{
 		Line: o, gateway: g, name: name, log: g.log.With("source", name), boards: map[string]*board{},
-		status: SourceStatus{Name: name, State: Connecting},
+		status: SourceStatus{Name: name, State: Connecting}, commanded: make(chan struct{}, 1),
 	}
 }
 
@@ -113,6 +116,10 @@ func (l *line) run(ctx, appending context.Context, fail context.CancelCauseFunc)
 // follow reads conn until it breaks, falls silent or ctx ends. It closes conn.
 func (l *line) follow(ctx, appending context.Context, conn net.Conn) (err error) {
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	speaking, quiet := context.WithCancel(ctx)
+	var speaker sync.WaitGroup
+	l.hears(true)
+	speaker.Go(func() { l.speak(speaking, conn) })
 	scanner, skipped := l.Format.NewScanner(), int64(0)
 	count := func(n int) {
 		l.count(n, scanner.Skipped()-skipped)
@@ -120,7 +127,10 @@ func (l *line) follow(ctx, appending context.Context, conn net.Conn) (err error)
 	}
 	defer func() {
 		stop()
+		l.hears(false)
+		quiet()
 		conn.Close()
+		speaker.Wait()
 		scanner.End(l.refuse)
 		count(0)
 	}()
@@ -262,10 +272,24 @@ func (l *line) lost(err error) {
 
 // appended notes readings that are durable.
 func (l *line) appended(seen time.Time) {
+	done := l.batch.readings
+	l.batch = batch{} // its memory is not used again: a status may show the readings
+	l.note(done, seen)
+	if l.gateway.seen == nil {
+		return
+	}
+	for _, r := range done {
+		every, _ := rate(r.Rate)
+		l.gateway.seen(r.ID, every)
+	}
+}
+
+// note keeps what the readings tell of their boards.
+func (l *line) note(readings []reading.Reading, seen time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.status.Frames += int64(len(l.batch.readings))
-	for _, r := range l.batch.readings {
+	l.status.Frames += int64(len(readings))
+	for _, r := range readings {
 		b := l.boards[r.ID]
 		b.last, b.seen = r, seen
 		b.frames++
@@ -273,7 +297,6 @@ func (l *line) appended(seen time.Time) {
 			b.rate = rate
 		}
 	}
-	l.batch = batch{} // its memory is not used again: a status may show the readings
 }
 
 // refuse counts a piece that is not a frame. The log shows the latest, at most

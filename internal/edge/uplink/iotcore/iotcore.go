@@ -44,12 +44,24 @@ type Options struct {
 	KeepAlive   time.Duration // default 60 s
 	MaxInflight int           // unacknowledged publishes; default 100
 
+	// Control, when set, uses the connections beside the readings.
+	Control Control
+
 	// RefusedFile is where records go that can never be delivered; "" means
 	// the log only. See [uplink.Refused].
 	RefusedFile string
 	MinBackoff  time.Duration // first pause after a failure; default 1 s
 	MaxBackoff  time.Duration // longest pause; default 1 min
 	Log         *slog.Logger  // default: discard
+}
+
+// Control steers boards over the uplink's connections.
+type Control interface {
+	// Attend is called with each connection; it returns soon after ctx ends,
+	// which it does when the connection ends.
+	Attend(ctx context.Context, conn *client.Conn)
+	// Handle takes each message that the server sends. It must not wait.
+	Handle(*mqtt.Publish)
 }
 
 // The defaults of Options.
@@ -227,8 +239,12 @@ func (u *Uplink) connect(ctx context.Context) (*client.Conn, error) {
 	if err := u.o.Files.expiry(cfg, time.Now()); err != nil {
 		return nil, err
 	}
-	return client.Dial(ctx, client.Options{
+	o := client.Options{
 		Addr: u.addr, TLS: cfg, ClientID: u.o.ClientID, Version: u.o.Version,
 		KeepAlive: u.o.KeepAlive, CleanStart: true, MaxInflight: u.o.MaxInflight,
-	})
+	}
+	if u.o.Control != nil {
+		o.OnMessage = u.o.Control.Handle
+	}
+	return client.Dial(ctx, o)
 }

@@ -42,11 +42,16 @@ func (s *session) run(ctx context.Context) error {
 		<-s.conn.Done()
 		s.cancel(s.conn.Err())
 	}()
+	var attending sync.WaitGroup
+	if control := s.u.o.Control; control != nil {
+		attending.Go(func() { control.Attend(s.ctx, s.conn) })
+	}
 	err := s.publishAll()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	_ = s.conn.Disconnect(grace) // what is not acknowledged by then is sent again
-	<-ended
+	<-ended                      // which ends s.ctx
+	attending.Wait()
 	s.w.end(err, s.accepted.Load())
 	if s.mended.Load() {
 		s.u.backoff.Reset()
