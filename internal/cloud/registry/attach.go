@@ -10,10 +10,6 @@ type principalRecord struct {
 	Exclusive bool `json:"exclusive,omitempty"`
 }
 
-// maxPolicies is how many policies a certificate may have (AWS IoT quotas,
-// "Maximum number of policies that can be attached to a certificate").
-const maxPolicies = 10
-
 // CertificateID returns the id in a certificate's ARN.
 func (r *Registry) CertificateID(arn string) (string, error) {
 	id, ok := strings.CutPrefix(arn, r.ARN("cert/"))
@@ -22,79 +18,6 @@ func (r *Registry) CertificateID(arn string) (string, error) {
 			short(arn), r.ARN("cert/"))
 	}
 	return id, nil
-}
-
-// AttachPolicy attaches a policy to a certificate; that it is attached already
-// is no error.
-func (r *Registry) AttachPolicy(name, certificate string) error {
-	return r.change(func(t *tx) error {
-		if err := r.both(name, certificate); err != nil || r.attached.has(name, certificate) {
-			return err
-		}
-		if n := len(r.attached.left(certificate)); n >= maxPolicies {
-			return errorf(LimitExceeded, "certificate %s has %d policies already, the limit is %d: put several statements into one policy", certificate, n, maxPolicies)
-		}
-		t.judges = true
-		t.then(func() { r.attached.add(name, certificate) })
-		return t.set(kindAttached, pair(name, certificate), struct{}{})
-	})
-}
-
-// DetachPolicy takes a policy from a certificate; that it is not attached is
-// no error.
-func (r *Registry) DetachPolicy(name, certificate string) error {
-	return r.change(func(t *tx) error {
-		if err := r.both(name, certificate); err != nil || !r.attached.has(name, certificate) {
-			return err
-		}
-		t.judges = true
-		t.delete(kindAttached, pair(name, certificate))
-		t.then(func() { r.attached.drop(name, certificate) })
-		return nil
-	})
-}
-
-// both says whether the policy and the certificate exist; writeMu is held.
-func (r *Registry) both(name, certificate string) error {
-	if _, err := r.policy(name); err != nil {
-		return err
-	}
-	_, err := r.certificate(certificate)
-	return err
-}
-
-// AttachedPolicies lists the names of the policies of a certificate.
-func (r *Registry) AttachedPolicies(certificate string, p Page) ([]string, string, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if _, err := r.certificate(certificate); err != nil {
-		return nil, "", err
-	}
-	return Cut(r.attached.left(certificate), p, nil)
-}
-
-// PolicyTargets lists the ids of the certificates that a policy is attached to.
-func (r *Registry) PolicyTargets(name string, p Page) ([]string, string, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if _, err := r.policy(name); err != nil {
-		return nil, "", err
-	}
-	return Cut(r.attached.right(name), p, nil)
-}
-
-// EffectivePolicies returns the policies that count for a certificate.
-func (r *Registry) EffectivePolicies(certificate string) ([]Policy, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if _, err := r.certificate(certificate); err != nil {
-		return nil, err
-	}
-	var out []Policy
-	for _, name := range r.attached.left(certificate) {
-		out = append(out, *r.policies.items[name])
-	}
-	return out, nil
 }
 
 // AttachThingPrincipal attaches a certificate to a thing. An exclusive one may

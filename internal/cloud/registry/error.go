@@ -1,6 +1,9 @@
 package registry
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Code is the exception of the AWS IoT API that a failure is on the wire
 // (AWS IoT API reference, errors of each action).
@@ -34,6 +37,14 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Msg }
+
+// exists is the refusal to make the resource again, for example "policy/a".
+func (r *Registry) exists(resource, format string, args ...any) *Error {
+	e := errorf(Exists, format, args...)
+	_, e.ResourceID, _ = strings.Cut(resource, "/")
+	e.ResourceARN = r.ARN(resource)
+	return e
+}
 
 func errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Msg: fmt.Sprintf(format, args...)}

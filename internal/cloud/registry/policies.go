@@ -100,14 +100,10 @@ func (r *Registry) CreatePolicy(name, document string, tags map[string]string) (
 	}
 	err = r.change(func(t *tx) error {
 		if _, ok := r.policies.get(name); ok {
-			e := errorf(Exists, "Policy cannot be created - name already exists (name=%s)", name)
-			e.ResourceID, e.ResourceARN = name, r.ARN("policy/"+name)
-			return e
+			return r.exists("policy/"+name, "Policy cannot be created - name already exists (name=%s)", name)
 		}
-		if len(tags) > 0 {
-			if err := r.putTags(t, "policy/"+name, tags); err != nil {
-				return err
-			}
+		if err := r.newTags(t, "policy/"+name, tags); err != nil {
+			return err
 		}
 		t.then(func() { r.policyOrder = insert(r.policyOrder, orderKey(at, name)) })
 		return r.putPolicy(t, p)
@@ -173,11 +169,10 @@ func (r *Registry) DeletePolicy(name string) error {
 			return errorf(DeleteConflict, "Cannot delete the policy because it has one or more policy versions attached to it (name=%s)", name)
 		}
 		t.delete(kindPolicy, name)
-		t.delete(kindTags, "policy/"+name)
+		r.noTags(t, "policy/"+name)
 		t.then(func() {
 			r.policies.drop(name)
 			r.policyOrder = remove(r.policyOrder, orderKey(p.Created, name))
-			delete(r.tags, "policy/"+name)
 		})
 		return nil
 	})

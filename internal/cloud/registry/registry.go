@@ -25,7 +25,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mote/internal/cloud/policy"
 	"mote/internal/cloud/store"
 )
 
@@ -60,10 +59,17 @@ type Registry struct {
 	code         string   // registration code; "": none
 	policies     shelf[*Policy]
 	policyOrder  []string          // creation time and name, sorted
-	attached     relation          // policy name to certificate id
+	attached     relation          // policy name to target, see Target
 	principals   relation          // thing name to certificate id
 	exclusive    map[string]string // certificate id to the one thing that it may be attached to
 	tags         map[string]map[string]string
+	types        shelf[*ThingType]
+	typed        relation // thing type to thing name
+	groups       shelf[*ThingGroup]
+	children     relation // group to the groups directly in it
+	members      relation // group to thing name
+	billing      shelf[*BillingGroup]
+	billed       relation // billing group to thing name
 
 	hookMu sync.Mutex
 	hooks  []func() // guarded by hookMu
@@ -100,6 +106,8 @@ func Open(st *store.Store, o Options) (*Registry, error) {
 		keys: map[string]accessKey{}, exclusive: map[string]string{}, tags: map[string]map[string]string{},
 		things: newShelf[*Thing](), certificates: newShelf[*Certificate](), authorities: newShelf[*CA](), policies: newShelf[*Policy](),
 		announced: map[string]time.Time{}, attached: newRelation(), principals: newRelation(),
+		types: newShelf[*ThingType](), groups: newShelf[*ThingGroup](), billing: newShelf[*BillingGroup](),
+		typed: newRelation(), children: newRelation(), members: newRelation(), billed: newRelation(),
 	}
 	if err := r.openAccount(o.Account); err != nil {
 		return nil, err
@@ -178,6 +186,10 @@ const (
 	kindTags      kind = 'g'
 	kindCA        kind = 'C'
 	kindRegCode   kind = 'R'
+	kindType      kind = 'y'
+	kindGroup     kind = 'G'
+	kindMember    kind = 'm'
+	kindBilling   kind = 'b'
 )
 
 func key(k kind, id string) []byte {
@@ -269,6 +281,7 @@ func (r *Registry) load() error {
 		{kindAccessKey, r.loadAccessKey}, {kindThing, r.loadThing}, {kindCert, r.loadCertificate}, {kindPolicy, r.loadPolicy},
 		{kindAttached, r.loadAttached}, {kindPrincipal, r.loadPrincipal}, {kindTags, r.loadTags},
 		{kindCA, r.loadCA}, {kindRegCode, r.loadRegistrationCode},
+		{kindType, r.loadType}, {kindGroup, r.loadGroup}, {kindMember, r.loadMember}, {kindBilling, r.loadBilling},
 	}
 	for _, l := range loaders {
 		if err := r.each(l.kind, l.load); err != nil {
@@ -302,11 +315,11 @@ func (r *Registry) each(k kind, f func(id string, data []byte) error) (err error
 }
 
 func (r *Registry) loadAttached(id string, _ []byte) error {
-	name, cert, ok := strings.Cut(id, "\x00")
+	name, target, ok := strings.Cut(id, "\x00")
 	if !ok {
-		return fmt.Errorf("its key has no two parts")
+		return errors.New("its key has no two parts")
 	}
-	r.attached.add(name, cert)
+	r.attached.add(name, target)
 	return nil
 }
 
@@ -331,41 +344,6 @@ func (r *Registry) loadTags(id string, data []byte) error {
 	err := json.Unmarshal(data, &tags)
 	r.tags[id] = tags
 	return err
-}
-
-// Judge returns what decides what s may do: it sets s.Thing from the
-// attachments and takes the default versions of the policies attached to the
-// certificate. The result is a snapshot; see [Registry.Epoch].
-func (r *Registry) Judge(s *policy.Subject) policy.Judge {
-	return r.JudgeWith(s, nil, nil)
-}
-
-// JudgeWith is Judge with further policies, and without some, by name; those
-// that do not exist are left out.
-func (r *Registry) JudgeWith(s *policy.Subject, add, skip []string) policy.Judge {
-	r.mu.RLock()
-	s.Thing = r.attachedThing(s.ClientID, s.CertificateID)
-	names := slices.Concat(r.attached.left(s.CertificateID), add)
-	slices.Sort(names)
-	var docs []*policy.Document
-	for _, name := range slices.Compact(names) {
-		if p, ok := r.policies.get(name); ok && !slices.Contains(skip, name) {
-			docs = append(docs, p.compiled)
-		}
-	}
-	r.mu.RUnlock()
-	own := *s // the caller may go on to change its own
-	return policy.NewJudge(&own, r.arn, docs)
-}
-
-// attachedThing returns the thing of that name when it is attached to the
-// certificate. mu is held.
-func (r *Registry) attachedThing(name, certificate string) *policy.Thing {
-	t, ok := r.things.get(name)
-	if !ok || !r.principals.has(name, certificate) {
-		return nil
-	}
-	return &policy.Thing{Name: t.Name, Attributes: t.Attributes}
 }
 
 // now is the time of a record: UTC, in milliseconds as the API tells it.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -70,6 +71,20 @@ func dropFrom(m map[string][]string, key, value string) {
 	}
 }
 
+// dropLeft removes all pairs with that left side.
+func (r *relation) dropLeft(left string) {
+	for _, right := range slices.Clone(r.byLeft[left]) {
+		r.drop(left, right)
+	}
+}
+
+// dropRight removes all pairs with that right side.
+func (r *relation) dropRight(right string) {
+	for _, left := range slices.Clone(r.byRight[right]) {
+		r.drop(left, right)
+	}
+}
+
 func (r *relation) has(left, right string) bool {
 	_, found := slices.BinarySearch(r.byRight[right], left) // the shorter list as a rule
 	return found
@@ -87,7 +102,8 @@ const maxPage = 250
 
 // Page says which part of a list is wanted.
 type Page struct {
-	Limit      int    // entries; 0 means Max
+	Limit      int    // entries; 0 means Default
+	Default    int    // entries when no Limit is asked for; 0 means Max
 	Max        int    // the greatest Limit; 0 means 250
 	Token      string // "" or what came with the page before
 	Descending bool   // only where a list is ordered by creation
@@ -105,7 +121,7 @@ func Cut(keys []string, p Page, keep func(string) bool) ([]string, string, error
 		p.Max = maxPage
 	}
 	if p.Limit == 0 {
-		p.Limit = p.Max
+		p.Limit = cmp.Or(p.Default, p.Max)
 	}
 	if p.Limit < 1 || p.Limit > p.Max {
 		return nil, "", errorf(InvalidRequest, "the page size %d is not from 1 to %d", p.Limit, p.Max)

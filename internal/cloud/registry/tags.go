@@ -55,6 +55,20 @@ func (r *Registry) putTags(t *tx, resource string, tags map[string]string) error
 	return t.set(kindTags, resource, tags)
 }
 
+// newTags gives a new resource its tags, if any.
+func (r *Registry) newTags(t *tx, resource string, tags map[string]string) error {
+	if len(tags) == 0 {
+		return nil
+	}
+	return r.putTags(t, resource, tags)
+}
+
+// noTags forgets the tags of a resource that is deleted.
+func (r *Registry) noTags(t *tx, resource string) {
+	t.delete(kindTags, resource)
+	t.then(func() { delete(r.tags, resource) })
+}
+
 // CheckTags refuses tags that SetTags would refuse.
 func CheckTags(tags map[string]string) error {
 	if len(tags) > maxTags {

@@ -15,11 +15,15 @@ type Thing struct {
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Version    int64             `json:"version"` // 1 at creation
 	Created    time.Time         `json:"created"`
+	Type       string            `json:"type,omitempty"`    // name of its thing type
+	Billing    string            `json:"billing,omitempty"` // name of its billing group
 }
 
-// maxAttributes is how many attributes a thing without a type may have (AWS
-// IoT quotas, "AWS IoT Core thing").
-const maxAttributes = 3
+// Limits of attributes (AWS IoT quotas, "AWS IoT Core thing").
+const (
+	maxUntyped    = 3  // of a thing without a type
+	maxAttributes = 50 // of a thing with a type, and of a thing group
+)
 
 // Forms of names and values (AWS IoT API reference, CreateThing).
 var (
@@ -45,9 +49,17 @@ func checkThingName(name string) error {
 	return nil
 }
 
+// check refuses what a thing cannot be.
+func (t *Thing) check() error {
+	if n := len(t.Attributes); t.Type == "" && n > maxUntyped {
+		return errorf(InvalidRequest, "the thing has %d attributes, a thing without a thing type can have %d: give it a type, or fewer", n, maxUntyped)
+	}
+	return checkAttributes(t.Attributes)
+}
+
 func checkAttributes(attributes map[string]string) error {
-	if len(attributes) > maxAttributes {
-		return errorf(InvalidRequest, "the thing has %d attributes, a thing without a thing type can have %d", len(attributes), maxAttributes)
+	if n := len(attributes); n > maxAttributes {
+		return errorf(InvalidRequest, "there are %d attributes, the limit is %d", n, maxAttributes)
 	}
 	for name, value := range attributes {
 		if !attributeNameForm.MatchString(name) {
@@ -65,36 +77,95 @@ func (r *Registry) loadThing(id string, data []byte) error {
 	if err := json.Unmarshal(data, t); err != nil {
 		return err
 	}
-	r.things.put(id, t)
+	r.putThing(t)
 	return nil
 }
 
-// CreateThing registers a thing. When it is there with the same attributes, it
-// is returned as it is.
-func (r *Registry) CreateThing(name string, attributes map[string]string) (Thing, error) {
-	attributes = withoutEmpty(attributes)
-	if err := checkThingName(name); err != nil {
-		return Thing{}, err
+// putThing puts a thing in place of the one of its name; mu is held.
+func (r *Registry) putThing(t *Thing) {
+	r.ungroup(t.Name)
+	r.things.put(t.Name, t)
+	if t.Type != "" {
+		r.typed.add(t.Type, t.Name)
 	}
-	if err := checkAttributes(attributes); err != nil {
+	if t.Billing != "" {
+		r.billed.add(t.Billing, t.Name)
+	}
+}
+
+// ungroup forgets the type and the billing group of a thing; mu is held.
+func (r *Registry) ungroup(name string) {
+	if old, ok := r.things.get(name); ok {
+		r.typed.drop(old.Type, name)
+		r.billed.drop(old.Billing, name)
+	}
+}
+
+// ThingSpec says what a new thing is.
+type ThingSpec struct {
+	Attributes map[string]string
+	Type       string // name of a thing type, or ""
+	Billing    string // name of a billing group, or ""
+}
+
+// CreateThing registers a thing without a type; see [Registry.RegisterThing].
+func (r *Registry) CreateThing(name string, attributes map[string]string) (Thing, error) {
+	return r.RegisterThing(name, ThingSpec{Attributes: attributes})
+}
+
+// RegisterThing registers a thing. When it is there and is the same, it is
+// returned as it is.
+func (r *Registry) RegisterThing(name string, s ThingSpec) (Thing, error) {
+	s.Attributes = withoutEmpty(s.Attributes)
+	if err := checkThingName(name); err != nil {
 		return Thing{}, err
 	}
 	var out Thing
 	err := r.change(func(t *tx) error {
 		if old, ok := r.things.get(name); ok {
-			if out = *old; maps.Equal(old.Attributes, attributes) {
-				return nil
-			}
-			e := errorf(Exists, "Thing %s already exists in account with different attributes", name)
-			e.ResourceID, e.ResourceARN = name, r.ARN("thing/"+name)
-			return e
+			out = *old
+			return r.same(old, s)
 		}
-		thing := &Thing{Name: name, ID: newUUID(), Attributes: attributes, Version: 1, Created: now()}
+		thing := &Thing{Name: name, ID: newUUID(), Attributes: s.Attributes, Type: s.Type, Billing: s.Billing, Version: 1, Created: now()}
+		if err := r.fits(thing); err != nil {
+			return err
+		}
 		out = *thing
-		t.then(func() { r.things.put(name, thing) })
+		t.then(func() { r.putThing(thing) })
 		return t.set(kindThing, name, thing)
 	})
 	return out, err
+}
+
+// same refuses to register a thing that is there as another one.
+func (r *Registry) same(old *Thing, s ThingSpec) error {
+	const text = "Thing %s already exists in account with different %s"
+	switch {
+	case !maps.Equal(old.Attributes, s.Attributes):
+		return r.exists("thing/"+old.Name, text, old.Name, "attributes")
+	case old.Type != s.Type:
+		return r.exists("thing/"+old.Name, text, old.Name, "thing type")
+	case old.Billing != s.Billing:
+		return r.exists("thing/"+old.Name, text, old.Name, "billing group")
+	}
+	return nil
+}
+
+// fits checks a new thing, its type and its billing group; writeMu is held.
+func (r *Registry) fits(t *Thing) error {
+	if err := t.check(); err != nil {
+		return err
+	}
+	if t.Type != "" {
+		if err := r.usableType(t.Type); err != nil {
+			return err
+		}
+	}
+	if t.Billing != "" {
+		_, err := r.billingGroup(t.Billing)
+		return err
+	}
+	return nil
 }
 
 // withoutEmpty returns a copy without empty values: to set one means to remove
@@ -130,6 +201,8 @@ type ThingUpdate struct {
 	Attributes map[string]string // nil: leave them; an empty value removes the attribute
 	Merge      bool              // keep the attributes that are not named
 	Expected   int64             // version that the thing must have; 0: any
+	Type       string            // name of its new type; "": leave it
+	RemoveType bool
 }
 
 // UpdateThing changes a thing and makes its version grow.
@@ -139,33 +212,53 @@ func (r *Registry) UpdateThing(name string, u ThingUpdate) error {
 		if err != nil {
 			return err
 		}
-		if err := checkVersion(old, u.Expected); err != nil {
+		if err := checkExpected("thing", name, old.Version, u.Expected); err != nil {
 			return err
 		}
 		thing := *old
-		thing.Version++
-		if u.Attributes != nil {
-			all := map[string]string{}
-			if u.Merge {
-				maps.Copy(all, old.Attributes)
-			}
-			maps.Copy(all, u.Attributes)
-			thing.Attributes = withoutEmpty(all)
-		}
-		if err := checkAttributes(thing.Attributes); err != nil {
+		if err := r.updateType(&thing, u); err != nil {
 			return err
 		}
-		t.judges = len(r.principals.right(name)) > 0
-		t.then(func() { r.things.put(name, &thing) })
-		return t.set(kindThing, name, &thing)
+		thing.Attributes = merged(old.Attributes, u.Attributes, u.Merge)
+		if err := thing.check(); err != nil {
+			return err
+		}
+		return r.writeThing(t, &thing)
 	})
 }
 
-func checkVersion(t *Thing, expected int64) error {
-	if expected != 0 && expected != t.Version {
-		return errorf(VersionConflict, "The version for thing %s does not match the expected version: it is %d, expected was %d", t.Name, t.Version, expected)
+// writeThing puts a changed thing in place, as its next version.
+func (r *Registry) writeThing(t *tx, thing *Thing) error {
+	thing.Version++
+	t.judges = t.judges || len(r.principals.right(thing.Name)) > 0
+	t.then(func() { r.putThing(thing) })
+	return t.set(kindThing, thing.Name, thing)
+}
+
+func (r *Registry) updateType(t *Thing, u ThingUpdate) error {
+	switch {
+	case u.RemoveType && u.Type != "":
+		return errorf(InvalidRequest, "removeThingType stands beside thingTypeName: only one of the two may be there")
+	case u.RemoveType:
+		t.Type = ""
+	case u.Type != "" && u.Type != t.Type:
+		t.Type = u.Type
+		return r.usableType(u.Type)
 	}
 	return nil
+}
+
+// merged returns attributes as an AttributePayload of the API changes them.
+func merged(old, change map[string]string, merge bool) map[string]string {
+	if change == nil {
+		return old
+	}
+	all := map[string]string{}
+	if merge {
+		maps.Copy(all, old)
+	}
+	maps.Copy(all, change)
+	return withoutEmpty(all)
 }
 
 // DeleteThing removes a thing; expected is as in [ThingUpdate]. A thing that
@@ -176,14 +269,21 @@ func (r *Registry) DeleteThing(name string, expected int64) error {
 		if !ok {
 			return nil
 		}
-		if err := checkVersion(old, expected); err != nil {
+		if err := checkExpected("thing", name, old.Version, expected); err != nil {
 			return err
 		}
 		if len(r.principals.right(name)) > 0 {
 			return errorf(InvalidRequest, "Cannot delete. Thing %s is still attached to one or more principals", name)
 		}
 		t.delete(kindThing, name)
-		t.then(func() { r.things.drop(name) })
+		for _, g := range r.members.left(name) {
+			t.delete(kindMember, pair(g, name))
+		}
+		t.then(func() {
+			r.ungroup(name)
+			r.things.drop(name)
+			r.members.dropRight(name)
+		})
 		return nil
 	})
 }
@@ -192,9 +292,13 @@ func (r *Registry) DeleteThing(name string, expected int64) error {
 type ThingFilter struct {
 	AttributeName, AttributeValue string
 	Prefix                        bool // AttributeValue is how the value begins
+	Type                          string
 }
 
 func (f ThingFilter) fits(t *Thing) bool {
+	if f.Type != "" && t.Type != f.Type {
+		return false
+	}
 	if f.AttributeName == "" {
 		return true
 	}

@@ -1,7 +1,8 @@
 // Package iot speaks the wire format of the AWS IoT control plane (REST-JSON,
-// API version 2015-05-28) over the registry and the rules: things,
-// certificates, policies, what is attached to what, topic rules and their
-// destinations, tags and DescribeEndpoint. It keeps no state of its own, and what the engines answer
+// API version 2015-05-28) over the registry and the rules: things, their types
+// and groups, certificates, policies, what is attached to what, topic rules and
+// their destinations, tags and DescribeEndpoint. Every other operation is
+// refused by its name. It keeps no state of its own, and what the engines answer
 // is durable before it answers.
 package iot
 
@@ -52,13 +53,14 @@ type Handler struct {
 	endpoint     string
 	log          *slog.Logger
 	mux          awsapi.Mux
+	unserved     *awsapi.Mux // refuses the operations of AWS IoT that mux does not have
 }
 
 var _ awsapi.Service = (*Handler)(nil)
 
 // New returns a handler over reg and topicRules.
 func New(reg *registry.Registry, topicRules TopicRules, o Options) *Handler {
-	h := &Handler{reg: reg, rules: topicRules, destinations: o.Destinations, endpoint: o.Endpoint, log: o.Log}
+	h := &Handler{reg: reg, rules: topicRules, destinations: o.Destinations, endpoint: o.Endpoint, log: o.Log, unserved: newUnserved()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -87,6 +89,33 @@ var operations = []struct {
 	{"GET", "/things/{thingName}/principals-v2", listThingPrincipalsV2},
 	{"GET", "/principals/things", listPrincipalThings},
 	{"GET", "/principals/things-v2", listPrincipalThingsV2},
+
+	{"POST", "/thing-types/{thingTypeName}", createThingType},
+	{"GET", "/thing-types/{thingTypeName}", describeThingType},
+	{"GET", "/thing-types", listThingTypes},
+	{"PATCH", "/thing-types/{thingTypeName}", updateThingType},
+	{"POST", "/thing-types/{thingTypeName}/deprecate", deprecateThingType},
+	{"DELETE", "/thing-types/{thingTypeName}", deleteThingType},
+
+	{"POST", "/thing-groups/{thingGroupName}", createThingGroup},
+	{"GET", "/thing-groups/{thingGroupName}", describeThingGroup},
+	{"GET", "/thing-groups", listThingGroups},
+	{"PATCH", "/thing-groups/{thingGroupName}", updateThingGroup},
+	{"DELETE", "/thing-groups/{thingGroupName}", deleteThingGroup},
+	{"PUT", "/thing-groups/addThingToThingGroup", addThingToThingGroup},
+	{"PUT", "/thing-groups/removeThingFromThingGroup", removeThingFromThingGroup},
+	{"PUT", "/thing-groups/updateThingGroupsForThing", updateThingGroupsForThing},
+	{"GET", "/thing-groups/{thingGroupName}/things", listThingsInThingGroup},
+	{"GET", "/things/{thingName}/thing-groups", listThingGroupsForThing},
+
+	{"POST", "/billing-groups/{billingGroupName}", createBillingGroup},
+	{"GET", "/billing-groups/{billingGroupName}", describeBillingGroup},
+	{"GET", "/billing-groups", listBillingGroups},
+	{"PATCH", "/billing-groups/{billingGroupName}", updateBillingGroup},
+	{"DELETE", "/billing-groups/{billingGroupName}", deleteBillingGroup},
+	{"PUT", "/billing-groups/addThingToBillingGroup", addThingToBillingGroup},
+	{"PUT", "/billing-groups/removeThingFromBillingGroup", removeThingFromBillingGroup},
+	{"GET", "/billing-groups/{billingGroupName}/things", listThingsInBillingGroup},
 
 	{"POST", "/keys-and-certificate", createKeysAndCertificate},
 	{"POST", "/certificates", createCertificateFromCSR},
@@ -122,7 +151,7 @@ var operations = []struct {
 	{"DELETE", "/policies/{policyName}/version/{policyVersionId}", deletePolicyVersion},
 	{"PUT", "/target-policies/{policyName}", attachPolicy},
 	{"POST", "/target-policies/{policyName}", detachPolicy},
-	{"POST", "/attached-policies/{target}", listAttachedPolicies},
+	{"POST", "/attached-policies/{target+}", listAttachedPolicies},
 	{"POST", "/policy-targets/{policyName}", listTargetsForPolicy},
 	{"PUT", "/principal-policies/{policyName}", attachPrincipalPolicy},
 	{"DELETE", "/principal-policies/{policyName}", detachPrincipalPolicy},
@@ -159,15 +188,18 @@ const maxBody = 1 << 20
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	run, others := h.mux.Find(r)
+	if run == nil {
+		run, _ = h.unserved.Find(r)
+	}
 	switch {
 	case run != nil:
 		run(w, r)
 	case others != nil:
 		awsapi.WriteError(w, awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
-			"%s %s is not an operation that this server has: on this path it has %s", r.Method, r.URL.EscapedPath(), strings.Join(others, ", ")))
+			"%s %s is not an operation of AWS IoT: on this path there is %s", r.Method, r.URL.EscapedPath(), strings.Join(others, ", ")))
 	default:
 		awsapi.WriteError(w, awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
-			"%s %s is not an operation of AWS IoT that this server has", r.Method, r.URL.EscapedPath()))
+			"%s %s is not an operation of AWS IoT", r.Method, r.URL.EscapedPath()))
 	}
 }
 
@@ -283,6 +315,14 @@ func (c *call) page() (registry.Page, error) {
 	}
 	n, err := c.number(size)
 	return registry.Page{Limit: int(n), Token: cmp.Or(c.query.Get("nextToken"), c.query.Get("marker"))}, err
+}
+
+// pageOfThings is page for lists of things, types and groups. The API reference
+// does not say how many a page has when none is asked for; here it is 50.
+func (c *call) pageOfThings() (registry.Page, error) {
+	p, err := c.page()
+	p.Default = 50
+	return p, err
 }
 
 // pageByTime is page for lists that are ordered by creation, the newest first

@@ -1,9 +1,12 @@
 package iot
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"mote/internal/cloud/awsapi"
 	"mote/internal/cloud/policy"
@@ -160,14 +163,22 @@ func deletePolicyVersion(h *Handler, c *call) (any, error) {
 }
 
 // target reads the target of AttachPolicy and DetachPolicy.
-func (h *Handler) target(c *call) (certificate string, err error) {
+func (h *Handler) target(c *call) (target string, err error) {
 	var in struct {
 		Target string `json:"target"`
 	}
 	if err := c.body(&in); err != nil {
 		return "", err
 	}
-	return h.certificate("target", in.Target)
+	return h.policyTarget("target", in.Target)
+}
+
+// policyTarget reads a target; what says where it stands.
+func (h *Handler) policyTarget(what, name string) (string, error) {
+	if name == "" {
+		return "", badRequest("%s is missing: it must be the ARN of a certificate or a thing group", what)
+	}
+	return h.reg.Target(name)
 }
 
 func attachPolicy(h *Handler, c *call) (any, error) {
@@ -195,11 +206,15 @@ func (h *Handler) attachedPolicies(c *call, what, arn string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := h.certificate(what, arn)
+	recursive, err := c.flag("recursive", false)
 	if err != nil {
 		return nil, err
 	}
-	names, next, err := h.reg.AttachedPolicies(id, p)
+	target, err := h.policyTarget(what, arn)
+	if err != nil {
+		return nil, err
+	}
+	names, next, err := h.reg.AttachedPolicies(target, recursive, p)
 	return policyList{h.policyNames(names), next}, err
 }
 
@@ -212,8 +227,12 @@ func (h *Handler) policyTargets(c *call, member, name string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, next, err := h.reg.PolicyTargets(name, p)
-	out := map[string]any{member: h.arns(ids)}
+	targets, next, err := h.reg.PolicyTargets(name, p)
+	names := []string{}
+	for _, t := range targets {
+		names = append(names, h.reg.TargetName(t))
+	}
+	out := map[string]any{member: names}
 	if next != "" {
 		out["nextMarker"] = next
 	}
@@ -227,7 +246,7 @@ const (
 )
 
 func attachPrincipalPolicy(h *Handler, c *call) (any, error) {
-	id, err := h.certificate("the header "+oldPrincipalHeader, c.header(oldPrincipalHeader))
+	id, err := h.policyTarget("the header "+oldPrincipalHeader, c.header(oldPrincipalHeader))
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +254,7 @@ func attachPrincipalPolicy(h *Handler, c *call) (any, error) {
 }
 
 func detachPrincipalPolicy(h *Handler, c *call) (any, error) {
-	id, err := h.certificate("the header "+oldPrincipalHeader, c.header(oldPrincipalHeader))
+	id, err := h.policyTarget("the header "+oldPrincipalHeader, c.header(oldPrincipalHeader))
 	if err != nil {
 		return nil, err
 	}
@@ -253,20 +272,23 @@ func listPolicyPrincipals(h *Handler, c *call) (any, error) {
 func getEffectivePolicies(h *Handler, c *call) (any, error) {
 	var in struct {
 		Principal string `json:"principal"`
+		Pool      string `json:"cognitoIdentityPoolId"`
 	}
 	if err := c.body(&in); err != nil {
 		return nil, err
 	}
-	id, err := h.certificate("principal", in.Principal)
-	if err != nil {
-		return nil, err
+	thing := c.query.Get("thingName")
+	if in.Principal == "" && thing == "" && in.Pool == "" {
+		return nil, badRequest("nothing says whose policies are meant: give principal, the ARN of a certificate, or thingName")
 	}
-	if thing := c.query.Get("thingName"); thing != "" {
-		if _, err := h.reg.Thing(thing); err != nil {
+	target := ""
+	if in.Principal != "" {
+		var err error
+		if target, err = h.policyTarget("principal", in.Principal); err != nil {
 			return nil, err
 		}
 	}
-	policies, err := h.reg.EffectivePolicies(id)
+	policies, err := h.reg.EffectivePolicies(target, thing)
 	out := []map[string]string{}
 	for _, p := range policies {
 		v, err := p.Version(p.Default)
@@ -306,22 +328,16 @@ func testAuthorization(h *Handler, c *call) (any, error) {
 		return nil, badRequest("authInfos has %d entries: it must have 1 to %d", n, maxAuthInfos)
 	}
 	s := &policy.Subject{ClientID: c.query.Get("clientId"), SourceIP: awsapi.Caller(c.r.Context()).SourceIP}
-	if in.Principal != "" {
-		id, err := h.certificate("principal", in.Principal)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := h.reg.Certificate(id); err != nil {
-			return nil, err
-		}
-		s.CertificateID = id
+	target, err := h.testSubject(s, in.Principal)
+	if err != nil {
+		return nil, err
 	}
 	for _, name := range in.Add {
 		if _, err := h.reg.Policy(name); err != nil {
 			return nil, err
 		}
 	}
-	judge := h.reg.JudgeWith(s, in.Add, in.Skip)
+	judge := h.reg.JudgeTarget(s, target, in.Add, in.Skip)
 	var results []any
 	for _, q := range in.AuthInfos {
 		r, err := h.authorize(judge, q)
@@ -331,6 +347,29 @@ func testAuthorization(h *Handler, c *call) (any, error) {
 		results = append(results, r)
 	}
 	return map[string]any{"authResults": results}, nil
+}
+
+// testSubject fills in what a principal says of s, and returns the target whose
+// policies count; "" without a principal.
+func (h *Handler) testSubject(s *policy.Subject, principal string) (target string, err error) {
+	if principal == "" {
+		return "", nil
+	}
+	if target, err = h.policyTarget("principal", principal); err != nil {
+		return "", err
+	}
+	if !strings.HasPrefix(principal, h.reg.ARN("cert/")) {
+		return target, nil
+	}
+	cert, err := h.reg.Certificate(target)
+	if err != nil {
+		return "", err
+	}
+	s.CertificateID = target
+	if block, _ := pem.Decode([]byte(cert.PEM)); block != nil {
+		s.Certificate, _ = x509.ParseCertificate(block.Bytes) // variables of one that cannot be read have no value
+	}
+	return target, nil
 }
 
 // authorize answers one question: all its resources must be allowed.

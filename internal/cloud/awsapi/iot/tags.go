@@ -31,27 +31,32 @@ func tagMap(tags []tag) map[string]string {
 }
 
 // taggable returns the resource of an ARN, for example "policy/a", when it can
-// have tags and exists.
+// have tags (AWS IoT API, "TagResource") and exists.
 func (h *Handler) taggable(arn string) (string, error) {
-	resource, _ := strings.CutPrefix(arn, h.reg.ARN(""))
+	resource, ours := strings.CutPrefix(arn, h.reg.ARN(""))
 	kind, name, _ := strings.Cut(resource, "/")
+	var err error
 	switch {
-	case resource == arn && arn != "", name == "", kind != "policy" && kind != "rule" && kind != "cacert":
-		return "", badRequest("%.300q cannot have tags: it must be the ARN of a policy, a rule or a CA certificate of this account and region", arn)
+	case !ours || name == "":
+		err = badRequest("%.300q cannot have tags: it must be the ARN of a resource of this account and region", arn)
 	case kind == "cacert":
-		_, err := h.reg.CACertificate(name)
-		return resource, err
+		_, err = h.reg.CACertificate(name)
 	case kind == "policy":
-		_, err := h.reg.Policy(name)
-		return resource, err
-	}
-	if _, err := h.rules.Get(name); err != nil {
-		if errors.Is(err, rules.ErrNotFound) {
-			return "", notFound("Rule %s does not exist", name)
+		_, err = h.reg.Policy(name)
+	case kind == "thingtype":
+		_, err = h.reg.ThingType(name)
+	case kind == "thinggroup":
+		_, _, err = h.reg.ThingGroup(name)
+	case kind == "billinggroup":
+		_, err = h.reg.BillingGroup(name)
+	case kind == "rule":
+		if _, err = h.rules.Get(name); errors.Is(err, rules.ErrNotFound) {
+			err = notFound("Rule %s does not exist", name)
 		}
-		return "", err
+	default:
+		err = badRequest("%.300q cannot have tags: policies, rules, CA certificates, thing types, thing groups and billing groups can", arn)
 	}
-	return resource, nil
+	return resource, err
 }
 
 func tagResource(h *Handler, c *call) (any, error) {

@@ -9,38 +9,32 @@ import (
 // attributePayload is an AttributePayload of the API.
 type attributePayload struct {
 	Attributes map[string]string `json:"attributes"`
-	Merge      bool              `json:"merge"`
+	Merge      bool              `json:"merge,omitempty"`
 }
 
-// groupings are the members of requests that name what this server has not.
-type groupings struct {
-	ThingTypeName    string `json:"thingTypeName"`
-	BillingGroupName string `json:"billingGroupName"`
-}
-
-// check answers as for any other type or group that does not exist.
-func (g groupings) check() error {
-	if g.ThingTypeName != "" {
-		return &registry.Error{Code: registry.NotFound, Msg: "Thing type " + g.ThingTypeName + " does not exist: this server has no thing types, leave thingTypeName out"}
+// change is what a payload changes: nothing when there is none.
+func (p *attributePayload) change() (attributes map[string]string, merge bool) {
+	switch {
+	case p == nil:
+		return nil, false
+	case p.Attributes == nil:
+		return map[string]string{}, p.Merge
 	}
-	if g.BillingGroupName != "" {
-		return &registry.Error{Code: registry.NotFound, Msg: "Billing group " + g.BillingGroupName + " does not exist: this server has no billing groups, leave billingGroupName out"}
-	}
-	return nil
+	return p.Attributes, p.Merge
 }
 
 func createThing(h *Handler, c *call) (any, error) {
 	var in struct {
-		groupings
+		ThingTypeName    string           `json:"thingTypeName"`
+		BillingGroupName string           `json:"billingGroupName"`
 		AttributePayload attributePayload `json:"attributePayload"`
 	}
 	if err := c.body(&in); err != nil {
 		return nil, err
 	}
-	if err := in.check(); err != nil {
-		return nil, err
-	}
-	t, err := h.reg.CreateThing(c.label("thingName"), in.AttributePayload.Attributes)
+	t, err := h.reg.RegisterThing(c.label("thingName"), registry.ThingSpec{
+		Attributes: in.AttributePayload.Attributes, Type: in.ThingTypeName, Billing: in.BillingGroupName,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -53,12 +47,14 @@ type thingJSON struct {
 	ThingName       string            `json:"thingName"`
 	ThingID         string            `json:"thingId,omitempty"` // not in lists
 	ThingARN        string            `json:"thingArn"`
+	ThingTypeName   string            `json:"thingTypeName,omitempty"`
 	Attributes      map[string]string `json:"attributes"`
 	Version         int64             `json:"version"`
+	Billing         string            `json:"billingGroupName,omitempty"` // not in lists
 }
 
 func (h *Handler) thing(t registry.Thing) thingJSON {
-	out := thingJSON{ThingName: t.Name, ThingARN: h.reg.ARN("thing/" + t.Name), Attributes: t.Attributes, Version: t.Version}
+	out := thingJSON{ThingName: t.Name, ThingARN: h.reg.ARN("thing/" + t.Name), ThingTypeName: t.Type, Attributes: t.Attributes, Version: t.Version}
 	if out.Attributes == nil {
 		out.Attributes = map[string]string{}
 	}
@@ -75,7 +71,7 @@ func describeThing(h *Handler, c *call) (any, error) {
 
 func (h *Handler) described(t registry.Thing) thingJSON {
 	out := h.thing(t)
-	out.DefaultClientID, out.ThingID = t.Name, t.ID
+	out.DefaultClientID, out.ThingID, out.Billing = t.Name, t.ID, t.Billing
 	return out
 }
 
@@ -93,9 +89,11 @@ func (h *Handler) RegistryData(api, thing string) ([]byte, bool) {
 	case "DescribeThing":
 		answer = h.described(t)
 	case "ListThingGroupsForThing":
-		answer = struct {
-			ThingGroups []struct{} `json:"thingGroups"`
-		}{[]struct{}{}} // no thing is in a group
+		names, _, err := h.reg.GroupsOfThing(thing, registry.Page{})
+		if err != nil {
+			return nil, false
+		}
+		answer = groupNames{Groups: h.groups(groupARN, names)}
 	default:
 		return nil, false
 	}
@@ -104,11 +102,11 @@ func (h *Handler) RegistryData(api, thing string) ([]byte, bool) {
 }
 
 func listThings(h *Handler, c *call) (any, error) {
-	p, err := c.page()
+	p, err := c.pageOfThings()
 	if err != nil {
 		return nil, err
 	}
-	f := registry.ThingFilter{AttributeName: c.query.Get("attributeName"), AttributeValue: c.query.Get("attributeValue")}
+	f := registry.ThingFilter{AttributeName: c.query.Get("attributeName"), AttributeValue: c.query.Get("attributeValue"), Type: c.query.Get("thingTypeName")}
 	if f.Prefix, err = c.flag("usePrefixAttributeValue", false); err != nil {
 		return nil, err
 	}
@@ -116,9 +114,6 @@ func listThings(h *Handler, c *call) (any, error) {
 		Things    []thingJSON `json:"things"`
 		NextToken string      `json:"nextToken,omitempty"`
 	}{Things: []thingJSON{}}
-	if c.query.Get("thingTypeName") != "" {
-		return out, nil // nothing has a type
-	}
 	things, next, err := h.reg.Things(f, p)
 	for _, t := range things {
 		out.Things = append(out.Things, h.thing(t))
@@ -129,22 +124,16 @@ func listThings(h *Handler, c *call) (any, error) {
 
 func updateThing(h *Handler, c *call) (any, error) {
 	var in struct {
-		groupings
+		ThingTypeName    string            `json:"thingTypeName"`
+		RemoveThingType  bool              `json:"removeThingType"`
 		AttributePayload *attributePayload `json:"attributePayload"`
 		ExpectedVersion  int64             `json:"expectedVersion"`
 	}
 	if err := c.body(&in); err != nil {
 		return nil, err
 	}
-	if err := in.check(); err != nil {
-		return nil, err
-	}
-	u := registry.ThingUpdate{Expected: in.ExpectedVersion}
-	if p := in.AttributePayload; p != nil {
-		if u.Attributes, u.Merge = p.Attributes, p.Merge; u.Attributes == nil {
-			u.Attributes = map[string]string{}
-		}
-	}
+	u := registry.ThingUpdate{Expected: in.ExpectedVersion, Type: in.ThingTypeName, RemoveType: in.RemoveThingType}
+	u.Attributes, u.Merge = in.AttributePayload.change()
 	return nil, h.reg.UpdateThing(c.label("thingName"), u)
 }
 
