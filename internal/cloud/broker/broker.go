@@ -23,8 +23,7 @@
 // subscribers. Nothing on that way waits for a network or asks the gate.
 //
 // The rules, the policies and the certificates belong to others: see [Rules]
-// and [Gate]. QoS 2, subscription identifiers and shared subscriptions are
-// refused; the DUP flag is never set, and a redelivery can have another packet
+// and [Gate]. QoS 2 and subscription identifiers are refused; the DUP flag is never set, and a redelivery can have another packet
 // id; both as on AWS.
 package broker
 
@@ -104,7 +103,8 @@ type Config struct {
 }
 
 // Broker is a running broker. Its methods are safe for concurrent use. Locks
-// are taken in the order mu, queueMu, a session's mu, an output's mu.
+// are taken in the order mu, queueMu, the trie's mu, a group's mu, a session's
+// mu, an output's mu.
 type Broker struct {
 	cfg      Config
 	limits   Limits
@@ -127,12 +127,13 @@ type Broker struct {
 	// queueMu makes the order of sequence numbers the order of commits. It is
 	// held from the numbering of a batch's queue entries to its CommitAsync.
 	queueMu  sync.Mutex
-	queueSeq uint64 // guarded by queueMu
+	queueSeq uint64            // guarded by queueMu
+	groups   map[string]*group // by $share/<name>/<filter>; guarded by queueMu
 
-	lastSession atomic.Uint64 // ids of stored sessions
+	lastSession atomic.Uint64 // ids of stored sessions and of groups
 
 	dirtyMu sync.Mutex
-	dirty   []*session // with acknowledged entries to delete; guarded by dirtyMu
+	dirty   []*queue // with acknowledged entries to delete; guarded by dirtyMu
 
 	watchMu  sync.Mutex // guards changes of watchers
 	watchers atomic.Pointer[[]chan<- *message.Message]
@@ -141,6 +142,7 @@ type Broker struct {
 	recheck chan struct{}  // one place: asks the keeper to look at the certificates
 	bursts  sync.WaitGroup // commits under way
 	running sync.WaitGroup // connections, and the keeper
+	pumps   sync.WaitGroup // of groups; connections and bursts start them
 }
 
 // ErrClosed is returned by calls to a closed broker.
@@ -157,7 +159,7 @@ func New(cfg Config) (*Broker, error) {
 	cfg.Limits.setDefaults()
 	b := &Broker{
 		cfg: cfg, limits: cfg.Limits, store: cfg.Store, gate: cfg.Gate, rules: cfg.Rules, log: cfg.Log, refusals: cfg.Refusals,
-		sessions: map[string]*session{}, conns: map[*conn]struct{}{},
+		sessions: map[string]*session{}, conns: map[*conn]struct{}{}, groups: map[string]*group{},
 		quit: make(chan struct{}), recheck: make(chan struct{}, 1),
 	}
 	b.watchers.Store(&[]chan<- *message.Message{})
@@ -187,6 +189,8 @@ func (b *Broker) Close(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { // ends when the connections have, also after ctx
 		b.running.Wait()
+		b.bursts.Wait()
+		b.pumps.Wait()
 		b.flushAcked()
 		b.bursts.Wait()
 		close(done)

@@ -199,6 +199,7 @@ func (c *conn) commit() {
 func (c *conn) pump() {
 	if c.delivery != nil {
 		c.session.pump(c.delivery)
+		c.session.kickGroups()
 	}
 }
 

@@ -203,7 +203,7 @@ func (c *conn) connack(p *mqtt.Connect, present bool, expiry time.Duration) *mqt
 	ack.Props = &mqtt.Properties{
 		ReceiveMaximum: mqtt.Some(uint16(min(l.Inbound, 65535))), MaximumQoS: mqtt.Some[byte](1), RetainAvailable: mqtt.Some[byte](1),
 		MaximumPacketSize: mqtt.Some(uint32(l.Packet)), TopicAliasMaximum: mqtt.Some(uint16(l.TopicAliases)),
-		WildcardAvailable: mqtt.Some[byte](1), SubscriptionIDAvailable: mqtt.Some[byte](0), SharedAvailable: mqtt.Some[byte](0),
+		WildcardAvailable: mqtt.Some[byte](1), SubscriptionIDAvailable: mqtt.Some[byte](0), SharedAvailable: mqtt.Some[byte](1),
 		ServerKeepAlive:  mqtt.Some(uint16(c.keepAlive / time.Second)),
 		AssignedClientID: p.Props.AssignedClientID,
 	}

@@ -35,6 +35,7 @@ type sent struct {
 	packetID uint16
 	size     int    // of the queue entry
 	seq      uint64 // of the queue entry; 0 in a clean session
+	group    *group // that has the queue entry; nil: the session
 }
 
 // waiting is one message for one session.
@@ -44,6 +45,7 @@ type waiting struct {
 	retain bool
 	seq    uint64 // of its queue entry, 0 when it has none
 	size   int    // of its queue entry, or the weight of its message
+	group  *group // that has the queue entry; nil: the session
 }
 
 // room is how many QoS 1 publishes may still be sent.
@@ -148,18 +150,40 @@ func (d *delivery) drop() {
 	d.c.b.counters.dropped.Add(1)
 }
 
-// send writes w to the client's output, unless it is too old or too large for
-// the client.
+// send writes w, which is the session's own, to the client's output, unless it
+// is too old or too large for the client.
 func (d *delivery) send(w waiting) {
-	c := d.c
-	if w.qos == 0 && c.out.waiting() >= c.b.limits.Output {
+	if w.qos == 0 && d.c.out.waiting() >= d.c.b.limits.Output {
 		d.drop()
 		return
 	}
+	switch d.write(w) {
+	case writeSent:
+		d.sentSeq = max(d.sentSeq, w.seq)
+	case writeExpired:
+		d.giveUp(w)
+	case writeTooLarge: // [MQTT-3.1.2-24]: as if it had been sent
+		d.drop()
+		d.giveUp(w)
+	}
+}
+
+// written is what became of a message that was to be written to a client.
+type written int
+
+const (
+	writeSent written = iota
+	writeExpired
+	writeTooLarge
+	writeClosing // the connection is: what has an entry stays on disk
+)
+
+// write writes w to the client's output, and notes that it is in flight.
+func (d *delivery) write(w waiting) written {
+	c := d.c
 	if !w.m.Expiry.IsZero() && !time.Now().Before(w.m.Expiry) {
 		c.b.counters.expired.Add(1)
-		d.giveUp(w)
-		return
+		return writeExpired
 	}
 	p := mqtt.Publish{Topic: w.m.Topic, Payload: w.m.Payload, QoS: w.qos, Retain: w.retain}
 	if w.qos > 0 {
@@ -177,50 +201,47 @@ func (d *delivery) send(w waiting) {
 		return out
 	})
 	switch {
-	case !ok: // the connection is closing: what has an entry stays on disk
-	case !fits: // [MQTT-3.1.2-24]: as if it had been sent
-		d.drop()
-		d.giveUp(w)
-	default:
-		c.b.counters.sent.Add(1)
-		d.sentSeq = max(d.sentSeq, w.seq)
-		if w.qos > 0 {
-			d.inFlight = append(d.inFlight, sent{p.PacketID, w.size, w.seq})
-		}
+	case !ok:
+		return writeClosing
+	case !fits:
+		return writeTooLarge
 	}
+	c.b.counters.sent.Add(1)
+	if w.qos > 0 {
+		d.inFlight = append(d.inFlight, sent{p.PacketID, w.size, w.seq, w.group})
+	}
+	return writeSent
 }
 
 // giveUp lets go of w, and of its queue entry.
 func (d *delivery) giveUp(w waiting) {
 	if w.seq > 0 {
 		d.sentSeq = max(d.sentSeq, w.seq)
-		d.finish(w.seq, w.size)
+		d.s.finish(d.c.b, w.seq, w.size)
 	}
-}
-
-// finish takes a queue entry off the books; the store forgets it a little later.
-func (d *delivery) finish(seq uint64, size int) {
-	d.s.unqueue(size)
-	if len(d.s.acked) == 0 {
-		d.c.b.markDirty(d.s)
-	}
-	d.s.acked = append(d.s.acked, seq)
 }
 
 // acknowledge takes the client's PUBACK for a packet id; an id that is not in
 // flight is ignored, as a client may acknowledge after a takeover.
 func (s *session) acknowledge(d *delivery, id uint16) {
+	if f := s.takeAcknowledged(d, id); f.group != nil {
+		f.group.acknowledge(f)
+	}
+}
+
+func (s *session) takeAcknowledged(d *delivery, id uint16) (f sent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := d.find(id)
 	if s.out != d || i < 0 {
-		return
+		return f
 	}
-	f := d.inFlight[i]
+	f = d.inFlight[i]
 	d.inFlight = slices.Delete(d.inFlight, i, i+1)
-	if f.seq > 0 {
-		d.finish(f.seq, f.size)
+	if f.seq > 0 && f.group == nil {
+		s.finish(d.c.b, f.seq, f.size)
 	}
+	return f
 }
 
 // kick sees that a goroutine comes to pump.

@@ -102,7 +102,7 @@ func (r *route) refresh(b *Broker) {
 
 func anyStored(targets []target) bool {
 	for _, t := range targets {
-		if t.s.persistent && t.qos > 0 {
+		if t.stored() {
 			return true
 		}
 	}

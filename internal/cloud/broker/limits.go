@@ -157,18 +157,28 @@ func (b *Broker) checkPayload(n int) *refused {
 	return nil
 }
 
+// shareName is the name in $share/<name>/<filter>, "" for other filters.
+func shareName(filter string) string {
+	rest, _ := strings.CutPrefix(filter, sharePrefix)
+	if len(rest) == len(filter) {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return name
+}
+
 // checkFilter refuses what nobody may subscribe to.
 func (b *Broker) checkFilter(filter string) *refused {
 	if err := mqtt.ValidFilter(filter); err != nil {
 		return refuse(mqtt.TopicFilterInvalid, "%v", err)
 	}
-	if strings.HasPrefix(filter, "$share/") {
-		return refuse(mqtt.SharedSubscriptionsNotSupported, "shared subscriptions are not served: subscribe to the filter behind $share/<name>/")
+	if name := shareName(filter); len(name) > shareNameMost {
+		return refuse(mqtt.TopicFilterInvalid, "the name of the shared subscription has %d bytes, the most are %d: choose a shorter one", len(name), shareNameMost)
 	}
 	if r := b.limits.checkShape("topic filter", filter, mqtt.TopicFilterInvalid); r != nil {
 		return r
 	}
-	switch {
+	switch filter, _ = sharedFilter(filter); {
 	case filter[0] != '$':
 		return nil
 	case b.cfg.Reserved == nil:

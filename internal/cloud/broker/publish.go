@@ -53,7 +53,7 @@ type item struct {
 // entry is a queue entry of a burst, one for each item and target with a queue
 // on disk, in that order; seq is 0 when the queue had no room.
 type entry struct {
-	s    *session
+	q    *queue
 	seq  uint64
 	size int
 }
@@ -240,11 +240,11 @@ func (u *burst) enqueue(it *item) {
 			continue
 		}
 		u.record = appendMessage(u.record[:0], it.m, 1, it.retainFlag(t))
-		e := entry{s: t.s, size: len(u.record)}
-		if t.s.enqueue(e.size, &u.b.limits) {
+		e := entry{q: t.queue(), size: len(u.record)}
+		if e.q.enqueue(e.size, &u.b.limits) {
 			u.b.queueSeq++
 			e.seq = u.b.queueSeq
-			u.batch.Set(queueKey(t.s.id, e.seq), u.record)
+			u.batch.Set(queueKey(e.q.id, e.seq), u.record)
 		} else {
 			u.b.counters.dropped.Add(1)
 		}
@@ -253,16 +253,21 @@ func (u *burst) enqueue(it *item) {
 }
 
 // goesTo says whether t gets the message: not its publisher with no local set.
-func (it *item) goesTo(t target) bool { return !t.noLocal || t.s != it.from || it.from == nil }
+func (it *item) goesTo(t target) bool {
+	return !t.noLocal || t.g != nil || t.s != it.from || it.from == nil
+}
 
 // queuedFor says whether t gets the message through a queue on disk.
 func (it *item) queuedFor(t target) bool {
-	return t.s.persistent && t.qos > 0 && it.m.QoS > 0 && it.goesTo(t)
+	return t.stored() && it.m.QoS > 0 && it.goesTo(t)
 }
 
 // retainFlag is the RETAIN flag of the delivery: 1 in answer to a SUBSCRIBE,
-// and with Retain As Published what was published ([MQTT-3.3.1-8] ff.).
-func (it *item) retainFlag(t target) bool { return it.retained || t.asSent && it.m.Retain }
+// and with Retain As Published what was published ([MQTT-3.3.1-8] ff.); for a
+// group that is the chosen member's to say.
+func (it *item) retainFlag(t target) bool {
+	return it.retained || (t.asSent || t.g != nil) && it.m.Retain
+}
 
 // finish is called by the store when the burst is on disk or has failed. It
 // must not wait for anything.
@@ -339,10 +344,10 @@ func (u *burst) deliver() {
 			case it.queuedFor(t):
 				w.seq, w.size = u.entries[next].seq, u.entries[next].size
 				if next++; w.seq > 0 {
-					t.s.deliver(w)
+					t.deliver(w)
 				}
 			case it.goesTo(t):
-				t.s.deliver(w)
+				t.deliver(w)
 			}
 		}
 		if !it.retained && it.m.To == "" {
@@ -356,9 +361,9 @@ func (u *burst) deliver() {
 func (u *burst) fail(err error) {
 	for _, e := range u.entries {
 		if e.seq > 0 {
-			e.s.mu.Lock()
-			e.s.unqueue(e.size)
-			e.s.mu.Unlock()
+			e.q.mu.Lock()
+			e.q.unqueue(e.size)
+			e.q.mu.Unlock()
 		}
 	}
 	u.refuseAcks(err)

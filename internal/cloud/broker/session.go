@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,47 +16,71 @@ type session struct {
 	clientID   string
 	version    byte // of MQTT: sessions are never shared between versions
 	persistent bool
-	id         uint64 // in the store; 0 for clean sessions
+	queue      // on disk; its mu guards the rest too
+	groups     atomic.Pointer[[]*group]
 
 	owner *conn // that has it, or is about to; guarded by the broker's mu
 
-	mu           sync.Mutex
 	subs         map[string]subscription // guarded by mu
 	out          *delivery               // to the connection, nil while there is none; guarded by mu
 	expiry       time.Duration           // guarded by mu
 	disconnected time.Time               // guarded by mu
-	ended        bool                    // guarded by mu
-	queued       int                     // queue entries not acknowledged; guarded by mu
-	queuedBytes  int                     // guarded by mu
-	durable      uint64                  // the last sequence number that is on disk; guarded by mu
-	acked        []uint64                // entries to delete from the store; guarded by mu
-	dropped      uint64                  // messages that did not fit; guarded by mu
 	pendingWill  *will                   // a delayed one, while away; guarded by mu
 	willAt       time.Time               // guarded by mu
 }
 
-// enqueue makes room for one queue entry of size bytes; it says no when the
-// queue is full or the session has ended.
-func (s *session) enqueue(size int, l *Limits) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
+// queue is the books of the messages that wait on disk for one session or one
+// shared subscription.
+type queue struct {
+	id uint64 // in the store; 0 for clean sessions
+
+	mu          sync.Mutex
+	ended       bool     // guarded by mu
+	queued      int      // entries not acknowledged; guarded by mu
+	queuedBytes int      // guarded by mu
+	durable     uint64   // the last sequence number that is on disk; guarded by mu
+	acked       []uint64 // entries to delete from the store; guarded by mu
+	dropped     uint64   // messages that did not fit; guarded by mu
+}
+
+// enqueue makes room for one entry of size bytes; it says no when the queue is
+// full or has ended.
+func (q *queue) enqueue(size int, l *Limits) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended {
 		return false
 	}
-	if s.queued >= l.QueueMessages || s.queuedBytes+size > l.QueueBytes {
-		s.dropped++
+	if q.queued >= l.QueueMessages || q.queuedBytes+size > l.QueueBytes {
+		q.dropped++
 		return false
 	}
-	s.queued++
-	s.queuedBytes += size
+	q.queued++
+	q.queuedBytes += size
 	return true
 }
 
 // unqueue takes an entry off the books: it was acknowledged, or its commit
 // failed; mu is held.
-func (s *session) unqueue(size int) {
-	s.queued = max(s.queued-1, 0)
-	s.queuedBytes = max(s.queuedBytes-size, 0)
+func (q *queue) unqueue(size int) {
+	q.queued = max(q.queued-1, 0)
+	q.queuedBytes = max(q.queuedBytes-size, 0)
+}
+
+// finish takes an entry off the books; the store forgets it a little later. mu
+// is held.
+func (q *queue) finish(b *Broker, seq uint64, size int) {
+	q.unqueue(size)
+	if len(q.acked) == 0 {
+		b.markDirty(q)
+	}
+	q.acked = append(q.acked, seq)
+}
+
+// end stops the queue for good; mu is held.
+func (q *queue) end() {
+	q.ended = true
+	q.acked, q.queued, q.queuedBytes = nil, 0, 0
 }
 
 // record is what the store keeps of s; mu is held.

@@ -49,6 +49,7 @@ func (b *Broker) attach(c *conn, p *mqtt.Connect) *refused {
 		b.publishWill(old.takeWill())
 	}
 	c.start(p, present)
+	c.session.kickGroups()
 	return nil
 }
 
@@ -126,12 +127,12 @@ func (b *Broker) storeSession(c *conn, old *session) error {
 // of batch. queueMu is held, so that no queue entry comes after the end.
 func (b *Broker) end(batch *store.Batch, s *session) {
 	s.mu.Lock()
-	s.ended = true
+	s.queue.end()
 	subs := s.subs
-	s.subs, s.acked, s.queued, s.queuedBytes = nil, nil, 0, 0
+	s.subs = nil
 	s.mu.Unlock()
 	for filter := range subs {
-		b.trie.remove(s, filter)
+		b.unsubscribe(batch, s, filter)
 	}
 	if s.persistent {
 		batch.Delete(sessionKey(s.clientID))
@@ -188,12 +189,14 @@ func (b *Broker) detach(c *conn, cause *refused) {
 	w := c.dueWill(cause)
 	now := time.Now()
 	s.mu.Lock()
+	inFlight := s.out.inFlight
 	s.out, s.disconnected = nil, now
 	ends := !s.persistent || s.expiry == 0
 	if w != nil && w.delay > 0 && !ends {
 		s.pendingWill, s.willAt, w = w, now.Add(min(w.delay, s.expiry)), nil
 	}
 	s.mu.Unlock()
+	giveBack(inFlight)
 	b.publishWill(w)
 	if ends {
 		b.forget(s, c)
@@ -336,11 +339,11 @@ func (b *Broker) expire(now time.Time) {
 	}
 }
 
-// markDirty notes that s has acknowledged entries to delete.
-func (b *Broker) markDirty(s *session) {
+// markDirty notes that q has acknowledged entries to delete.
+func (b *Broker) markDirty(q *queue) {
 	b.dirtyMu.Lock()
 	defer b.dirtyMu.Unlock()
-	b.dirty = append(b.dirty, s)
+	b.dirty = append(b.dirty, q)
 }
 
 // flushAcked deletes from the store what was acknowledged. A message whose
@@ -354,13 +357,13 @@ func (b *Broker) flushAcked() {
 		return
 	}
 	batch := b.store.NewBatch()
-	taken := make(map[*session][]uint64, len(dirty))
-	for _, s := range dirty {
-		s.mu.Lock()
-		taken[s], s.acked = s.acked, nil
-		s.mu.Unlock()
-		for _, seq := range taken[s] {
-			batch.Delete(queueKey(s.id, seq))
+	taken := make(map[*queue][]uint64, len(dirty))
+	for _, q := range dirty {
+		q.mu.Lock()
+		taken[q], q.acked = q.acked, nil
+		q.mu.Unlock()
+		for _, seq := range taken[q] {
+			batch.Delete(queueKey(q.id, seq))
 		}
 	}
 	b.bursts.Add(1)
@@ -373,16 +376,16 @@ func (b *Broker) flushAcked() {
 }
 
 // keepAcked takes back what could not be deleted, for the next time.
-func (b *Broker) keepAcked(taken map[*session][]uint64) {
-	for s, seqs := range taken {
-		s.mu.Lock()
-		if !s.ended && len(seqs) > 0 {
-			if len(s.acked) == 0 {
-				b.markDirty(s)
+func (b *Broker) keepAcked(taken map[*queue][]uint64) {
+	for q, seqs := range taken {
+		q.mu.Lock()
+		if !q.ended && len(seqs) > 0 {
+			if len(q.acked) == 0 {
+				b.markDirty(q)
 			}
-			s.acked = append(s.acked, seqs...)
+			q.acked = append(q.acked, seqs...)
 		}
-		s.mu.Unlock()
+		q.mu.Unlock()
 	}
 }
 
@@ -394,7 +397,7 @@ func (b *Broker) load() error {
 		if err != nil {
 			return fmt.Errorf("session of client %q: %w", key[2:], err)
 		}
-		s := &session{clientID: string(key[2:]), version: r.version, persistent: true, id: r.id, expiry: r.expiry, disconnected: r.disconnected, subs: map[string]subscription{}}
+		s := &session{clientID: string(key[2:]), version: r.version, persistent: true, queue: queue{id: r.id}, expiry: r.expiry, disconnected: r.disconnected, subs: map[string]subscription{}}
 		if s.disconnected.IsZero() { // it was connected when the process ended
 			s.disconnected = time.Now()
 		}
@@ -405,10 +408,39 @@ func (b *Broker) load() error {
 	if err != nil {
 		return fmt.Errorf("load sessions: %w", err)
 	}
+	if err := b.loadGroups(); err != nil {
+		return fmt.Errorf("load shared subscriptions: %w", err)
+	}
 	if err := b.loadFilters(byID); err != nil {
 		return fmt.Errorf("load subscriptions: %w", err)
 	}
 	return b.loadQueues(byID)
+}
+
+// loadGroups reads the shared subscriptions; their members come with the
+// subscriptions of the sessions.
+func (b *Broker) loadGroups() error {
+	return b.scan([]byte{byte(store.SpaceSession), 'g'}, func(key, value []byte) error {
+		id, err := parseGroup(value)
+		if err != nil {
+			return fmt.Errorf("shared subscription %q: %w", key[2:], err)
+		}
+		b.newGroup(string(key[2:]), id).behind = true
+		b.lastSession.Store(max(b.lastSession.Load(), id))
+		return nil
+	})
+}
+
+// endOrphans ends the groups that lost their members with the process: those
+// of clean sessions.
+func (b *Broker) endOrphans() error {
+	batch := b.store.NewBatch()
+	b.queueMu.Lock()
+	for _, g := range b.groups {
+		b.endGroup(batch, g)
+	}
+	b.queueMu.Unlock()
+	return b.commitOrDiscard(batch)
 }
 
 func (b *Broker) loadFilters(byID map[uint64]*session) error {
@@ -420,7 +452,11 @@ func (b *Broker) loadFilters(byID map[uint64]*session) error {
 		}
 		if s := byID[id]; s != nil {
 			s.subs[filter] = sub
-			b.trie.add(s, filter, sub)
+			if g := b.groups[filter]; g != nil {
+				b.join(g, s, sub)
+			} else {
+				b.trie.add(s, filter, sub)
+			}
 		}
 		return nil
 	})
@@ -428,23 +464,30 @@ func (b *Broker) loadFilters(byID map[uint64]*session) error {
 
 // loadQueues counts what waits for each session.
 func (b *Broker) loadQueues(byID map[uint64]*session) error {
+	queues := make(map[uint64]*queue, len(byID)+len(b.groups))
+	for id, s := range byID {
+		queues[id] = &s.queue
+	}
+	for _, g := range b.groups {
+		queues[g.id] = &g.queue
+	}
 	err := b.scan([]byte{byte(store.SpaceQueue)}, func(key, value []byte) error {
 		id, seq, ok := splitQueueKey(key)
 		if !ok {
 			return fmt.Errorf("key %q: %w", key, errRecord)
 		}
 		b.queueSeq = max(b.queueSeq, seq)
-		if s := byID[id]; s != nil {
-			s.queued++
-			s.queuedBytes += len(value)
-			s.durable = max(s.durable, seq)
+		if q := queues[id]; q != nil {
+			q.queued++
+			q.queuedBytes += len(value)
+			q.durable = max(q.durable, seq)
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("load queues: %w", err)
 	}
-	return nil
+	return b.endOrphans()
 }
 
 func (b *Broker) scan(prefix []byte, f func(key, value []byte) error) error {

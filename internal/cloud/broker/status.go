@@ -19,7 +19,7 @@ type Status struct {
 	Connections   int // live now
 	Sessions      int // live ones, and persistent ones that are away
 	Subscriptions int
-	Queued        int // messages on disk that their sessions have not acknowledged
+	Queued        int // messages on disk that their sessions or shared subscriptions have not acknowledged
 
 	Received       uint64 // messages published by clients, by HTTP callers and by rules, after their commit
 	Sent           uint64 // messages written to subscribers
@@ -44,6 +44,13 @@ func (b *Broker) Status() Status {
 		s.mu.Lock()
 		st.Queued += s.queued
 		s.mu.Unlock()
+	}
+	b.queueMu.Lock()
+	defer b.queueMu.Unlock()
+	for _, g := range b.groups {
+		g.mu.Lock()
+		st.Queued += g.queued
+		g.mu.Unlock()
 	}
 	return st
 }

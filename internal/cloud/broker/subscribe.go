@@ -30,6 +30,7 @@ func (c *conn) handleSubscribe(p *mqtt.Subscribe) *refused {
 		}
 	}
 	c.suback(p.PacketID, codes, why)
+	c.session.kickGroups()
 	for i, f := range p.Filters {
 		if !codes[i].Failed() && (f.RetainHandling == 0 || f.RetainHandling == 1 && !before[f.Filter]) {
 			c.sendRetained(f.Filter, subscriptionOf(f))
@@ -104,16 +105,10 @@ func (c *conn) countFilter(filter, arn string, fresh map[string]bool) *refused {
 // returns which filters the session had before.
 func (c *conn) subscribe(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (before map[string]bool, err error) {
 	s := c.session
-	if s.persistent {
-		batch := c.b.store.NewBatch()
-		for i, f := range p.Filters {
-			if !codes[i].Failed() {
-				batch.Set(filterKey(s.id, f.Filter), subscriptionOf(f).record())
-			}
-		}
-		if err := c.b.commitOrDiscard(batch); err != nil {
-			return nil, err
-		}
+	groups, err := c.storeSubscriptions(p, codes)
+	defer c.b.unpin(groups)
+	if err != nil {
+		return nil, err
 	}
 	before = map[string]bool{}
 	for i, f := range p.Filters {
@@ -127,9 +122,58 @@ func (c *conn) subscribe(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (before map
 		}
 		s.subs[f.Filter] = sub
 		s.mu.Unlock()
-		c.b.trie.add(s, f.Filter, sub)
+		if _, shared := sharedFilter(f.Filter); shared {
+			c.b.join(groups[0], s, sub)
+			groups = groups[1:]
+		} else {
+			c.b.trie.add(s, f.Filter, sub)
+		}
 	}
 	return before, nil
+}
+
+// storeSubscriptions stores the granted subscriptions of a persistent session,
+// and new shared ones. It returns the groups of the shared ones in order,
+// pinned also when there is an error.
+func (c *conn) storeSubscriptions(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (groups []*group, err error) {
+	s, batch := c.session, c.b.store.NewBatch()
+	c.b.queueMu.Lock() // the end of a group and its beginning are in the order of their commits
+	for i, f := range p.Filters {
+		if codes[i].Failed() {
+			continue
+		}
+		if _, shared := sharedFilter(f.Filter); shared {
+			groups = append(groups, c.b.pin(batch, f.Filter))
+		}
+		if s.persistent {
+			batch.Set(filterKey(s.id, f.Filter), subscriptionOf(f).record())
+		}
+	}
+	wait := c.b.commitInOrder(batch)
+	c.b.queueMu.Unlock()
+	return groups, wait()
+}
+
+// commitInOrder commits without waiting, unless there is nothing; the result
+// waits.
+func (b *Broker) commitInOrder(batch *store.Batch) (wait func() error) {
+	if batch.Empty() {
+		batch.Discard()
+		return func() error { return nil }
+	}
+	errc := make(chan error, 1)
+	b.store.CommitAsync(batch, func(err error) { errc <- err })
+	return func() error { return <-errc }
+}
+
+// unsubscribe ends the effect of a subscription of s that is off its list.
+// queueMu is held.
+func (b *Broker) unsubscribe(batch *store.Batch, s *session, filter string) {
+	if _, shared := sharedFilter(filter); shared {
+		b.leave(batch, s, filter)
+	} else {
+		b.trie.remove(s, filter)
+	}
 }
 
 func (c *conn) suback(id uint16, codes []mqtt.ReasonCode, why string) {
@@ -152,6 +196,7 @@ func (c *conn) handleUnsubscribe(p *mqtt.Unsubscribe) *refused {
 	s := c.session
 	codes := make([]mqtt.ReasonCode, len(p.Filters))
 	batch := c.b.store.NewBatch()
+	c.b.queueMu.Lock()
 	for i, f := range p.Filters {
 		s.mu.Lock()
 		_, had := s.subs[f]
@@ -161,12 +206,14 @@ func (c *conn) handleUnsubscribe(p *mqtt.Unsubscribe) *refused {
 			codes[i] = mqtt.NoSubscriptionExisted
 			continue
 		}
-		c.b.trie.remove(s, f)
+		c.b.unsubscribe(batch, s, f)
 		if s.persistent {
 			batch.Delete(filterKey(s.id, f))
 		}
 	}
-	if err := c.b.commitOrDiscard(batch); err != nil {
+	wait := c.b.commitInOrder(batch)
+	c.b.queueMu.Unlock()
+	if err := wait(); err != nil {
 		return refuseStore(err)
 	}
 	c.out.add(func(buf []byte) []byte {
@@ -239,11 +286,11 @@ func (b *Broker) RetainedMessages(after string, n int) (list []*message.Message,
 }
 
 // sendRetained sends the retained message of a new subscription: only for a
-// filter without wildcards (AWS IoT developer guide, "MQTT retained messages").
+// filter without wildcards that is not shared (AWS IoT developer guide, "MQTT retained messages").
 // For a persistent session it goes through the queue, so that it is delivered
 // even when the connection ends first.
 func (c *conn) sendRetained(filter string, sub subscription) {
-	if strings.ContainsAny(filter, "+#") {
+	if _, shared := sharedFilter(filter); shared || strings.ContainsAny(filter, "+#") {
 		return
 	}
 	m, err := c.b.Retained(filter)
@@ -254,7 +301,7 @@ func (c *conn) sendRetained(filter string, sub subscription) {
 		return
 	}
 	sub.noLocal = false
-	targets := []target{{c.session, sub}}
+	targets := []target{{s: c.session, subscription: sub}}
 	u := c.b.newBurst(c)
 	u.items = append(u.items, item{m: m, targets: targets, stored: m.QoS > 0 && anyStored(targets), retained: true})
 	u.queues = u.items[0].stored

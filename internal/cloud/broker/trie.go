@@ -13,11 +13,30 @@ type subscription struct {
 	asSent  bool // Retain As Published
 }
 
-// target is one session that gets a message: the union of its subscriptions
-// that match the topic.
+// target is one session that gets a message, with the union of its
+// subscriptions that match the topic; or one group, with its highest QoS.
 type target struct {
-	s *session
+	s *session // nil for a group
 	subscription
+	g *group // nil for a session
+}
+
+// stored says whether QoS 1 messages go through a queue on disk.
+func (t target) stored() bool { return t.qos > 0 && (t.g != nil || t.s.persistent) }
+
+func (t target) queue() *queue {
+	if t.g != nil {
+		return &t.g.queue
+	}
+	return &t.s.queue
+}
+
+func (t target) deliver(w waiting) {
+	if t.g != nil {
+		t.g.deliver(w)
+	} else {
+		t.s.deliver(w)
+	}
 }
 
 // trie finds the subscriptions that match a topic, level by level.
@@ -34,14 +53,28 @@ type trie struct {
 type node struct {
 	children map[string]*node          // by level; "+" and "#" among them
 	subs     map[*session]subscription // of filters that end here
+	groups   []*group                  // shared subscriptions to them
 }
 
-func (n *node) empty() bool { return len(n.children) == 0 && len(n.subs) == 0 }
+func (n *node) empty() bool { return len(n.children) == 0 && len(n.subs) == 0 && len(n.groups) == 0 }
 
 // add subscribes s to filter, or replaces its subscription.
 func (t *trie) add(s *session, filter string, sub subscription) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	n := t.node(filter)
+	if n.subs == nil {
+		n.subs = map[*session]subscription{}
+	}
+	if _, had := n.subs[s]; !had {
+		t.size++
+	}
+	n.subs[s] = sub
+	t.version.Add(1)
+}
+
+// node returns the node of filter, a new one if need be; mu is held.
+func (t *trie) node(filter string) *node {
 	n := &t.root
 	for more := true; more; {
 		var level string
@@ -56,28 +89,27 @@ func (t *trie) add(s *session, filter string, sub subscription) {
 		}
 		n = child
 	}
-	if n.subs == nil {
-		n.subs = map[*session]subscription{}
-	}
-	if _, had := n.subs[s]; !had {
-		t.size++
-	}
-	n.subs[s] = sub
-	t.version.Add(1)
+	return n
 }
 
 // remove unsubscribes s from filter.
 func (t *trie) remove(s *session, filter string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.root.remove(s, filter) {
+	had := t.root.remove(filter, func(n *node) bool {
+		_, had := n.subs[s]
+		delete(n.subs, s)
+		return had
+	})
+	if had {
 		t.size--
 		t.version.Add(1)
 	}
 }
 
-// remove takes s out below n, prunes what is empty, and says whether s was there.
-func (n *node) remove(s *session, filter string) bool {
+// remove calls take for the node of filter below n, prunes what is empty, and
+// returns what take said; false when there is no such node.
+func (n *node) remove(filter string, take func(*node) bool) bool {
 	level, rest, more := strings.Cut(filter, "/")
 	child := n.children[level]
 	if child == nil {
@@ -85,10 +117,9 @@ func (n *node) remove(s *session, filter string) bool {
 	}
 	var had bool
 	if more {
-		had = child.remove(s, rest)
+		had = child.remove(rest, take)
 	} else {
-		_, had = child.subs[s]
-		delete(child.subs, s)
+		had = take(child)
 	}
 	if child.empty() {
 		delete(n.children, level)
@@ -125,7 +156,7 @@ func (n *node) match(topic string, m *matches, reserved bool) {
 		child.step(rest, more, m)
 	}
 	if child := n.children["#"]; child != nil {
-		m.add(child.subs)
+		m.add(child)
 	}
 }
 
@@ -133,22 +164,25 @@ func (n *node) step(rest string, more bool, m *matches) {
 	if more {
 		n.match(rest, m, false)
 	} else {
-		m.add(n.subs)
+		m.add(n)
 	}
 }
 
-// matches collects targets, one for each session. Short lists are searched,
+// matches collects targets, one for each session and one for each group. Short lists are searched,
 // long ones indexed.
 type matches struct {
 	list  []target
 	index map[*session]int
 }
 
-func (m *matches) add(subs map[*session]subscription) {
-	for s, sub := range subs {
+func (m *matches) add(n *node) {
+	for _, g := range n.groups {
+		m.list = append(m.list, target{g: g, subscription: subscription{qos: g.top}})
+	}
+	for s, sub := range n.subs {
 		i := m.find(s)
 		if i < 0 {
-			m.list = append(m.list, target{s, sub})
+			m.list = append(m.list, target{s: s, subscription: sub})
 			if m.index != nil {
 				m.index[s] = len(m.list) - 1
 			}

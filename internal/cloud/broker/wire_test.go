@@ -240,7 +240,7 @@ func TestConnackOfVersion5(t *testing.T) {
 		t.Errorf("client id %q, keep alive %v, expiry %v", p.AssignedClientID.Value, p.ServerKeepAlive, p.SessionExpiry)
 	}
 	if p.ReceiveMaximum.Value != 100 || p.MaximumQoS != mqtt.Some[byte](1) || p.MaximumPacketSize.Value != 149504 || p.TopicAliasMaximum.Value != 8 ||
-		p.SubscriptionIDAvailable != mqtt.Some[byte](0) || p.SharedAvailable != mqtt.Some[byte](0) {
+		p.SubscriptionIDAvailable != mqtt.Some[byte](0) || p.SharedAvailable != mqtt.Some[byte](1) {
 		t.Errorf("properties %+v", p)
 	}
 	second, a := w.connect(clean(mqtt.V5, ""))
@@ -520,7 +520,7 @@ func TestSubscriptionLimits(t *testing.T) {
 		t.Errorf("a subscription that is there already: SUBACK %v", a.Codes)
 	}
 	a := p.subscribe(0, "$share/g/a", strings.Repeat("a/", 8)+"a", "$aws/x", "+/#")
-	want := []mqtt.ReasonCode{mqtt.SharedSubscriptionsNotSupported, mqtt.TopicFilterInvalid, mqtt.TopicFilterInvalid, mqtt.QuotaExceeded}
+	want := []mqtt.ReasonCode{mqtt.QuotaExceeded, mqtt.TopicFilterInvalid, mqtt.TopicFilterInvalid, mqtt.QuotaExceeded}
 	if fmt.Sprint(a.Codes) != fmt.Sprint(want) {
 		t.Errorf("SUBACK %v, want %v", a.Codes, want)
 	}
@@ -531,7 +531,7 @@ func TestSubscriptionLimits(t *testing.T) {
 	p.publish("7", "")
 	p.expectNothing()
 	v3, _ := w.connect(clean(mqtt.V311, "three"))
-	v3.send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: "$share/g/a"}}})
+	v3.send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: "$aws/x"}}})
 	v3.expectEnd()
 }
 
