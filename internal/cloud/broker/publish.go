@@ -170,7 +170,7 @@ func (u *burst) answer(m *message.Message) {
 	if s == nil {
 		return
 	}
-	it := item{m: m, targets: []target{{s, subscription{qos: m.QoS}}}, stored: s.persistent && m.QoS > 0}
+	it := item{m: m, targets: []target{{s: s, subscription: subscription{qos: m.QoS}}}, stored: s.persistent && m.QoS > 0}
 	u.bytes += len(m.Payload)
 	u.queues = u.queues || it.stored
 	u.items = append(u.items, it)
