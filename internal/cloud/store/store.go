@@ -419,6 +419,12 @@ func (s *Store) Iterator(lower, upper []byte) (*pebble.Iterator, error) {
 	return s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 }
 
+// DiskUsage returns about how many bytes of the disk the keys from lower up to
+// upper take with their values; what is only in the log yet is not counted.
+func (s *Store) DiskUsage(lower, upper []byte) (uint64, error) {
+	return s.db.EstimateDiskUsage(lower, upper)
+}
+
 // Snapshot returns a Reader of the state at this moment. The caller closes it.
 func (s *Store) Snapshot() *Snapshot { return &Snapshot{s.db.NewSnapshot()} }
 

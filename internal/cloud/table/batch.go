@@ -18,8 +18,9 @@ type BatchWrite struct {
 var errDuplicateKeys = invalid("Provided list of item keys contains duplicates")
 
 // WriteBatch does all writes in one step; they are durable on return, or none
-// is done. It returns the write capacity units by table.
-func (db *DB) WriteBatch(writes []BatchWrite) (units map[string]float64, err error) {
+// is done. It returns their write capacity units; with measure those count the
+// items before too.
+func (db *DB) WriteBatch(writes []BatchWrite, measure bool) (units Costs, err error) {
 	if len(writes) == 0 || len(writes) > maxBatchWrite {
 		return nil, invalid("a batch has 1 to %d writes, not %d", maxBatchWrite, len(writes))
 	}
@@ -40,6 +41,7 @@ func (db *DB) WriteBatch(writes []BatchWrite) (units map[string]float64, err err
 			return nil, errDuplicateKeys
 		}
 		seen[key] = true
+		changes[i].wantOld = measure
 	}
 	b := db.st.NewBatch()
 	for _, c := range changes {
@@ -48,9 +50,9 @@ func (db *DB) WriteBatch(writes []BatchWrite) (units map[string]float64, err err
 	if err := db.st.Commit(b); err != nil {
 		return nil, err
 	}
-	units = map[string]float64{}
+	units = Costs{}
 	for _, c := range changes {
-		units[c.t.Name] += c.totalUnits()
+		units.Add(c.t.Name, c.totalUnits(), c.indexUnits...)
 	}
 	return units, nil
 }
@@ -86,9 +88,9 @@ type BatchGet struct {
 
 // BatchResult is the answer to BatchGets.
 type BatchResult struct {
-	Items map[string][]Item  // by table; missing items are left out
-	Left  map[string][]Item  // keys that did not fit the answer, by table
-	Units map[string]float64 // read capacity units by table
+	Items map[string][]Item // by table; missing items are left out
+	Left  map[string][]Item // keys that did not fit the answer, by table
+	Units Costs             // read capacity units
 }
 
 // plannedGet is one BatchGet, checked.
@@ -119,7 +121,7 @@ func (db *DB) GetBatch(gets []BatchGet) (BatchResult, error) {
 			return BatchResult{}, err
 		}
 	}
-	r := BatchResult{map[string][]Item{}, map[string][]Item{}, map[string]float64{}}
+	r := BatchResult{map[string][]Item{}, map[string][]Item{}, Costs{}}
 	room := maxBatchGetBytes
 	for i := range plans {
 		var err error
@@ -176,7 +178,7 @@ func (g *plannedGet) read(db *DB, r *BatchResult, room int) (int, error) {
 			return room, err
 		}
 		room -= size
-		r.Units[g.Table] += readUnits(size, g.Consistent)
+		r.Units.Add(g.Table, readUnits(size, g.Consistent))
 		if item != nil {
 			r.Items[g.Table] = append(r.Items[g.Table], g.want.item(item))
 		}

@@ -44,7 +44,7 @@ func fillTable(t *testing.T, db *DB, m itemModel, name string, from, to int) {
 			m[m.key(item)] = item
 			writes = append(writes, BatchWrite{Table: name, Item: item})
 		}
-		if _, err := db.WriteBatch(writes); err != nil {
+		if _, err := db.WriteBatch(writes, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -412,14 +412,14 @@ func TestWriteBatchIsAllOrNothing(t *testing.T) {
 	db, _ := openDB(t)
 	tab := createAir(t, db)
 	writes := []BatchWrite{{Table: "air", Item: reading("1", "t", "1")}, {Table: "air", Item: Item{"id": String("2")}}}
-	if _, err := db.WriteBatch(writes); message(err) != "The provided key element does not match the schema" {
+	if _, err := db.WriteBatch(writes, false); message(err) != "The provided key element does not match the schema" {
 		t.Errorf("got %v", err)
 	}
 	if n, err := db.countItems(tab); err != nil || n.Items != 0 {
 		t.Errorf("%d items, %v", n.Items, err)
 	}
 	writes[1] = BatchWrite{Table: "air", Key: Item{"id": String("2"), "time": String("t")}}
-	if units, err := db.WriteBatch(writes); err != nil || units["air"] != 2 {
+	if units, err := db.WriteBatch(writes, false); err != nil || units["air"].Units != 2 {
 		t.Errorf("%v, %v", units, err)
 	}
 	if n, err := db.countItems(tab); err != nil || n.Items != 1 {

@@ -323,7 +323,7 @@ func TestIndexKeysAreChecked(t *testing.T) {
 	}{{bad("n", String("x")), typed}, {bad("g", String("")), empty}, {bad("g", String(strings.Repeat("x", 2049))), "2048 bytes"}} {
 		b := st.NewBatch()
 		_, err := db.PutItem(PutRequest{Table: "air", Item: c.item})
-		_, batchErr := db.WriteBatch([]BatchWrite{{Table: "air", Item: c.item}})
+		_, batchErr := db.WriteBatch([]BatchWrite{{Table: "air", Item: c.item}}, false)
 		members := []Member{}
 		for name, v := range c.item {
 			members = append(members, Member{name, v})

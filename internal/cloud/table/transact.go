@@ -45,7 +45,7 @@ type Transaction struct {
 
 // TransactUnits are the capacity units of a transaction by table.
 type TransactUnits struct {
-	Units map[string]float64
+	Units Costs
 	Read  bool // nothing was written, since the token was known: the units are of reads
 }
 
@@ -304,13 +304,14 @@ func reasonOf(err error) Reason {
 
 // units are what the transaction cost.
 func (p *transaction) units() TransactUnits {
-	u := TransactUnits{Units: map[string]float64{}, Read: p.repeated}
+	u := TransactUnits{Units: Costs{}, Read: p.repeated}
 	for _, c := range p.changes {
-		n := c.units()
+		n := Consumed{c.totalUnits(), c.indexUnits}
 		if p.repeated {
-			n = readUnits(c.size, true)
+			n = Consumed{Units: readUnits(c.size, true)}
 		}
-		u.Units[c.t.Name] += transactFactor * n
+		n.times(transactFactor)
+		u.Units.Add(c.t.Name, n.Units, n.Indexes...)
 	}
 	return u
 }
@@ -325,14 +326,14 @@ type TransactGet struct {
 
 // TransactGetResult is the answer to TransactGets.
 type TransactGetResult struct {
-	Items []Item             // by request; nil where there is none
-	Units map[string]float64 // read capacity units by table
+	Items []Item // by request; nil where there is none
+	Units Costs  // read capacity units
 }
 
 // TransactGet reads up to 100 items of any tables as they were at one moment:
 // of no other write, single or in a transaction, it sees a part.
 func (db *DB) TransactGet(gets []TransactGet) (TransactGetResult, error) {
-	r := TransactGetResult{Items: make([]Item, len(gets)), Units: map[string]float64{}}
+	r := TransactGetResult{Items: make([]Item, len(gets)), Units: Costs{}}
 	wants, err := db.planGets(gets)
 	if err != nil {
 		return r, err
@@ -348,7 +349,7 @@ func (db *DB) TransactGet(gets []TransactGet) (TransactGetResult, error) {
 		if total += c.oldSize; total > maxTransactBytes {
 			return r, errLargeRead
 		}
-		r.Units[w.t.Name] += transactFactor * readUnits(c.oldSize, true)
+		r.Units.Add(w.t.Name, transactFactor*readUnits(c.oldSize, true))
 		if c.old != nil {
 			r.Items[i] = w.want.item(c.old)
 		}

@@ -44,7 +44,7 @@ func TestTokensOverRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if u, err := db.TransactWrite(addTo(t, "a", "one")); err != nil || u.Units["tab"] != 2 {
+		if u, err := db.TransactWrite(addTo(t, "a", "one")); err != nil || u.Units["tab"].Units != 2 {
 			t.Fatal(u, err)
 		}
 		if err := errors.Join(db.Close(), st.Close()); err != nil {
@@ -118,7 +118,7 @@ func TestTransactionIsLimited(t *testing.T) {
 	}
 	wantN(t, db, "a", "")
 	x.Writes = x.Writes[:10]
-	if u, err := db.TransactWrite(x); err != nil || u.Units["tab"] != 2*10*400 {
+	if u, err := db.TransactWrite(x); err != nil || u.Units["tab"].Units != 2*10*400 {
 		t.Errorf("%v, %v", u, err)
 	}
 	x.Writes = make([]TransactWrite, 101)

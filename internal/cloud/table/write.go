@@ -79,13 +79,6 @@ type WriteResult struct {
 	Indexes    []IndexUnits // of Units: of the indexes that changed
 }
 
-// IndexUnits are capacity units of one index.
-type IndexUnits struct {
-	Name   string
-	Global bool
-	Units  float64
-}
-
 // PutItem writes an item if the condition holds; it is durable on return.
 func (db *DB) PutItem(r PutRequest) (WriteResult, error) {
 	size, err := checkItem(r.Item)

@@ -91,23 +91,27 @@ func (h *Handler) batchWriteItem(in *input) ([]byte, error) {
 		return nil, err
 	}
 	writes := make([]table.BatchWrite, len(list))
+	written := make([]touched, len(list))
 	for i, w := range list {
 		writes[i].Table = w.table
 		if w.put != nil {
 			writes[i].Item = w.put.Item
+			written[i] = touched{w.table, w.put.Item}
 		} else {
 			writes[i].Key = w.drop.Item
+			written[i] = touched{w.table, w.drop.Item}
 		}
 	}
-	units, err := h.db.WriteBatch(writes)
+	costs, err := h.db.WriteBatch(writes, in.wantsCapacity())
 	if err != nil {
 		return nil, err
 	}
 	var a answer
 	a.member("UnprocessedItems")
 	a.out = append(a.out, "{}"...)
-	a.capacities(in, units)
-	return a.done(), nil
+	a.capacities(in, "", costs)
+	err = h.collectionsMetrics(&a, in, written)
+	return a.done(), err
 }
 
 // compact is a JSON text as errors show it, bounded before it is made.
@@ -158,16 +162,6 @@ func checkWrites(list []writeRequest, lengths map[string]int, raw []byte) error 
 		}
 	}
 	return nil
-}
-
-func (a *answer) capacities(in *input, units map[string]float64) {
-	if !in.wantsCapacity() {
-		return
-	}
-	a.member("ConsumedCapacity")
-	a.out = appendList(a.out, slices.Sorted(maps.Keys(units)), func(out []byte, name string) []byte {
-		return in.appendCapacity(out, name, units[name])
-	})
 }
 
 // keysRequest is the KeysAndAttributes of one table.
@@ -243,7 +237,7 @@ func (h *Handler) batchGetItem(in *input) ([]byte, error) {
 	a.out = appendObject(a.out, r.Items, func(out []byte, _ string, items []table.Item) []byte { return appendList(out, items, appendItem) })
 	a.member("UnprocessedKeys")
 	a.out = appendObject(a.out, r.Left, func(out []byte, name string, keys []table.Item) []byte { return appendLeft(out, list, name, keys) })
-	a.capacities(in, r.Units)
+	a.capacities(in, "", r.Units)
 	return a.done(), nil
 }
 

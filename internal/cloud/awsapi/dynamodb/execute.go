@@ -152,10 +152,10 @@ func listOf(raw []byte, structure, member string, most int, c *constraints) ([]*
 
 // executed is what came of one statement of a batch.
 type executed struct {
-	table string
-	item  table.Item
-	units float64
-	err   error
+	table    string
+	item     table.Item
+	consumed table.Consumed
+	err      error
 }
 
 func (h *Handler) batchExecuteStatement(in *input) ([]byte, error) {
@@ -176,19 +176,19 @@ func (h *Handler) batchExecuteStatement(in *input) ([]byte, error) {
 	if reads && writes {
 		return nil, refused("The statements of a batch must be all reads or all writes")
 	}
-	units := map[string]float64{}
+	costs := table.Costs{}
 	for i, one := range list {
 		d := &done[i]
 		if d.err == nil {
 			*d = h.execute(one, &parsed[i], in.wantsCapacity())
-			units[d.table] += d.units
+			costs.Add(d.table, d.consumed.Units, d.consumed.Indexes...)
 		}
 	}
-	delete(units, "")
+	delete(costs, "")
 	var a answer
 	a.member("Responses")
 	a.out = appendList(a.out, done, h.appendExecuted)
-	a.capacities(in, units)
+	a.capacities(in, "", costs)
 	return a.done(), nil
 }
 
@@ -200,7 +200,7 @@ func (h *Handler) execute(in *input, st *statement, measure bool) (d executed) {
 			return executed{err: err}
 		}
 		it, r, err := h.do(&w, measure)
-		return executed{w.table, it, r.Units, err}
+		return executed{w.table, it, table.Consumed{Units: r.Units, Indexes: r.Indexes}, err}
 	}
 	s, key, err := h.keyOnly(st, "BatchExecuteStatement")
 	if err != nil {
@@ -210,7 +210,7 @@ func (h *Handler) execute(in *input, st *statement, measure bool) (d executed) {
 	if r.Item != nil {
 		r.Item = shown(s, r.Item)
 	}
-	return executed{s.From.Table, r.Item, r.Units, err}
+	return executed{s.From.Table, r.Item, table.Consumed{Units: r.Units}, err}
 }
 
 func (h *Handler) appendExecuted(out []byte, d executed) []byte {
@@ -295,7 +295,7 @@ func (h *Handler) transactStatements(in *input, list []*input, parsed []statemen
 	var a answer
 	a.member("Responses")
 	a.out = appendList(a.out, parsed, func(out []byte, _ statement) []byte { return append(out, "{}"...) })
-	a.transactCapacities(in, units.Units, units.Read)
+	a.capacities(in, kindOf(units.Read), units.Units)
 	return a.done(), nil
 }
 

@@ -41,10 +41,6 @@ func (in *input) wantsCapacity() bool {
 	return in.returnCapacity != nil && *in.returnCapacity != "NONE"
 }
 
-func appendUnits(out []byte, units float64) []byte {
-	return strconv.AppendFloat(out, units, 'f', 1, 64)
-}
-
 func isTrue(b *bool) bool { return b != nil && *b }
 
 func is(text *string, want string) bool { return text != nil && *text == want }
@@ -109,7 +105,10 @@ func (h *Handler) putItem(in *input) ([]byte, error) {
 	}
 	name := bareName(*in.tableName)
 	r, err := h.db.PutItem(table.PutRequest{Table: name, Item: in.item.Item, Condition: cond, ReturnOld: is(in.returnValues, "ALL_OLD"), Measure: in.wantsCapacity()})
-	return in.written(name, r.Old, &r), err
+	if err != nil {
+		return nil, err
+	}
+	return h.written(in, touched{name, in.item.Item}, r.Old, &r)
 }
 
 func (h *Handler) deleteItem(in *input) ([]byte, error) {
@@ -131,7 +130,10 @@ func (h *Handler) deleteItem(in *input) ([]byte, error) {
 	}
 	name := bareName(*in.tableName)
 	r, err := h.db.DeleteItem(table.DeleteRequest{Table: name, Key: in.key.Item, Condition: cond, ReturnOld: is(in.returnValues, "ALL_OLD"), Measure: in.wantsCapacity()})
-	return in.written(name, r.Old, &r), err
+	if err != nil {
+		return nil, err
+	}
+	return h.written(in, touched{name, in.key.Item}, r.Old, &r)
 }
 
 func (h *Handler) updateItem(in *input) ([]byte, error) {
@@ -155,7 +157,10 @@ func (h *Handler) updateItem(in *input) ([]byte, error) {
 		return nil, err
 	}
 	done, err := h.db.UpdateItem(r)
-	return in.written(r.Table, done.Attributes, &done), err
+	if err != nil {
+		return nil, err
+	}
+	return h.written(in, touched{r.Table, r.Key}, done.Attributes, &done)
 }
 
 var returnValues = map[string]table.ReturnValues{
@@ -186,11 +191,12 @@ func (in *input) updateRequest() (r table.UpdateRequest, err error) {
 }
 
 // written is the answer to a write that has something to give back, or nil.
-func (in *input) written(name string, attributes table.Item, r *table.WriteResult) []byte {
+func (h *Handler) written(in *input, what touched, attributes table.Item, r *table.WriteResult) ([]byte, error) {
 	var a answer
 	a.item("Attributes", attributes)
-	a.capacity(in, name, r.Units, r.Indexes...)
-	return a.done()
+	a.capacity(in, what.table, r.Units, r.Indexes...)
+	err := h.collectionMetrics(&a, in, what.table, what.item)
+	return a.done(), err
 }
 
 func (h *Handler) getItem(in *input) ([]byte, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,8 +128,24 @@ func (h *Handler) transact(in *input, x table.Transaction) ([]byte, error) {
 		return nil, err
 	}
 	var a answer
-	a.transactCapacities(in, units.Units, units.Read)
-	return a.done(), nil
+	a.capacities(in, kindOf(units.Read), units.Units)
+	err = h.collectionsMetrics(&a, in, targets(x.Writes))
+	return a.done(), err
+}
+
+// targets are the items that the writes of a transaction change.
+func targets(writes []table.TransactWrite) (list []touched) {
+	for _, w := range writes {
+		switch {
+		case w.Put != nil:
+			list = append(list, touched{w.Put.Table, w.Put.Item})
+		case w.Update != nil:
+			list = append(list, touched{w.Update.Table, w.Update.Key})
+		case w.Delete != nil:
+			list = append(list, touched{w.Delete.Table, w.Delete.Key})
+		}
+	}
+	return list
 }
 
 var (
@@ -237,31 +252,16 @@ func (h *Handler) transactGet(in *input, gets []table.TransactGet, shown func(i 
 		}
 		return append(appendItem(append(out, `{"Item":`...), shown(i, it)), '}')
 	})
-	a.transactCapacities(in, r.Units, true)
+	a.capacities(in, kindOf(true), r.Units)
 	return a.done(), nil
 }
 
-// transactCapacities adds ConsumedCapacity, which for transactions says too
-// whether the units are of reads or of writes.
-func (a *answer) transactCapacities(in *input, units map[string]float64, read bool) {
-	if !in.wantsCapacity() {
-		return
-	}
-	kind := "WriteCapacityUnits"
+// kindOf is the member that says of a transaction's units what they are of.
+func kindOf(read bool) string {
 	if read {
-		kind = "ReadCapacityUnits"
+		return "ReadCapacityUnits"
 	}
-	a.member("ConsumedCapacity")
-	a.out = appendList(a.out, slices.Sorted(maps.Keys(units)), func(out []byte, name string) []byte {
-		out = appendString(append(out, `{"TableName":`...), name)
-		out = appendUnits(append(out, `,"CapacityUnits":`...), units[name])
-		out = appendUnits(append(out, `,"`+kind+`":`...), units[name])
-		if is(in.returnCapacity, "INDEXES") {
-			out = appendUnits(append(out, `,"Table":{"CapacityUnits":`...), units[name])
-			out = append(appendUnits(append(out, `,"`+kind+`":`...), units[name]), '}')
-		}
-		return append(out, '}')
-	})
+	return "WriteCapacityUnits"
 }
 
 // appendReasons appends the CancellationReasons of a transaction.
