@@ -22,6 +22,9 @@ func (c backupCmd) Run(s *session) error {
 	stop := showProgress(s.stderr, p.Text)
 	m, err := backup.Make(s.ctx, backup.Options{Data: c.Data, Dir: c.Dir, Buckets: c.Buckets, Progress: p})
 	stop()
+	if errors.Is(err, backup.ErrNoData) {
+		return usagef("%w: name it with --data", err)
+	}
 	if err != nil {
 		return interrupted(s.ctx, "no backup was made", err)
 	}
@@ -75,6 +78,9 @@ func (c verifyCmd) Run(s *session) error {
 	stop := showProgress(s.stderr, p.Text)
 	r, err := backup.Verify(s.ctx, dir, p)
 	stop()
+	if errors.Is(err, backup.ErrNoData) {
+		return usageError{err} // mistyped: nothing is damaged, and nothing to be done about it
+	}
 	if err != nil {
 		return interrupted(s.ctx, "not verified", fmt.Errorf("%s cannot be read to its end: %w\n%s", dir, err, adviceOn(dir)))
 	}
@@ -114,6 +120,9 @@ func printReport(s *session, dir string, r *backup.Report) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if r.Records.Streams+r.Records.Exports > 0 {
+		fmt.Fprintf(s.stdout, "%s with %s, %s\n", count(r.Records.Streams, "stream"), count(r.Records.Changes, "record"), count(r.Records.Exports, "export"))
 	}
 	if r.Outbox.Waiting+r.Outbox.Aside > 0 {
 		_, err := fmt.Fprintf(s.stdout, "outbox: %d waiting, %d set aside as unreadable\n", r.Outbox.Waiting, r.Outbox.Aside)

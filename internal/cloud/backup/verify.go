@@ -26,6 +26,7 @@ type Report struct {
 	Keys    map[string]int64 // by key space
 	Strange []string         // key spaces that nobody owns
 	Tables  []table.Verified
+	Records table.VerifiedRecords // streams and exports of tables
 	Outbox  outbox.Verified
 	Differs error // from the manifest of the backup
 }
@@ -94,6 +95,10 @@ func examine(ctx context.Context, dir string, p *Progress) (r *Report, err error
 		}
 		p.begin("reading the tables")
 		if r.Tables, err = table.Verify(ctx, st, p.addItems); err != nil {
+			return err
+		}
+		p.begin("reading streams and exports")
+		if r.Records, err = table.VerifyRecords(ctx, st, p.addItems); err != nil {
 			return err
 		}
 		if r.Outbox, err = outbox.Verify(ctx, st); err != nil {
@@ -166,6 +171,10 @@ func (r *Report) Faults() (faults []string) {
 			faults = append(faults, fmt.Sprintf("table %s: %d more of it", t.Name, more))
 		}
 	}
+	faults = append(faults, r.Records.Faults...)
+	if more := r.Records.Wrong - int64(len(r.Records.Faults)); more > 0 {
+		faults = append(faults, fmt.Sprintf("%d more in streams, backups and exports", more))
+	}
 	for _, f := range r.Outbox.Faults {
 		faults = append(faults, "outbox: "+f)
 	}
@@ -194,10 +203,23 @@ func (m *Manifest) compare(r *Report) error {
 	return nil
 }
 
+// ErrNoData refuses a directory where no cloud has its data.
+var ErrNoData = errors.New("no data directory of a cloud")
+
 // dataDir refuses what is no data directory.
 func dataDir(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, storeDir)); err != nil {
-		return fmt.Errorf("%s is no data directory of a cloud: %w: name it with --data", dir, err)
+	at := filepath.Join(dir, storeDir)
+	if store.IsStore(at) {
+		return nil
 	}
-	return nil
+	if _, err := os.Stat(filepath.Join(dir, keptFiles[0])); err == nil {
+		return fmt.Errorf("the store is missing: %s is there, and nothing of a store in %s", keptFiles[0], at)
+	}
+	why := "it has no directory " + storeDir
+	if _, err := os.Stat(dir); err != nil {
+		why = "there is no such directory"
+	} else if _, err := os.Stat(at); err == nil {
+		why = "what is in its directory " + storeDir + " is no store of mote"
+	}
+	return fmt.Errorf("%s is %w: %s", dir, ErrNoData, why)
 }

@@ -51,11 +51,8 @@ func (o *Outbox) loadLane(key, value []byte) error {
 		return err
 	}
 	prefix, _, _ := splitKey(key)
-	k := laneKey{e.Kind, e.Rule, e.Lane}
-	if k.id() != prefix {
-		k.name = ""
-	}
-	if k.id() != prefix {
+	k, ok := e.laneOf(prefix)
+	if !ok {
 		return errDamaged
 	}
 	l := &lane{laneKey: k, prefix: prefix, cursor: e.seq, oldest: e.Added, fresh: true}
@@ -64,6 +61,17 @@ func (o *Outbox) loadLane(key, value []byte) error {
 	}
 	o.lanes[k] = l
 	return nil
+}
+
+// laneOf returns the lane with an id if the entry can be in it: in that of its
+// destination, or in the one that the rule's other destinations share.
+func (e *Entry) laneOf(id laneID) (k laneKey, ok bool) {
+	for _, name := range []string{e.Lane, ""} {
+		if k = (laneKey{e.Kind, e.Rule, name}); k.id() == id {
+			return k, true
+		}
+	}
+	return k, false
 }
 
 func (o *Outbox) reportStranded() {

@@ -1,7 +1,9 @@
 package outbox
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"mote/internal/cloud/store"
@@ -32,11 +34,10 @@ func Verify(ctx context.Context, r store.Reader) (v Verified, err error) {
 			v.Aside++
 			continue
 		}
-		if len(key) > 1 && key[1] != waitingPrefix[1] {
-			continue // not an entry
+		if len(key) > 1 && key[1] == waitingPrefix[1] {
+			v.Waiting++
 		}
-		v.Waiting++
-		if _, err := parseRecord(key, it.Value()); err != nil {
+		if err := verifyEntry(key, it.Value()); err != nil {
 			if v.Wrong++; v.Wrong <= maxFaults {
 				v.Faults = append(v.Faults, fmt.Sprintf("the entry with the key %x: %v", key[:min(len(key), keyLen)], err))
 			}
@@ -46,4 +47,22 @@ func Verify(ctx context.Context, r store.Reader) (v Verified, err error) {
 		return v, err
 	}
 	return v, it.Error()
+}
+
+// verifyEntry holds one entry to its encoding, and to the lane it lies in.
+func verifyEntry(key, value []byte) error {
+	e, err := parseRecord(key, value)
+	if err != nil {
+		return err
+	}
+	id, seq, _ := splitKey(key)
+	switch _, ok := e.laneOf(id); {
+	case !bytes.HasPrefix(key, waitingPrefix):
+		return errors.New("it lies where no entries are")
+	case !ok:
+		return errors.New("it lies in the lane of another destination")
+	case seq == 0:
+		return errors.New("it has no number")
+	}
+	return nil
 }

@@ -226,10 +226,30 @@ func TestRemovingGoesOnBelowTheReserve(t *testing.T) {
 	if err := remove(); err != nil {
 		t.Errorf("removal below the reserve: %v", err)
 	}
+	note := func(sets bool) error {
+		b := s.NewBatch()
+		b.Delete([]byte("ia"))
+		if b.Note([]byte("ea"), []byte("ia went")); sets {
+			b.Set([]byte("ib"), nil)
+		}
+		return s.Commit(b)
+	}
+	if err := note(false); err != nil {
+		t.Errorf("removal with a note of it below the reserve: %v", err)
+	}
+	if value, found, err := s.Get([]byte("ea")); string(value) != "ia went" || !found || err != nil {
+		t.Errorf("the note is %q, %v, %v", value, found, err)
+	}
+	if err := note(true); !errors.Is(err, ErrFull) {
+		t.Errorf("write with a note below the reserve: %v", err)
+	}
 	s.reserve.minFree = 3 * free
 	s.reserve.look()
 	if err := remove(); !errors.Is(err, ErrFull) {
 		t.Errorf("removal below half of the reserve: %v", err)
+	}
+	if err := note(false); !errors.Is(err, ErrFull) {
+		t.Errorf("removal with a note of it below half of the reserve: %v", err)
 	}
 	s.reserve.minFree = 1
 	s.reserve.look()

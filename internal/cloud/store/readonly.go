@@ -21,6 +21,15 @@ import (
 // one file that a copy of a store does not need.
 const LockFile = "LOCK"
 
+// IsStore says whether dir has files of a store, whole or not.
+func IsStore(dir string) bool {
+	entries, _ := os.ReadDir(dir)
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		name := e.Name()
+		return strings.HasPrefix(name, "marker.") || strings.HasPrefix(name, "MANIFEST-") || strings.HasSuffix(name, ".sst")
+	})
+}
+
 // Lock keeps every other process from opening the store in dir until the
 // returned closer is closed. It returns ErrInUse when one has it open.
 func Lock(dir string) (io.Closer, error) {

@@ -28,8 +28,9 @@ const Reserve = 64 << 20
 // since Pebble cannot go on once a write of its own fails.
 //
 // Batches that only remove keys are what makes space again (an item that is
-// deleted, an action that was performed), so they go on down to half of the
-// reserve, which is what the next start needs at the least (roomToOpen).
+// deleted, an action that was performed), so they go on, with the notes that
+// belong to them, down to half of the reserve, which is what the next start
+// needs at the least (roomToOpen).
 type reserve struct {
 	dir     string
 	minFree uint64

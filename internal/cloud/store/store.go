@@ -64,7 +64,8 @@ var formatKey = []byte{byte(SpaceMeta), 'v'}
 var (
 	// ErrFull refuses a write because the disk is below its reserve. Nothing of
 	// the batch was written; reads go on, and writes resume by themselves when
-	// space is back. A batch that only removes keys may take half of the reserve.
+	// space is back. A batch that only removes keys, and notes that it does (see
+	// [Batch.Note]), may take half of the reserve.
 	ErrFull = errors.New("data disk is full")
 	// ErrClosed refuses a write after Close.
 	ErrClosed = errors.New("store is closed")
@@ -208,7 +209,7 @@ type Batch struct {
 	done    func(error)
 	err     error // of applying
 	visible bool  // it was applied
-	sets    bool  // it writes keys, not only removes some
+	sets    bool  // it writes keys, and not only notes
 }
 
 // NewBatch returns an empty batch.
@@ -217,6 +218,14 @@ func (s *Store) NewBatch() *Batch { return &Batch{b: s.db.NewBatch(), db: s.db} 
 // Set writes key; both slices are copied.
 func (b *Batch) Set(key, value []byte) {
 	b.sets = true
+	b.Note(key, value)
+}
+
+// Note writes key as Set does, and leaves the batch the right to the reserve of
+// a full disk: what it writes goes with a removal (the record of a stream, the
+// state of what is left), or says how work ended that the disk has cut off. It
+// must be bounded by what made the space, or small and rare.
+func (b *Batch) Note(key, value []byte) {
 	b.must(b.b.Set(key, value, nil))
 	if b.own != nil {
 		b.own[string(key)] = append([]byte{}, value...)

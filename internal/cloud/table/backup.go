@@ -96,18 +96,22 @@ func (k *Backup) encode() ([]byte, error) {
 func (db *DB) decodeBackup(key, value []byte) (*Backup, error) {
 	var r backupRecord
 	k := &Backup{}
-	if copy(k.id[:], key[2:]) != len(k.id) || len(key) != 2+len(k.id) {
-		return nil, errDamaged
+	if len(key) != 2+len(k.id) {
+		return nil, fmt.Errorf("a key of a backup has %d bytes, want %d: %x", len(key), 2+len(k.id), key[:min(len(key), 64)])
 	}
+	copy(k.id[:], key[2:])
 	if err := json.Unmarshal(value, &r); err != nil {
-		return nil, fmt.Errorf("record of the backup %s: %w", k.id.text(), err)
+		return nil, fmt.Errorf("the record of the backup %s is damaged: %w", k.id.text(), err)
 	}
 	if r.Version != backupVersion {
-		return nil, fmt.Errorf("record of the backup %s has version %d, this mote reads %d: use the mote that wrote it", k.id.text(), r.Version, backupVersion)
+		return nil, fmt.Errorf("the record of the backup %s has version %d, this mote reads %d: use the mote that wrote it", k.id.text(), r.Version, backupVersion)
 	}
 	t, err := db.fromRecord(r.Of, r.Table)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the record of the backup %s is damaged: %w", k.id.text(), err)
+	}
+	if r.Status != BackupCreating && r.Status != BackupAvailable || r.Items < 0 || r.Bytes < 0 {
+		return nil, fmt.Errorf("the record of the backup %s is damaged: status %.20q, %d items of %d bytes", k.id.text(), r.Status, r.Items, r.Bytes)
 	}
 	k.ARN, k.Name, k.Status, k.Table, k.record = t.ARN+"/backup/"+k.id.text(), r.Name, r.Status, t, r.Table
 	k.Created = time.UnixMilli(int64(binary.BigEndian.Uint64(k.id[:8])))
@@ -115,24 +119,41 @@ func (db *DB) decodeBackup(key, value []byte) (*Backup, error) {
 	return k, nil
 }
 
-// Backups returns all backups, the oldest first.
-func (db *DB) Backups() (all []*Backup, err error) { return db.backupsIn(db.st) }
+// Backups returns all backups, the oldest first, but for those whose record is
+// damaged.
+func (db *DB) Backups() (all []*Backup, err error) {
+	all, _, err = db.backupsIn(db.st)
+	return all, err
+}
 
-func (db *DB) backupsIn(r store.Reader) (all []*Backup, err error) {
-	prefix := []byte{byte(store.SpaceBackup), backupRecords}
+// backupsIn returns the backups in r, and what is wrong with the records that
+// cannot be read: they are no reason to do without the others.
+func (db *DB) backupsIn(r store.Reader) (all []*Backup, damaged []error, err error) {
+	damaged, err = eachRecord(r, backupRecords, func(key, value []byte) error {
+		k, err := db.decodeBackup(key, value)
+		if err == nil {
+			all = append(all, k)
+		}
+		return err
+	})
+	return all, damaged, err
+}
+
+// eachRecord calls f for every record of a kind, and collects what it says of
+// those that it cannot read.
+func eachRecord(r store.Reader, kind byte, f func(key, value []byte) error) (damaged []error, err error) {
+	prefix := []byte{byte(store.SpaceBackup), kind}
 	it, err := r.Iterator(prefix, store.PrefixEnd(prefix))
 	if err != nil {
 		return nil, err
 	}
 	defer it.Close()
 	for it.First(); it.Valid(); it.Next() {
-		k, err := db.decodeBackup(it.Key(), it.Value())
-		if err != nil {
-			return nil, err
+		if err := f(it.Key(), it.Value()); err != nil {
+			damaged = append(damaged, err)
 		}
-		all = append(all, k)
 	}
-	return all, it.Error()
+	return damaged, it.Error()
 }
 
 // DescribeBackup returns the backup with an ARN.
@@ -152,16 +173,21 @@ func (db *DB) DescribeBackup(arn string) (*Backup, error) {
 		return nil, missing
 	}
 	k, err := db.decodeBackup(key, value)
-	if err == nil && k.ARN != arn {
+	if err != nil {
+		return nil, &Error{Code: CodeDamaged, Message: err.Error() + ": " + damageAdvice}
+	}
+	if k.ARN != arn {
 		return nil, missing
 	}
-	return k, err
+	return k, nil
 }
 
 // CreateBackup begins a backup of the table as it is now: what was written
 // before the call is in it, what is written after it returns is not. The items
 // are copied in the background. One that is not complete when the process ends
-// is dropped at the next start: what it would have to copy is gone by then.
+// is made anew at the next start, of the table as it is then: nothing has been
+// written meanwhile. So it has what was there at the call, and what was written
+// between the call and the end of the process.
 func (db *DB) CreateBackup(table, name string) (*Backup, error) {
 	db.ddl.Lock()
 	defer db.ddl.Unlock()
@@ -180,13 +206,19 @@ func (db *DB) CreateBackup(table, name string) (*Backup, error) {
 		db.copying.Add(-1)
 		return nil, err
 	}
-	snap := db.st.Snapshot()
 	begun := *k
+	return &begun, db.startBackup(k, t)
+}
+
+// startBackup begins to copy what is in the table now. It takes one of the
+// places of copying over.
+func (db *DB) startBackup(k *Backup, t *Table) error {
+	snap := db.st.Snapshot()
 	if !db.startWalk(func() { db.finishBackup(k, t, snap) }) {
 		db.copying.Add(-1)
-		return nil, errors.Join(store.ErrClosed, snap.Close())
+		return errors.Join(store.ErrClosed, snap.Close())
 	}
-	return &begun, nil
+	return nil
 }
 
 // beginBackup writes the record of a backup that has no items yet.
@@ -211,6 +243,15 @@ func (db *DB) saveBackup(k *Backup) error {
 	b := db.st.NewBatch()
 	b.Set(appendBackupKey(nil, backupRecords, k.id), data)
 	return db.st.Commit(b)
+}
+
+// note adds the record of a backup to b, which removes some of its items.
+func (k *Backup) note(b *store.Batch) error {
+	data, err := k.encode()
+	if err == nil {
+		b.Note(appendBackupKey(nil, backupRecords, k.id), data)
+	}
+	return err
 }
 
 // finishBackup copies the items of the snapshot, and makes the backup available
@@ -309,22 +350,51 @@ func (db *DB) dropBackup(k *Backup) error {
 	return db.st.Commit(b)
 }
 
-// dropHalfBackups removes those whose making the end of the process has cut off.
-func (db *DB) dropHalfBackups() error {
-	all, err := db.Backups()
+// resumeBackups makes those anew whose making the end of the process has cut
+// off, before anything is written.
+func (db *DB) resumeBackups() error {
+	all, damaged, err := db.backupsIn(db.st)
 	if err != nil {
 		return err
+	}
+	for _, err := range damaged {
+		db.log.Error("a backup of a table cannot be read, the others can: "+damageAdvice, "err", err)
 	}
 	for _, k := range all {
 		if k.Status == BackupAvailable {
 			continue
 		}
-		db.log.Warn("a backup of a table was not complete when the cloud ended, it is dropped: make it again", "table", k.Table.Name, "backup", k.ARN)
-		if err := db.dropBackup(k); err != nil && !errors.Is(err, store.ErrFull) {
+		if err := db.resumeBackup(k); err != nil && !errors.Is(err, store.ErrFull) {
 			return err
 		}
 	}
 	return nil
+}
+
+func (db *DB) resumeBackup(k *Backup) error {
+	t := (*db.tables.Load())[k.Table.Name]
+	if t == nil || t.UUID != k.Table.UUID || t.restoring != "" {
+		db.log.Warn("a backup was not complete when the cloud ended, and its table is gone: it is dropped", "table", k.Table.Name, "backup", k.ARN)
+		return db.dropBackup(k)
+	}
+	db.log.Info("a backup was not complete when the cloud ended: it is made of the table as it is now", "table", t.Name, "backup", k.ARN)
+	var err error
+	if k.record, err = json.Marshal(t.record()); err != nil {
+		return err
+	}
+	k.Table = t
+	b := db.st.NewBatch()
+	items := appendBackupKey(nil, backupItems, k.id) // some may have been removed from the table since they were copied
+	b.DeleteRange(items, store.PrefixEnd(items))
+	if err := k.note(b); err != nil {
+		b.Discard()
+		return err
+	}
+	if err := db.st.Commit(b); err != nil {
+		return err
+	}
+	db.copying.Add(1)
+	return db.startBackup(k, t)
 }
 
 // RestoreRequest asks for a new table with the items of a backup.

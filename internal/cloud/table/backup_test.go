@@ -1,10 +1,14 @@
 package table
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,9 +177,10 @@ func TestBackupAndRestoreOverARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	reopen()
-	if k, err := db.DescribeBackup(half.ARN); err == nil && k.Status != BackupAvailable {
-		t.Errorf("a backup that was cut off: %+v", k)
-	}
+	waitUntil(t, "backup that was cut off", func() bool {
+		k, err := db.DescribeBackup(half.ARN)
+		return err == nil && k.Status == BackupAvailable && k.Count == good.Count && k.Name == "half"
+	})
 	waitUntil(t, "restored table", func() bool { now, err := db.Describe("again"); return err == nil && !now.Restoring() })
 	if n, err := db.countItems(db.mustTable(t, "again")); n != good.Count || err != nil {
 		t.Errorf("%+v, want %+v, %v", n, good.Count, err)
@@ -192,5 +197,104 @@ func TestBackupAndRestoreOverARestart(t *testing.T) {
 	}
 	if err := errors.Join(db.Close(), st.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestACutOffBackupIsOfTheTableAsItIs resumes a backup whose first items have
+// changed since, and drops one whose table is gone.
+func TestACutOffBackupIsOfTheTableAsItIs(t *testing.T) {
+	db, st := openDB(t)
+	createIndexed(t, db, st, 10)
+	air := db.mustTable(t, "air")
+	k, err := db.beginBackup(air, "half")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := *k
+	lost.id[11]++
+	gone := *air
+	gone.UUID = "of a table before"
+	if lost.record, err = json.Marshal(gone.record()); err != nil {
+		t.Fatal(err)
+	}
+	b := st.NewBatch()
+	b.Set(append(appendBackupKey(nil, backupItems, k.id), "an item that went since"...), []byte("x"))
+	if err := errors.Join(st.Commit(b), db.saveBackup(&lost)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(st, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "backup", func() bool {
+		all, err := again.Backups()
+		return err == nil && len(all) == 1 && all[0].ARN == k.ARN && all[0].Status == BackupAvailable && all[0].Count.Items == 10
+	})
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, st)
+}
+
+// wantVerified holds the store to what [Verify] and [VerifyRecords] say.
+func wantVerified(t *testing.T, st *store.Store) {
+	t.Helper()
+	tables, err := Verify(t.Context(), st, func(int64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range tables {
+		if v.Wrong != 0 {
+			t.Errorf("%+v", v)
+		}
+	}
+	if v, err := VerifyRecords(t.Context(), st, func(int64) {}); err != nil || v.Wrong != 0 {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// TestDamagedRecordsStopNothingElse opens an engine whose records of backups and
+// exports are damaged.
+func TestDamagedRecordsStopNothingElse(t *testing.T) {
+	db, st := openDB(t)
+	createIndexed(t, db, st, 10)
+	good := db.mustBackup(t, "air")
+	bad := *good
+	bad.id[11]++
+	b := st.NewBatch()
+	b.Set(appendBackupKey(nil, backupRecords, bad.id), []byte(`{"version":1,"of":"air","status":"AVAIL`))
+	b.Set(appendBackupKey(nil, backupExports, bad.id), []byte(`{"version":1,"status":"COMPLETED"}`)) // and no end
+	b.Set(append([]byte{byte(store.SpaceBackup), backupExports}, "short"...), nil)
+	if err := st.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	again, err := Open(st, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if n := strings.Count(log.String(), "mote verify tells what else is damaged"); n != 3 {
+		t.Errorf("%d lines of it: %s", n, &log)
+	}
+	if all, err := again.Backups(); err != nil || len(all) != 1 || all[0].ARN != good.ARN {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if all, err := again.Exports(); err != nil || len(all) != 0 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	arn := db.mustTable(t, "air").ARN
+	for _, err := range []error{
+		second(again.DescribeBackup(arn + "/backup/" + bad.id.text())), second(again.DeleteBackup(arn + "/backup/" + bad.id.text())),
+		second(again.Restore(RestoreRequest{Backup: arn + "/backup/" + bad.id.text(), Target: "new"})), second(again.DescribeExport(arn + "/export/" + bad.id.text())),
+	} {
+		if codeOf(err) != CodeDamaged || !strings.Contains(err.Error(), bad.id.text()+" is damaged") {
+			t.Errorf("a damaged record: %v", err)
+		}
+	}
+	again.mustBackup(t, "air")
+	v, err := VerifyRecords(t.Context(), st, func(int64) {})
+	if err != nil || v.Wrong != 3 || v.Exports != 2 {
+		t.Errorf("%+v, %v", v, err)
 	}
 }

@@ -24,7 +24,11 @@ const (
 	CodeConditionCheck = "ConditionalCheckFailedException"
 	CodeCancelled      = "TransactionCanceledException"
 	CodeMismatch       = "IdempotentParameterMismatchException"
+	CodeDamaged        = "InternalServerError" // a record cannot be read
 )
+
+// damageAdvice says what to do about a record that cannot be read.
+const damageAdvice = "mote verify tells what else is damaged"
 
 // invalid returns a ValidationException.
 func invalid(format string, args ...any) *Error {

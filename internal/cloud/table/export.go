@@ -135,10 +135,16 @@ func (e *Export) name() { e.ID, e.ARN = e.id.text(), e.TableARN+"/export/"+e.id.
 // add adds the record of the export to b.
 func (e *Export) add(b *store.Batch) error {
 	data, err := json.Marshal(e)
-	if err == nil {
-		b.Set(appendBackupKey(nil, backupExports, e.id), data)
+	if err != nil {
+		return err
 	}
-	return err
+	key := appendBackupKey(nil, backupExports, e.id)
+	if e.Status == ExportFailed { // the full disk that ended it must not keep that from being known
+		b.Note(key, data)
+	} else {
+		b.Set(key, data)
+	}
+	return nil
 }
 
 // save notes how the export stands.
@@ -204,37 +210,42 @@ func (db *DB) eachItem(e *Export, t *Table, r store.Reader, f func(Item) error) 
 
 func decodeExport(key, value []byte) (*Export, error) {
 	e := &Export{}
-	if copy(e.id[:], key[2:]) != len(e.id) || len(key) != 2+len(e.id) {
-		return nil, errDamaged
+	if len(key) != 2+len(e.id) {
+		return nil, fmt.Errorf("a key of an export has %d bytes, want %d: %x", len(key), 2+len(e.id), key[:min(len(key), 64)])
 	}
+	copy(e.id[:], key[2:])
 	if err := json.Unmarshal(value, e); err != nil {
-		return nil, fmt.Errorf("record of the export %s: %w", e.id.text(), err)
+		return nil, fmt.Errorf("the record of the export %s is damaged: %w", e.id.text(), err)
 	}
 	if e.Version != exportVersion {
-		return nil, fmt.Errorf("record of the export %s has version %d, this mote reads %d: use the mote that wrote it", e.id.text(), e.Version, exportVersion)
+		return nil, fmt.Errorf("the record of the export %s has version %d, this mote reads %d: use the mote that wrote it", e.id.text(), e.Version, exportVersion)
+	}
+	ended := e.Status == ExportCompleted || e.Status == ExportFailed
+	if !ended && e.Status != ExportRunning || ended == e.Ended.IsZero() || e.Items < 0 || e.Bytes < 0 || (e.Failure != "") != (e.Status == ExportFailed) {
+		return nil, fmt.Errorf("the record of the export %s is damaged: status %.20q, %d items of %d bytes", e.id.text(), e.Status, e.Items, e.Bytes)
 	}
 	e.name()
 	return e, nil
 }
 
-// Exports returns all exports that are remembered, the oldest first.
-func (db *DB) Exports() (all []*Export, err error) { return exportsIn(db.st) }
+// Exports returns all exports that are remembered, the oldest first, but for
+// those whose record is damaged.
+func (db *DB) Exports() (all []*Export, err error) {
+	all, _, err = exportsIn(db.st)
+	return all, err
+}
 
-func exportsIn(r store.Reader) (all []*Export, err error) {
-	prefix := []byte{byte(store.SpaceBackup), backupExports}
-	it, err := r.Iterator(prefix, store.PrefixEnd(prefix))
-	if err != nil {
-		return nil, err
-	}
-	defer it.Close()
-	for it.First(); it.Valid(); it.Next() {
-		e, err := decodeExport(it.Key(), it.Value())
-		if err != nil {
-			return nil, err
+// exportsIn returns the exports in r, and what is wrong with the records that
+// cannot be read.
+func exportsIn(r store.Reader) (all []*Export, damaged []error, err error) {
+	damaged, err = eachRecord(r, backupExports, func(key, value []byte) error {
+		e, err := decodeExport(key, value)
+		if err == nil {
+			all = append(all, e)
 		}
-		all = append(all, e)
-	}
-	return all, it.Error()
+		return err
+	})
+	return all, damaged, err
 }
 
 // DescribeExport returns the export with an ARN.
@@ -254,18 +265,24 @@ func (db *DB) DescribeExport(arn string) (*Export, error) {
 		return nil, missing
 	}
 	e, err := decodeExport(key, value)
-	if err == nil && e.ARN != arn {
+	if err != nil {
+		return nil, &Error{Code: CodeDamaged, Message: err.Error() + ": " + damageAdvice}
+	}
+	if e.ARN != arn {
 		return nil, missing
 	}
-	return e, err
+	return e, nil
 }
 
 // failCutExports notes that exports have failed which the end of the process
 // has cut off.
 func (db *DB) failCutExports() error {
-	all, err := db.Exports()
+	all, damaged, err := exportsIn(db.st)
 	if err != nil {
 		return err
+	}
+	for _, err := range damaged {
+		db.log.Error("an export of a table cannot be read, the others can: "+damageAdvice, "err", err)
 	}
 	for _, e := range all {
 		if e.Status != ExportRunning {

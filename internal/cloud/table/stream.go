@@ -75,8 +75,9 @@ func (s *Stream) recordKey(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(appendStreamKey(streamChanges, s.table, s.id), seq)
 }
 
-// save adds the stream itself to b.
-func (s *Stream) save(b *store.Batch) error {
+// save adds the stream itself to b. A new one must have room; what becomes of it
+// later goes with removals.
+func (s *Stream) save(b *store.Batch, isNew bool) error {
 	r := streamRecord{
 		Version: streamVersion, ARN: s.ARN, Label: s.Label, Table: s.Table, View: s.View, Hash: s.Hash, Range: s.Range,
 		Created: s.Created.UnixMilli(), First: s.First, Last: s.Last, Floor: s.floor,
@@ -85,10 +86,16 @@ func (s *Stream) save(b *store.Batch) error {
 		r.Closed = s.Closed.UnixMilli()
 	}
 	data, err := json.Marshal(r)
-	if err == nil {
-		b.Set(appendStreamKey(streamHead, s.table, s.id), data)
+	if err != nil {
+		return err
 	}
-	return err
+	key := appendStreamKey(streamHead, s.table, s.id)
+	if isNew {
+		b.Set(key, data)
+	} else {
+		b.Note(key, data)
+	}
+	return nil
 }
 
 // loadStreams reads all streams, and the last sequence number that was given.
@@ -185,7 +192,7 @@ func (db *DB) openStream(t *Table, view string, b *store.Batch) error {
 	if _, exists := db.streams.Load(t.Stream.ARN); exists {
 		return invalid("A stream with the label %s is there already: wait a moment and try again", label)
 	}
-	return db.keepStream(t.Stream, b)
+	return db.keepStream(t.Stream, b, true)
 }
 
 // closeStream ends the stream of t: no records are added once b is applied.
@@ -198,18 +205,18 @@ func (db *DB) closeStream(t *Table, b *store.Batch) {
 		s := *known
 		s.Closed, s.Last = db.opt.Now(), db.sequence.Load()
 		t.Stream = &s
-		return db.keepStream(&s, b)
+		return db.keepStream(&s, b, false)
 	})
 }
 
 // keepStream adds the stream to b, and to the known ones when b is applied.
-func (db *DB) keepStream(s *Stream, b *store.Batch) error {
+func (db *DB) keepStream(s *Stream, b *store.Batch, isNew bool) error {
 	b.OnApplied(func() {
 		if b.Applied() {
 			db.streams.Store(s.ARN, s)
 		}
 	})
-	return s.save(b)
+	return s.save(b, isNew)
 }
 
 // setStream does what StreamSpecification says; view "" disables.

@@ -45,7 +45,12 @@ func (s *Stream) record(db *DB, b *store.Batch, c *change) {
 	if s.View == ViewOld || s.View == ViewBoth {
 		r.Old = c.old
 	}
-	b.Set(s.recordKey(db.sequence.Add(1)), r.encode())
+	key, record := s.recordKey(db.sequence.Add(1)), r.encode()
+	if c.item == nil {
+		b.Note(key, record)
+	} else {
+		b.Set(key, record)
+	}
 }
 
 // recordVersion is the first byte of every record (FORMAT.md).

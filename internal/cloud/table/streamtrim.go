@@ -74,7 +74,7 @@ func (db *DB) trim(arn string) (more bool, err error) {
 	kept := *s
 	kept.floor = floor
 	b.DeleteRange(prefix, s.recordKey(floor))
-	if err := db.keepStream(&kept, b); err != nil {
+	if err := db.keepStream(&kept, b, false); err != nil {
 		b.Discard()
 		return false, err
 	}

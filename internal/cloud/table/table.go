@@ -105,7 +105,7 @@ func Open(st *store.Store, o Options) (*DB, error) {
 	if err := db.sweep(); err != nil {
 		return nil, err
 	}
-	if err := db.dropHalfBackups(); err != nil {
+	if err := db.resumeBackups(); err != nil {
 		return nil, err
 	}
 	if err := db.failCutExports(); err != nil {

@@ -65,7 +65,7 @@ func (db *DB) alterWith(name string, id uint32, f func(t *Table, b *store.Batch)
 		b.Discard()
 		return err
 	}
-	b.Set(catalogueKey(name), data)
+	b.Note(catalogueKey(name), data) // on a full disk too: protection is lifted, streams and indexes are removed so
 	b.OnApplied(func() {
 		if b.Applied() {
 			db.setTable(name, &t)

@@ -120,7 +120,7 @@ func (k *tokens) note(b *store.Batch, token string, fingerprint [32]byte, due []
 	}
 	ends := time.Now().Add(TokenLife).UnixNano()
 	record := binary.BigEndian.AppendUint64([]byte{tokenVersion}, uint64(ends))
-	b.Set(recordKey(token), append(record, fingerprint[:]...))
-	b.Set(endKey(ends, token), nil)
+	b.Note(recordKey(token), append(record, fingerprint[:]...)) // the transaction may only remove items
+	b.Note(endKey(ends, token), nil)
 	return nil
 }

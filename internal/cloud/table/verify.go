@@ -16,16 +16,21 @@ import (
 type Verified struct {
 	Name    string
 	Items   int64
-	Bytes   int64    // of the items' keys and values, as [Count] counts them
-	Entries int64    // of its indexes
-	Faults  []string // what is wrong, the first maxFaults of it
-	Wrong   int64    // how much is wrong in all
+	Bytes   int64 // of the items' keys and values, as [Count] counts them
+	Entries int64 // of its indexes and expiry times
+	findings
+}
+
+// findings are what is wrong.
+type findings struct {
+	Faults []string // the first maxFaults of it
+	Wrong  int64    // how much it is in all
 }
 
 // maxFaults bounds what is told of one table.
 const maxFaults = 8
 
-func (v *Verified) fault(format string, args ...any) {
+func (v *findings) fault(format string, args ...any) {
 	if v.Wrong++; len(v.Faults) < maxFaults {
 		v.Faults = append(v.Faults, fmt.Sprintf(format, args...))
 	}
@@ -37,8 +42,8 @@ const ownerless = "(no table)"
 // Verify reads every table and every item in r, and holds each to its own
 // encoding: the key must be the one that its attributes make, and the value the
 // one that the item makes. seen is told how many items were read since the last
-// call. What is damaged is in the result, by table; an error is a failure to
-// read.
+// call. What is damaged is in the result, by table, and in that of
+// [VerifyRecords]; an error is a failure to read.
 func Verify(ctx context.Context, r store.Reader, seen func(items int64)) ([]Verified, error) {
 	db := &DB{}
 	tables, next, err := db.readCatalogue(r)
@@ -84,10 +89,7 @@ func (t *Table) verifyItems(ctx context.Context, r store.Reader, v *Verified, se
 		return err
 	}
 	defer it.Close()
-	indexes := make(verifiedIndexes, len(t.Indexes))
-	for i, x := range t.Indexes {
-		indexes[i].Index = x
-	}
+	parts := t.verifiedParts()
 	const stride = 1 << 10
 	for it.First(); it.Valid(); it.Next() {
 		v.Items++
@@ -95,7 +97,7 @@ func (t *Table) verifyItems(ctx context.Context, r store.Reader, v *Verified, se
 		item, err := t.verifyItem(it.Key(), it.Value())
 		if err != nil {
 			v.fault("the item with the key %x: %v", clip(string(it.Key()), 64), err)
-		} else if err := indexes.hold(r, item, it.Key(), v); err != nil {
+		} else if err := parts.hold(r, item, it.Key(), v); err != nil {
 			return err
 		}
 		if v.Items%stride == 0 {
@@ -109,7 +111,10 @@ func (t *Table) verifyItems(ctx context.Context, r store.Reader, v *Verified, se
 	if err := it.Error(); err != nil {
 		return err
 	}
-	return indexes.count(ctx, r, v)
+	if err := parts.count(ctx, r, v); err != nil {
+		return err
+	}
+	return t.verifyParts(r, v)
 }
 
 // verifyItem holds one stored item to its encoding.
@@ -164,7 +169,7 @@ func (v *Verified) verifyOwners(r store.Reader, space store.Space, known map[uin
 // verifyBackups reads the backups of tables, each under the name of its table
 // and its id.
 func (db *DB) verifyBackups(ctx context.Context, r store.Reader, seen func(int64)) (found []Verified, err error) {
-	all, err := db.backupsIn(r)
+	all, _, err := db.backupsIn(r) // VerifyRecords tells of damaged ones
 	if err != nil {
 		return nil, err
 	}

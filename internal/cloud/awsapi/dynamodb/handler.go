@@ -302,6 +302,9 @@ func (h *Handler) wire(err error) *wireError {
 	switch {
 	case errors.As(err, &own):
 		return own
+	case errors.As(err, &refused) && refused.Code == table.CodeDamaged:
+		h.log.Error("a call met damaged data", "api", "dynamodb", "err", err)
+		return &wireError{status: http.StatusInternalServerError, space: service, code: refused.Code, message: refused.Message}
 	case errors.As(err, &refused):
 		space := service
 		if refused.Code == table.CodeValidation {
