@@ -71,7 +71,7 @@ func (c *Cloud) hosts() []string {
 func (c *Cloud) listen() error {
 	streams, stop := context.WithCancel(context.Background())
 	c.streams = stop
-	c.console = console.New(console.Config{Messages: c.broker, Tables: c.readable(), Refusals: c.refusals, Counters: c.counters, Log: c.log})
+	c.console = console.New(console.Config{Messages: c.broker, Tables: c.readable(), Refusals: c.refusals, Counters: c.counters, Shadows: steering{shadows{c.shadows, c.broker}}, Log: c.log})
 	handler := c.handler()
 	if l, err := c.open("mqtt", c.opts.MQTT); err != nil {
 		return err

@@ -2,8 +2,11 @@ package cloud
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 
 	"mote/internal/cloud/broker"
+	"mote/internal/cloud/console"
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/shadow"
 	"mote/internal/cloud/store"
@@ -50,4 +53,36 @@ func (s shadows) transact(ctx context.Context, do func(*store.Batch) shadow.Answ
 		return nil, a.Refused
 	}
 	return a.Body, err
+}
+
+// steering lets the console set the rates of boards.
+type steering struct{ shadows }
+
+// Rate implements console.Shadows.
+func (s steering) Rate(board string) (console.Rate, error) {
+	doc, found := s.engine.Document(board, "")
+	if !found {
+		return console.Rate{}, nil
+	}
+	var shadow struct {
+		State struct{ Desired, Reported map[string]json.RawMessage }
+	}
+	if err := json.Unmarshal(doc, &shadow); err != nil {
+		return console.Rate{}, err
+	}
+	return console.Rate{Desired: seconds(shadow.State.Desired["rate"]), Reported: seconds(shadow.State.Reported["rate"])}, nil
+}
+
+// seconds is a number in a shadow; 0 for anything else.
+func seconds(value json.RawMessage) (n float64) {
+	if json.Unmarshal(value, &n) != nil {
+		return 0
+	}
+	return n
+}
+
+// SetRate implements console.Shadows.
+func (s steering) SetRate(ctx context.Context, board string, rate float64) error {
+	_, err := s.UpdateShadow(ctx, shadow.Name{Thing: board}, fmt.Appendf(nil, `{"state":{"desired":{"rate":%v}}}`, rate))
+	return err
 }

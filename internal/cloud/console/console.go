@@ -9,7 +9,8 @@
 //
 // What it promises:
 //
-//   - It only looks: it answers GET and HEAD, and changes nothing.
+//   - It only looks: the one thing that it changes is the rate that a board's
+//     shadow desires.
 //   - It is for this machine: requests from other addresses, and requests to
 //     another host name (which is how a page from elsewhere would get here, by
 //     DNS rebinding), are refused.
@@ -100,6 +101,7 @@ type Config struct {
 	Tables   Tables
 	Refusals *refusal.Log    // nil: none are shown
 	Counters func() Counters // called about once in two seconds while somebody looks; nil: none are shown
+	Shadows  Shadows         // nil: boards are not steered
 	Log      *slog.Logger    // nil: discard
 }
 
@@ -159,6 +161,10 @@ func (k *Console) routes() *http.ServeMux {
 	mux.HandleFunc("GET /console/api/tables", k.serveTables)
 	mux.HandleFunc("GET /console/api/rows", k.bounded(k.serveRows))
 	mux.HandleFunc("GET /console/api/history", k.bounded(k.serveHistory))
+	if k.c.Shadows != nil {
+		mux.HandleFunc("GET /console/api/rate", k.bounded(k.serveRate))
+		mux.HandleFunc("POST /console/api/rate", k.bounded(k.steer))
+	}
 	return mux
 }
 

@@ -1,6 +1,7 @@
 // The list of boards: last reading, whether it is alive, whether it is drawn.
 
 import { byId, count, el, setText, span, localTime } from "./dom.js";
+import { Steering } from "./steer.js";
 import { colour, most } from "./slots.js";
 
 const shownAtFirst = matchMedia("(max-width: 36rem)").matches ? 8 : 24; // a phone should not scroll past them all
@@ -87,7 +88,8 @@ class Card {
     this.foot = el("p", { className: "foot" });
     const name = el("span", { textContent: "board " + board.id, title: board.id });
     this.node = el("li", {},
-      el("div", { className: "top" }, el("label", {}, this.box, name), this.state), this.values, this.foot);
+      el("div", { className: "top" }, el("label", {}, this.box, name), this.state), this.values, this.foot,
+      new Steering(board.id).node);
     this.node.dataset.board = board.id;
   }
 

@@ -54,9 +54,11 @@ export function span(ms) {
 const counting = new Intl.NumberFormat();
 export const count = (n) => counting.format(n);
 
-// fetchJSON reads one of the console's own answers.
-export async function fetchJSON(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" } });
+// fetchJSON reads one of the console's own answers; what is to be sent makes it a POST.
+export async function fetchJSON(path, send) {
+  const headers = { Accept: "application/json" };
+  if (send) headers["Content-Type"] = "application/json";
+  const response = await fetch(path, { headers, method: send ? "POST" : "GET", body: send && JSON.stringify(send) });
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(answer.error || `the server answers ${response.status}`);
   return answer;
