@@ -43,6 +43,7 @@ type cli struct {
 	Export  exportCmd  `cmd:"" help:"Write the rows of a table to a file: CSV, JSON lines or Parquet."`
 	Import  importCmd  `cmd:"" help:"Put the rows of a CSV or JSON lines file into a table."`
 	Rule    ruleCmd    `cmd:"" help:"Try rules: what they make of a message, how their SQL is understood."`
+	Policy  policyCmd  `cmd:"" help:"Say what a device may do, and which statement of its policies decides."`
 	Backup  backupCmd  `cmd:"" help:"Copy a cloud's data to a directory, also while it runs."`
 	Restore restoreCmd `cmd:"" help:"Make a data directory of a backup."`
 	Verify  verifyCmd  `cmd:"" help:"Read all data of a cloud or a backup, and say what is damaged."`
@@ -105,11 +106,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	s := &session{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, level: c.LogLevel}
 	err = selected.Target.(verb).Run(s)
+	var status exitStatus
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, syscall.EPIPE): // the reader of our output has gone: nothing to say, nobody to say it to
 		return 1
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, new(usageError)):
 		fmt.Fprintf(stderr, "mote: %v\n", err)
 		return 2

@@ -31,12 +31,16 @@ func (d *Document) Name() string { return d.name }
 // statement is one compiled statement.
 type statement struct {
 	policy string // its name
+	index  int    // in the document
+	sid    string // "" without one
+	source string // its JSON, as it was written
 	label  string // for people: `statement "Connect" of policy "gateway"`
 	why    string // the reason of a Decision that it allows
 	deny   bool
 
 	known   actionSet // actions of the reference that it names
 	actions []matcher // lower case, for all others
+	but     bool      // the actions are those that it does not mean; known has what it means
 
 	not       bool // the resources are those that it does not mean
 	resources []template
@@ -105,8 +109,6 @@ func unknownMember(name string, allowed []string) string {
 	switch name {
 	case "Principal", "NotPrincipal":
 		return "an IoT policy has no principal: attach the policy to a certificate instead"
-	case "NotAction":
-		return "NotAction is not supported: list the actions with Action"
 	}
 	return "no such element: the elements are " + strings.Join(allowed, ", ")
 }
@@ -147,16 +149,17 @@ func (c *compiler) document(root *node) error {
 }
 
 func (c *compiler) statement(n *node, index int) (*statement, error) {
-	f, err := c.fields(n, "Sid", "Effect", "Action", "Resource", "NotResource", "Condition")
+	f, err := c.fields(n, "Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition")
 	if err != nil {
 		return nil, err
 	}
-	st := &statement{policy: c.doc.name, label: fmt.Sprintf("statement %d of policy %q", index, c.doc.name)}
+	st := &statement{policy: c.doc.name, index: index, source: c.src[n.at:n.end], label: fmt.Sprintf("statement %d of policy %q", index, c.doc.name)}
 	if sid := f["Sid"]; sid != nil {
 		if sid.kind != kindText {
 			return nil, c.refuse(sid, "must be a string, not %s", sid.kind)
 		}
 		if sid.text != "" {
+			st.sid = sid.text
 			st.label = fmt.Sprintf("statement %q of policy %q", sid.text, c.doc.name)
 		}
 	}
@@ -164,7 +167,7 @@ func (c *compiler) statement(n *node, index int) (*statement, error) {
 	if err := c.effect(st, n, f["Effect"]); err != nil {
 		return nil, err
 	}
-	if err := c.actions(st, n, f["Action"]); err != nil {
+	if err := c.actions(st, n, f["Action"], f["NotAction"]); err != nil {
 		return nil, err
 	}
 	if err := c.resources(st, n, f["Resource"], f["NotResource"]); err != nil {
@@ -206,9 +209,14 @@ func (c *compiler) texts(n *node) ([]*node, error) {
 	return items, nil
 }
 
-func (c *compiler) actions(st *statement, n, action *node) error {
-	if action == nil {
-		return c.refuse(n, "has no Action")
+func (c *compiler) actions(st *statement, n, action, not *node) error {
+	switch {
+	case action == nil && not == nil:
+		return c.refuse(n, "has neither Action nor NotAction")
+	case action != nil && not != nil:
+		return c.refuse(not, "stands beside Action: only one of the two may be there")
+	case not != nil:
+		st.but, action = true, not
 	}
 	items, err := c.texts(action)
 	if err != nil {
@@ -225,7 +233,7 @@ func (c *compiler) actions(st *statement, n, action *node) error {
 		st.actions = append(st.actions, compileParts(t.parts))
 	}
 	for bit, name := range knownActions {
-		if slices.ContainsFunc(st.actions, func(m matcher) bool { return m.match(name) }) {
+		if st.lists(name) {
 			st.known |= 1 << bit
 		}
 	}
@@ -334,12 +342,15 @@ func actionBit(action string) actionSet {
 	return 0
 }
 
-// names says whether the statement's actions include action; bit is its
-// actionBit.
+// names says whether the statement is about action; bit is its actionBit.
 func (st *statement) names(bit actionSet, action string) bool {
 	if bit != 0 {
 		return st.known&bit != 0
 	}
-	action = strings.ToLower(action)
-	return slices.ContainsFunc(st.actions, func(m matcher) bool { return m.match(action) })
+	return st.lists(strings.ToLower(action))
+}
+
+// lists is names without what is precomputed; action is in lower case.
+func (st *statement) lists(action string) bool {
+	return slices.ContainsFunc(st.actions, func(m matcher) bool { return m.match(action) }) != st.but
 }

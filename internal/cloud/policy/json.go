@@ -25,7 +25,7 @@ func (e *SyntaxError) Error() string {
 
 // node is one JSON value with its place in the text.
 type node struct {
-	at      int    // byte offset of its first character
+	at, end int    // byte offsets of its first character and behind its last
 	path    string // for messages
 	kind    kind
 	text    string // of a string; the literal of a number or boolean
@@ -123,6 +123,7 @@ func (r *reader) value(path string, depth int) (*node, error) {
 		return nil, err
 	}
 	n := &node{at: at, path: path}
+	defer func() { n.end = int(r.dec.InputOffset()) }()
 	switch t := t.(type) {
 	case string:
 		n.kind, n.text = kindText, t

@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
+	"fmt"
 	"math/big"
 	"os"
 	"regexp"
@@ -273,6 +274,51 @@ func BenchmarkDecide(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			NewJudge(s, testARN+":", []*Document{d})
+		}
+	})
+}
+
+// BenchmarkManyStatements decides with what a certificate can have at most: ten
+// documents, here of ten statements, of which the last one fits. Publish is
+// what the broker pays for the first message on a topic; afterwards it
+// remembers the answer until the registry's epoch changes (package broker).
+func BenchmarkManyStatements(b *testing.B) {
+	var docs []*Document
+	for i := range 10 {
+		var statements []string
+		for k := range 10 {
+			statements = append(statements, fmt.Sprintf(`{"Effect":"Allow","Action":["iot:Publish","iot:Receive"],"Resource":"%s:topic/s%d/${iot:ClientId}/*/d%d"}`, testARN, i, k))
+		}
+		d, err := Compile(fmt.Sprint("p", i), `{"Version":"2012-10-17","Statement":[`+strings.Join(statements, ",")+`]}`)
+		if err != nil {
+			b.Fatal(err)
+		}
+		docs = append(docs, d)
+	}
+	s := &Subject{ClientID: "pi"}
+	j := NewJudge(s, testARN+":", docs)
+	topic := testARN + ":topic/s9/pi/x/d9"
+	b.Run("Publish", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if !j.Decide("iot:Publish", topic).Allowed {
+				b.Fatal("denied")
+			}
+		}
+	})
+	b.Run("Remembered", func(b *testing.B) {
+		b.ReportAllocs()
+		known := map[string]Decision{topic: j.Decide("iot:Publish", topic)}
+		for b.Loop() {
+			if !known[topic].Allowed {
+				b.Fatal("denied")
+			}
+		}
+	})
+	b.Run("NewJudge", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			NewJudge(s, testARN+":", docs)
 		}
 	})
 }
