@@ -48,6 +48,7 @@ var mayImport = map[string][]string{
 	// the cloud: never the edge
 	"internal/cloud":                   {"internal/cloud/...", "internal/mqtt", "internal/sigv4"},
 	"internal/cloud/message":           {},
+	"internal/cloud/websocket":         {},
 	"internal/cloud/refusal":           {},
 	"internal/cloud/store":             {},
 	"internal/cloud/policy":            {},

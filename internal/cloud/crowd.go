@@ -82,6 +82,14 @@ type place struct {
 	leave func()
 }
 
+// CloseWrite ends what is sent, so that the last of it can be read.
+func (p *place) CloseWrite() error {
+	if half, ok := p.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // Close implements net.Conn.
 func (p *place) Close() error {
 	defer p.leave()

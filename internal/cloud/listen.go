@@ -18,10 +18,6 @@ import (
 	"mote/internal/cloud/rest"
 )
 
-// alpnMQTT selects MQTT on the HTTPS port (AWS IoT developer guide, "Device
-// communication protocols").
-const alpnMQTT = "x-amzn-mqtt-ca"
-
 func (c *Cloud) openBroker() (err error) {
 	cert, err := c.registry.ServerCertificate(c.hosts())
 	if err != nil {
@@ -72,7 +68,7 @@ func (c *Cloud) listen() error {
 	streams, stop := context.WithCancel(context.Background())
 	c.streams = stop
 	c.console = console.New(console.Config{Messages: c.broker, Tables: c.readable(), Refusals: c.refusals, Counters: c.counters, Shadows: steering{shadows{c.shadows, c.broker}}, Log: c.log})
-	handler := c.handler()
+	handler := c.handler(streams)
 	if l, err := c.open("mqtt", c.opts.MQTT); err != nil {
 		return err
 	} else if l != nil {
@@ -83,9 +79,14 @@ func (c *Cloud) listen() error {
 		return err
 	} else if l != nil {
 		c.endpoints.HTTPS = "https://" + l.Addr().String()
+		devices := newHandoff(l.Addr())
+		d := c.server(streams, handler)
+		withTLS(d)
+		c.serve(func() error { return d.Serve(devices) })
 		s := c.server(streams, handler)
 		s.TLSConfig = c.httpsConfig()
 		s.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){
+			alpnHTTP: devices.serve,
 			alpnMQTT: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { c.broker.ServeConn(streams, conn) },
 		}
 		l := newBounded(l, "https", crowdFor(fileLimit()).https, c.log)
@@ -134,30 +135,13 @@ func (c *Cloud) server(streams context.Context, h http.Handler) *http.Server {
 	return s
 }
 
-// httpsConfig asks for a device certificate only when the client wants MQTT,
-// so that browsers show no certificate dialog.
-func (c *Cloud) httpsConfig() *tls.Config {
-	mqtt := c.broker.TLSConfig()
-	plain := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: mqtt.Certificates, NextProtos: []string{"http/1.1"}}
-	mqtt.NextProtos = []string{alpnMQTT}
-	both := plain.Clone()
-	both.NextProtos = []string{alpnMQTT, "http/1.1"} // net/http serves by what is listed here
-	both.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		for _, proto := range hello.SupportedProtos {
-			if proto == alpnMQTT {
-				return mqtt, nil
-			}
-		}
-		return plain, nil
-	}
-	return both
-}
-
 // handler serves every AWS API, the REST routes and the console on one origin.
-func (c *Cloud) handler() http.Handler {
+func (c *Cloud) handler(streams context.Context) http.Handler {
 	return awsapi.NewFront(awsapi.Config{
 		IoT:        c.iot,
-		IoTData:    iotdata.New(iotdata.Config{Publisher: c.broker, Retained: retained{c.broker}, Shadows: shadows{c.shadows, c.broker}, Log: c.log}),
+		IoTData:    iotdata.New(iotdata.Config{Publisher: c.broker, Retained: retained{c.broker}, Shadows: shadows{c.shadows, c.broker}, Connections: c.broker, Log: c.log}),
+		MQTT:       c.webSocket(streams),
+		Devices:    c.device,
 		DynamoDB:   c.dynamoDB(),
 		APIGateway: apigateway.New(c.routes, c.log),
 		Rest:       c.routes,

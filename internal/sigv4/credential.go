@@ -58,6 +58,15 @@ func Claimed(r *http.Request) (keyID, service string) {
 	return veilKeyID(parts[0]), parts[3]
 }
 
+// Signed says whether r claims to be signed, well or badly.
+func Signed(r *http.Request) bool {
+	if r.Header.Get("Authorization") != "" {
+		return true
+	}
+	_, inQuery := lookup(parseQuery(r.URL.RawQuery, ' '), "X-Amz-Algorithm")
+	return inQuery
+}
+
 // readClaim makes the checks of what a request says of itself, in AWS's order.
 func readClaim(r *http.Request) (*claim, *Error) {
 	query := parseQuery(r.URL.RawQuery, ' ')

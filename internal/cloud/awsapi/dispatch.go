@@ -21,6 +21,7 @@ const (
 	toAPIGateway
 	toSTS
 	toRest
+	toMQTT
 	toConsole
 	toHealth
 )
@@ -82,6 +83,9 @@ func dispatch(r *http.Request, hasStage func(string) bool) (t target, scope stri
 	_, scope = sigv4.Claimed(r)
 	if target := r.Header.Get("X-Amz-Target"); strings.HasPrefix(target, dynamoTarget) || strings.HasPrefix(target, streamsTarget) {
 		return toDynamoDB, scope
+	}
+	if r.URL.EscapedPath() == "/mqtt" {
+		return toMQTT, scope
 	}
 	if root != "" && hasStage(root) {
 		return toRest, scope

@@ -28,6 +28,13 @@ type Config struct {
 
 	Rest    Routes       // nil: no routes
 	Console http.Handler // nil: no console; gets /console/… and, from browsers, /
+	// MQTT serves MQTT over WebSocket, on /mqtt, for who signed; nil: it is not
+	// offered. It gets the writer to take over its connection.
+	MQTT http.Handler
+	// Devices knows who sends the requests to the data plane that have no
+	// signature but a client certificate; nil: nobody may do so. The error is
+	// for the device and for the log.
+	Devices func(r *http.Request) (Identity, error)
 	Confirm http.Handler // nil: none; gets unsigned GET /confirmdestination/{token}: the token is the credential
 
 	Keys     sigv4.Keys
@@ -48,8 +55,10 @@ type Front struct {
 type offer struct {
 	service Service
 	name    string
-	scopes  []string // accepted in the credential scope
-	maxBody int64    // bytes
+	scopes  []string     // accepted in the credential scope
+	maxBody int64        // bytes
+	devices bool         // a client certificate will do in place of a signature
+	next    http.Handler // that gets the authenticated requests; nil: service, which answers the others anyway
 }
 
 // bodyTimeout is how long a client may take to send its body.
@@ -73,12 +82,13 @@ func NewFront(c Config) *Front {
 	f := &Front{c: c}
 	f.services = map[target]offer{
 		// The control plane's largest member is a rule's SQL of 256 KB.
-		toIoT:     {c.IoT, "IoT", []string{"iot", "execute-api"}, 1 << 20},
-		toIoTData: {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10}, // "AWS IoT Core endpoints and quotas": payload 128 KB
+		toIoT:     {c.IoT, "IoT", []string{"iot", "execute-api"}, 1 << 20, false, nil},
+		toIoTData: {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10, true, nil}, // "AWS IoT Core endpoints and quotas": payload 128 KB
+		toMQTT:    {c.IoTData, "MQTT over WebSocket", []string{"iotdevicegateway", "iotdata"}, 0, false, c.MQTT},
 		// DynamoDB: 16 MB a request (BatchWriteItem).
-		toDynamoDB:   {c.DynamoDB, "DynamoDB", []string{"dynamodb"}, 16 << 20},
-		toAPIGateway: {c.APIGateway, "API Gateway", []string{"apigateway"}, 1 << 20},
-		toSTS:        {sts{c.Account}, "STS", []string{"sts"}, 64 << 10},
+		toDynamoDB:   {c.DynamoDB, "DynamoDB", []string{"dynamodb"}, 16 << 20, false, nil},
+		toAPIGateway: {c.APIGateway, "API Gateway", []string{"apigateway"}, 1 << 20, false, nil},
+		toSTS:        {sts{c.Account}, "STS", []string{"sts"}, 64 << 10, false, nil},
 	}
 	return f
 }
@@ -156,14 +166,42 @@ func (f *Front) call(w http.ResponseWriter, r *http.Request, o offer) {
 	}
 	w, rescue := f.guard(w, r)
 	defer rescue()
-	id, refused := f.authenticate(w, r, o)
+	id, refused := f.identify(w, r, o)
 	if refused != nil {
 		f.refuse(r, o, refused)
 		o.service.Refuse(w, r, refused)
 		return
 	}
-	ctx := WithCaller(r.Context(), Identity{AccessKeyID: id.AccessKeyID, Region: id.Region, Service: id.Service, SourceIP: SourceIP(r)})
-	o.service.ServeHTTP(w, r.WithContext(ctx))
+	id.SourceIP = SourceIP(r)
+	next := http.Handler(o.service)
+	if o.next != nil {
+		next = o.next
+	}
+	next.ServeHTTP(w, r.WithContext(WithCaller(r.Context(), id)))
+}
+
+// identify finds out who calls: by signature, or by client certificate.
+func (f *Front) identify(w http.ResponseWriter, r *http.Request, o offer) (Identity, *sigv4.Error) {
+	if o.devices && f.c.Devices != nil && !sigv4.Signed(r) && r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		return f.device(w, r, o)
+	}
+	id, refused := f.authenticate(w, r, o)
+	if refused != nil && refused.Code == sigv4.CodeMissingToken && o.devices {
+		refused.Diagnosis += "; or bring the certificate of a thing, over TLS with the ALPN protocol x-amzn-http-ca or http/1.1 (curl --cert C --key K)"
+	}
+	return Identity{AccessKeyID: id.AccessKeyID, Region: id.Region, Service: id.Service}, refused
+}
+
+// device is identify for a request with a client certificate. Its body is
+// read when the certificate is known.
+func (f *Front) device(w http.ResponseWriter, r *http.Request, o offer) (Identity, *sigv4.Error) {
+	id, err := f.c.Devices(r)
+	if err != nil {
+		return Identity{}, &sigv4.Error{Code: "ForbiddenException", Message: err.Error(), Diagnosis: err.Error()}
+	}
+	body, refused := readBody(w, r, o.maxBody)
+	SetBody(r, body)
+	return id, refused
 }
 
 // authenticate checks the signature. The body is read, into r, only for

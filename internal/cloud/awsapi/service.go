@@ -19,10 +19,18 @@ type Service interface {
 
 // Identity is who makes a call.
 type Identity struct {
-	AccessKeyID string // who signed
-	Region      string // of the credential scope: what the client believes to be its region
-	Service     string // of the credential scope, for example "iot"
-	SourceIP    string // without port
+	AccessKeyID string // who signed; "" for a device
+	// CertificateID is who a device is that brought its certificate in place of
+	// a signature; "" for who signed.
+	CertificateID string
+	// May says why a device may not do action (for example "iot:Publish") on a
+	// resource (for example "topic/a"), and records its refusals; nil while it
+	// may. It is nil for who signed: an access key has full rights.
+	May func(action, resource string) error
+
+	Region   string // of the credential scope: what the client believes to be its region
+	Service  string // of the credential scope, for example "iot"
+	SourceIP string // without port
 }
 
 type callerKey struct{}
@@ -30,6 +38,14 @@ type callerKey struct{}
 // WithCaller returns ctx with the identity of the caller; the front does it.
 func WithCaller(ctx context.Context, id Identity) context.Context {
 	return context.WithValue(ctx, callerKey{}, id)
+}
+
+// Principal names the caller: a certificate id, or an access key id.
+func (id *Identity) Principal() string {
+	if id.CertificateID != "" {
+		return id.CertificateID
+	}
+	return id.AccessKeyID
 }
 
 // Caller returns who makes the call, the zero Identity outside of one.

@@ -243,7 +243,7 @@ func (b *Broker) keep() {
 
 func (b *Broker) recheckAll() {
 	for _, c := range b.liveConns() {
-		if _, err := b.gate.VerifyCertificate(c.subject.Certificate); err != nil {
+		if err := c.stillWelcome(); err != nil {
 			c.stop(refuse(mqtt.NotAuthorized, "%v", err).on("iot:Connect", ""))
 		}
 	}

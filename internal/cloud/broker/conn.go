@@ -20,6 +20,7 @@ type conn struct {
 	b       *Broker
 	net     net.Conn
 	subject policy.Subject
+	peer    *Peer // nil: a client with a certificate
 	since   time.Time
 
 	version     byte
@@ -153,12 +154,21 @@ func (c *conn) read() *refused {
 	}
 }
 
+// violation is an error of what carries the connection: its rules were broken.
+type violation interface {
+	error
+	Violation() bool
+}
+
 func readError(err error) *refused {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errKeepAlive
 	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 		return errLost
+	}
+	if wrong, ok := errors.AsType[violation](err); ok && wrong.Violation() {
+		return refuse(mqtt.Success, "%v", wrong)
 	}
 	return refuse(mqtt.Success, "the connection was lost: %v", err).silently()
 }

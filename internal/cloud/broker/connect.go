@@ -46,7 +46,7 @@ func (c *conn) readConnect() (*mqtt.Connect, *refused) {
 		if err := c.in.Fill(); errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, refuse(mqtt.Success, "no CONNECT within %v", c.b.limits.ConnectWithin)
 		} else if err != nil {
-			return nil, errLost
+			return nil, readError(err)
 		}
 	}
 }

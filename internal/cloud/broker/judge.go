@@ -31,8 +31,7 @@ type route struct {
 // refreshJudge forgets all answers when the gate's epoch has changed.
 func (c *conn) refreshJudge() {
 	if e := c.b.gate.Epoch(); e != c.epoch || c.judge == nil {
-		s := c.subject
-		c.epoch, c.judge = e, c.b.gate.Judge(&s)
+		c.epoch, c.judge = e, c.newJudge()
 		clear(c.routes)
 	}
 }
@@ -162,8 +161,7 @@ func (v *verdicts) current() (policy.Judge, uint64) {
 		return v.judge, epoch
 	}
 	v.mu.Unlock()
-	s := v.c.subject
-	judge := v.c.b.gate.Judge(&s)
+	judge := v.c.newJudge()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.judge, v.epoch, v.known = judge, epoch, map[string]bool{}

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"crypto/tls"
 	"io"
 	"math"
 	"net"
@@ -151,26 +150,38 @@ const (
 // with unread bytes in the receive buffer would reset the connection, and the
 // client would lose the reason. Nobody else reads c any more.
 func closeGently(c net.Conn, linger time.Duration) {
-	if t, ok := c.(*tls.Conn); ok {
-		_ = t.CloseWrite()
-		c = t.NetConn()
+	for {
+		layer, ok := c.(interface { // a WebSocket, TLS
+			halfCloser
+			NetConn() net.Conn
+		})
+		if !ok {
+			break
+		}
+		_ = layer.CloseWrite()
+		c = layer.NetConn()
 	}
 	if s, ok := c.(*socket); ok {
 		c = s.Conn
 	}
-	if t, ok := c.(*net.TCPConn); ok {
+	if t, ok := c.(halfCloser); ok {
 		_ = t.CloseWrite()
-		_ = t.SetReadDeadline(time.Now().Add(linger))
-		_, _ = io.CopyN(io.Discard, t, lingerBytes)
+		_ = c.SetReadDeadline(time.Now().Add(linger))
+		_, _ = io.CopyN(io.Discard, c, lingerBytes)
 	}
 	_ = c.Close()
 }
 
-// closeAtOnce closes without the TLS goodbye, which could wait for a client
+type halfCloser interface{ CloseWrite() error }
+
+// closeAtOnce closes without the goodbyes of TLS and WebSocket, which could wait for a client
 // that does not read.
 func closeAtOnce(c net.Conn) error {
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
-		return t.NetConn().Close()
+	for {
+		layer, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return c.Close()
+		}
+		c = layer.NetConn()
 	}
-	return c.Close()
 }

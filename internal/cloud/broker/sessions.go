@@ -209,9 +209,10 @@ func (b *Broker) detach(c *conn, cause *refused) {
 }
 
 // dueWill is the will that the end of c has to publish: none after the
-// client's own DISCONNECT, and none when the server stops.
+// client's own DISCONNECT, none when the server stops, and none when the API says
+// so.
 func (c *conn) dueWill(cause *refused) *will {
-	if c.will == nil || cause == errShutdown {
+	if c.will == nil || cause == errShutdown || cause == errDeletedQuietly {
 		return nil
 	}
 	c.refreshJudge() // what was allowed at CONNECT may not be any more

@@ -65,6 +65,7 @@ func (r *Registry) CreateAccessKey() (id, secret string, err error) {
 // DeleteAccessKey removes an access key; one that does not exist is no error.
 func (r *Registry) DeleteAccessKey(id string) error {
 	return r.change(func(t *tx) error {
+		t.judges = true // connections of its owner end
 		t.delete(kindAccessKey, id)
 		t.then(func() { delete(r.keys, id) })
 		return nil

@@ -1,6 +1,7 @@
 // Package iotdata speaks the wire of the AWS IoT data plane (service iotdata,
 // 2015-05-28; AWS IoT API reference): publishing over HTTP, reading retained
-// messages, and device shadows. Others do the work, behind the interfaces that
+// messages, device shadows, and ending connections. It serves who signed and,
+// as far as their policies allow, devices with a certificate. Others do the work, behind the interfaces that
 // are declared here.
 package iotdata
 
@@ -37,10 +38,12 @@ type Retained interface {
 // Config is what the service works on.
 type Config struct {
 	Publisher Publisher
-	Retained  Retained         // nil: those operations are answered as not offered
-	Shadows   Shadows          // nil: as above
-	Log       *slog.Logger     // nil: discard
-	Now       func() time.Time // nil: time.Now
+	Retained  Retained // nil: those operations are answered as not offered
+	Shadows   Shadows  // nil: as above
+	// Connections ends connections; nil: that is not offered.
+	Connections Connections
+	Log         *slog.Logger     // nil: discard
+	Now         func() time.Time // nil: time.Now
 }
 
 // Service is the data plane; it implements [awsapi.Service].
@@ -59,6 +62,7 @@ func New(c Config) *Service {
 	}
 	s := &Service{c: c}
 	s.mux.Handle(http.MethodPost, "/topics/{topic+}", s.handler(s.publish))
+	s.handleConnections()
 	if c.Retained != nil {
 		s.mux.Handle(http.MethodGet, "/retainedMessage", s.handler(s.listRetained))
 		s.mux.Handle(http.MethodGet, "/retainedMessage/{topic+}", s.handler(s.getRetained))
@@ -129,6 +133,17 @@ func (s *Service) Refuse(w http.ResponseWriter, r *http.Request, e *sigv4.Error)
 		refused.Message = "Missing Authentication Token"
 	}
 	s.fail(w, r, awsapi.NewRequestID(), refused)
+}
+
+// may refuses a device whose policies do not allow action on resource (AWS IoT
+// developer guide, "Policy actions"). The reason is in the refusal log; the
+// device reads what AWS would tell it.
+func may(r *http.Request, action, resource string) error {
+	caller := awsapi.Caller(r.Context())
+	if caller.May == nil || caller.May(action, resource) == nil {
+		return nil
+	}
+	return awsapi.Errorf(http.StatusForbidden, "ForbiddenException", "Forbidden")
 }
 
 func invalid(format string, args ...any) *awsapi.Error {

@@ -40,6 +40,9 @@ type invalidMessage interface {
 
 func (s *Service) publish(r *http.Request, id string) (any, error) {
 	m, err := s.message(r)
+	if err == nil {
+		err = mayPublish(r, m)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +64,18 @@ func (s *Service) publish(r *http.Request, id string) (any, error) {
 	return out, nil
 }
 
+// mayPublish asks the policies of a device.
+func mayPublish(r *http.Request, m *message.Message) error {
+	if err := may(r, "iot:Publish", "topic/"+m.Topic); err != nil || !m.Retain {
+		return err
+	}
+	return may(r, "iot:RetainPublish", "topic/"+m.Topic)
+}
+
 // message makes the message of a publish request.
 func (s *Service) message(r *http.Request) (*message.Message, error) {
 	caller := awsapi.Caller(r.Context())
-	m := &message.Message{Topic: r.PathValue("topic"), Principal: caller.AccessKeyID, SourceIP: caller.SourceIP, Time: s.c.Now()}
+	m := &message.Message{Topic: r.PathValue("topic"), Principal: caller.Principal(), SourceIP: caller.SourceIP, Time: s.c.Now()}
 	if err := validTopic(m.Topic); err != nil {
 		return nil, err
 	}

@@ -38,6 +38,9 @@ func (s *Service) getRetained(r *http.Request, _ string) (any, error) {
 	if err := validTopic(topic); err != nil {
 		return nil, err
 	}
+	if err := may(r, "iot:GetRetainedMessage", "topic/"+topic); err != nil {
+		return nil, err
+	}
 	m, found, err := s.c.Retained.Retained(topic)
 	if err != nil {
 		return nil, err
@@ -66,6 +69,9 @@ func encodeProperties(properties []message.UserProperty) string {
 
 // listRetained pages by topic: the token is the last topic of a page.
 func (s *Service) listRetained(r *http.Request, _ string) (any, error) {
+	if err := may(r, "iot:ListRetainedMessages", "*"); err != nil {
+		return nil, err
+	}
 	query := r.URL.Query()
 	limit := maxRetainedPage
 	if v := query.Get("maxResults"); v != "" {

@@ -34,8 +34,9 @@ func (s *Service) handleShadows() {
 	s.mux.Handle(http.MethodGet, "/api/things/shadow/ListNamedShadowsForThing/{thing}", s.handler(s.listShadows))
 }
 
-// shadowName is the shadow that a request is about.
-func shadowName(r *http.Request) (n shadow.Name, err error) {
+// shadowName is the shadow that a request is about, if the caller may do
+// action with it.
+func shadowName(r *http.Request, action string) (n shadow.Name, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return n, invalid("the query is malformed: %v", err)
@@ -43,11 +44,15 @@ func shadowName(r *http.Request) (n shadow.Name, err error) {
 	if n = (shadow.Name{Thing: r.PathValue("thing"), Shadow: query.Get("name")}); query.Has("name") && n.Shadow == "" {
 		return n, invalid("the shadow name is empty: leave out name to mean the classic shadow")
 	}
-	return n, nil
+	resource := "thing/" + n.Thing
+	if n.Shadow != "" {
+		resource += "/" + n.Shadow
+	}
+	return n, may(r, action, resource)
 }
 
 func (s *Service) getShadow(r *http.Request, _ string) (any, error) {
-	n, err := shadowName(r)
+	n, err := shadowName(r, "iot:GetThingShadow")
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +61,7 @@ func (s *Service) getShadow(r *http.Request, _ string) (any, error) {
 }
 
 func (s *Service) updateShadow(r *http.Request, _ string) (any, error) {
-	n, err := shadowName(r)
+	n, err := shadowName(r, "iot:UpdateThingShadow")
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +74,7 @@ func (s *Service) updateShadow(r *http.Request, _ string) (any, error) {
 }
 
 func (s *Service) deleteShadow(r *http.Request, _ string) (any, error) {
-	n, err := shadowName(r)
+	n, err := shadowName(r, "iot:DeleteThingShadow")
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +121,9 @@ const (
 )
 
 func (s *Service) listShadows(r *http.Request, _ string) (any, error) {
+	if err := may(r, "iot:ListNamedShadowsForThing", "thing/"+r.PathValue("thing")); err != nil {
+		return nil, err
+	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, invalid("the query is malformed: %v", err)
