@@ -14,6 +14,7 @@ type TableUpdate struct {
 	Read, Write  int64 // with HasProvision
 	HasProvision bool
 	Class        string
+	Ceiling      Ceiling
 	Protected    *bool   // DeletionProtectionEnabled
 	Stream       *string // view of a new stream; "": the stream is to end
 
@@ -25,8 +26,10 @@ type TableUpdate struct {
 
 // IndexCapacity asks for other capacity units of a global index.
 type IndexCapacity struct {
-	Name        string
-	Read, Write int64
+	Name         string
+	Read, Write  int64 // with HasProvision
+	HasProvision bool
+	Ceiling      Ceiling
 }
 
 // Update changes a table; that is durable on return. A new index of a table is
@@ -59,7 +62,7 @@ func (db *DB) Update(r TableUpdate) (*Table, error) {
 var errOneIndex = &Error{Code: CodeLimit, Message: "Subscriber limit exceeded: Only 1 online index can be created or deleted simultaneously per table"}
 
 func (r *TableUpdate) check() error {
-	if r.Billing == "" && !r.HasProvision && r.Class == "" && r.Protected == nil && r.Stream == nil && len(r.Create)+len(r.Capacity)+len(r.Drop) == 0 {
+	if r.Billing == "" && !r.HasProvision && r.Class == "" && r.Ceiling == (Ceiling{}) && r.Protected == nil && r.Stream == nil && len(r.Create)+len(r.Capacity)+len(r.Drop) == 0 {
 		return invalid("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")
 	}
 	if len(r.Create)+len(r.Drop) > 1 {
@@ -78,6 +81,9 @@ func (r *TableUpdate) check() error {
 // apply changes t, which nobody else sees yet.
 func (r *TableUpdate) apply(t *Table) error {
 	if err := r.setBilling(t); err != nil {
+		return err
+	}
+	if err := t.setCeiling(r.Ceiling); err != nil {
 		return err
 	}
 	if r.Class != "" {
@@ -150,11 +156,18 @@ func (t *Table) replaceIndex(name string, f func(x *Index) error) error {
 
 func (t *Table) setCapacity(c IndexCapacity) error {
 	return t.replaceIndex(c.Name, func(x *Index) error {
-		if t.Billing == PayPerRequest {
+		switch {
+		case t.Billing == PayPerRequest && c.HasProvision:
 			return invalidParam("ProvisionedThroughput should not be specified for index: %s when BillingMode is PAY_PER_REQUEST", x.Name)
+		case t.Billing == PayPerRequest && c.Ceiling == (Ceiling{}):
+			return invalidParam("The only Updates for index: %s when TableThroughputMode is PAY_PER_REQUEST can be to OnDemandThroughput, WarmThroughput", x.Name)
+		case t.Billing != PayPerRequest && !c.HasProvision && c.Ceiling == (Ceiling{}):
+			return invalidParam("ProvisionedThroughput must be specified for index: %s", x.Name)
+		case c.HasProvision:
+			x.Read, x.Write = c.Read, c.Write
 		}
-		x.Read, x.Write = c.Read, c.Write
-		return nil
+		x.Ceiling = x.Ceiling.after(c.Ceiling)
+		return c.Ceiling.checkIndex(x.Name, t.Billing)
 	})
 }
 
@@ -183,7 +196,7 @@ func (r *TableUpdate) create(t *Table, x *IndexRequest) error {
 		}
 		total += len(other.Include)
 	}
-	if t.indexNamed(x.Name) != nil {
+	if t.IndexNamed(x.Name) != nil {
 		return invalid("Attempting to create an index which already exists")
 	}
 	if global >= maxGlobal {

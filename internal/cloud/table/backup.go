@@ -453,6 +453,7 @@ func (db *DB) restored(k *Backup, r *RestoreRequest) (*Table, error) {
 		if t.Read < 1 || t.Write < 1 {
 			return nil, invalidParam("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
 		}
+		t.dropCeilings()
 	}
 	t.Indexes = slices.DeleteFunc(t.Indexes, func(x *Index) bool { return x.Status == IndexDeleting })
 	for _, x := range t.Indexes {

@@ -161,7 +161,7 @@ func TestUpdateTable(t *testing.T) {
 	if _, err := db.Update(TableUpdate{Name: "air", Billing: Provisioned, HasProvision: true, Read: 3, Write: 4, Class: "STANDARD", Protected: new(true)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Update(TableUpdate{Name: "air", Capacity: []IndexCapacity{{"some", 7, 8}}}); err != nil {
+	if _, err := db.Update(TableUpdate{Name: "air", Capacity: []IndexCapacity{{Name: "some", Read: 7, Write: 8, HasProvision: true}}}); err != nil {
 		t.Fatal(err)
 	}
 	for want, r := range map[string]TableUpdate{
@@ -173,17 +173,25 @@ func TestUpdateTable(t *testing.T) {
 		"Only 1 online index can be created":                     {Name: "air", Drop: []string{"all", "some"}},
 		"ProvisionedThroughput must be specified for index: new": {Name: "air", Create: []IndexRequest{{Name: "new", Global: true, Schema: []KeyElement{{"g", "HASH"}}, Projection: ProjectAll}}},
 		"Some index key attributes are not defined":              {Name: "air", Create: []IndexRequest{{Name: "new", Global: true, Schema: []KeyElement{{"z", "HASH"}}, Projection: ProjectAll}}},
-		"Only one global secondary index update per index":       {Name: "air", Capacity: []IndexCapacity{{"all", 1, 1}, {"all", 2, 2}}},
+		"Only one global secondary index update per index":       {Name: "air", Capacity: []IndexCapacity{{Name: "all", Read: 1, Write: 1, HasProvision: true}, {Name: "all", Read: 2, Write: 2, HasProvision: true}}},
 	} {
 		if _, err := db.Update(r); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
+	ceiling := indexed("most")
+	ceiling.Billing, ceiling.Ceiling = PayPerRequest, Ceiling{Read: 5, Write: noCeiling}
+	if _, err := db.Create(ceiling); err != nil {
+		t.Fatal(err)
+	}
 	closeDB(t, db, st)
 	db, st = openAt(t, dir)
 	defer func() { closeDB(t, db, st) }()
+	if got := db.tableNamed(t, "most").Ceiling; got != (Ceiling{Read: 5}) {
+		t.Errorf("the ceiling is %+v when it is opened again", got)
+	}
 	got := db.tableNamed(t, "air")
-	if got.Billing != Provisioned || got.Read != 3 || got.Write != 4 || got.Class != "STANDARD" || got.indexNamed("some").Write != 8 {
+	if got.Billing != Provisioned || got.Read != 3 || got.Write != 4 || got.Class != "STANDARD" || got.IndexNamed("some").Write != 8 {
 		t.Errorf("%+v", got)
 	}
 	var refused *Error

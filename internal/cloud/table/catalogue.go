@@ -36,6 +36,7 @@ type Table struct {
 	Read    int64    // provisioned capacity units: kept, never enforced
 	Write   int64
 	Class   string // TableClass: kept, without meaning here
+	Ceiling Ceiling
 	Tags    []Tag
 	Created time.Time
 	UUID    string
@@ -84,6 +85,7 @@ type record struct {
 	Read    int64    `json:"read,omitempty"`
 	Write   int64    `json:"write,omitempty"`
 	Class   string   `json:"class,omitempty"`
+	Ceiling Ceiling  `json:"ceiling,omitzero"` // an older mote passes over it
 	Tags    []Tag    `json:"tags,omitempty"`
 	Created int64    `json:"created"` // Unix milliseconds
 	UUID    string   `json:"uuid"`
@@ -106,7 +108,7 @@ type ttlRecord struct {
 
 func (t *Table) record() record {
 	r := record{
-		Version: 1, ID: t.id, Hash: t.Hash, Range: t.Range, Billing: t.Billing, Read: t.Read, Write: t.Write, Class: t.Class,
+		Version: 1, ID: t.id, Hash: t.Hash, Range: t.Range, Billing: t.Billing, Read: t.Read, Write: t.Write, Class: t.Class, Ceiling: t.Ceiling,
 		Tags: t.Tags, Created: t.Created.UnixMilli(), UUID: t.UUID, Protected: t.Protected, NextIndex: t.nextIndex,
 		Source: t.Source, Restoring: t.restoring,
 	}
@@ -137,7 +139,7 @@ func (db *DB) fromRecord(name string, data []byte) (*Table, error) {
 		return nil, fmt.Errorf("catalogue record of table %s has version %d, this mote reads up to %d: use the mote that wrote it", name, r.Version, catalogueVersion)
 	}
 	t := &Table{
-		Name: name, Hash: r.Hash, Range: r.Range, Billing: r.Billing, Read: r.Read, Write: r.Write, Class: r.Class,
+		Name: name, Hash: r.Hash, Range: r.Range, Billing: r.Billing, Read: r.Read, Write: r.Write, Class: r.Class, Ceiling: r.Ceiling,
 		Tags: r.Tags, Created: time.UnixMilli(r.Created), UUID: r.UUID, ARN: db.arn(name), id: r.ID,
 		Protected: r.Protected, Source: r.Source, restoring: r.Restoring, nextIndex: r.NextIndex, live: new(atomic.Pointer[Table]),
 	}

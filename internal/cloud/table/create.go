@@ -29,6 +29,7 @@ type CreateRequest struct {
 	Read       int64        // with Provisioned: at least 1
 	Write      int64
 	Class      string
+	Ceiling    Ceiling
 	Tags       []Tag
 	Protected  bool           // DeleteTable is refused
 	Stream     string         // view of the stream; "": none
@@ -111,12 +112,15 @@ func (r *CreateRequest) table() (*Table, error) {
 	if err := r.checkSchema(); err != nil {
 		return nil, err
 	}
+	if err := r.checkCeiling(); err != nil {
+		return nil, err
+	}
 	if err := checkTags(r.Tags); err != nil {
 		return nil, err
 	}
 	t := &Table{
 		Name: r.Name, Hash: *r.definition(r.Schema[0].Name), Billing: r.Billing, Read: r.Read, Write: r.Write, Class: r.Class,
-		Tags: slices.Clone(r.Tags), Created: time.Now().Truncate(time.Millisecond), UUID: newUUID(),
+		Ceiling: Ceiling{}.after(r.Ceiling), Tags: slices.Clone(r.Tags), Created: time.Now().Truncate(time.Millisecond), UUID: newUUID(),
 		Protected: r.Protected, live: new(atomic.Pointer[Table]),
 	}
 	if len(r.Schema) == 2 {

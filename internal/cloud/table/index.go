@@ -45,6 +45,7 @@ type Index struct {
 	Projection  string   // ProjectAll, ProjectKeys or ProjectSome
 	Include     []string // with ProjectSome: attributes besides the keys
 	Read, Write int64    // provisioned capacity units: kept, never enforced
+	Ceiling     Ceiling
 	Status      IndexStatus
 
 	entries *Table // the entries as items of a table with the key of the index, and behind it that of the table
@@ -62,23 +63,24 @@ type indexRecord struct {
 	Read       int64       `json:"read,omitempty"`
 	Write      int64       `json:"write,omitempty"`
 	Status     IndexStatus `json:"status"`
+	Ceiling    Ceiling     `json:"ceiling,omitzero"` // an older mote passes over it
 }
 
 func (x *Index) record() indexRecord {
-	return indexRecord{x.entries.index, x.Name, x.Global, x.Hash, x.Range, x.Projection, x.Include, x.Read, x.Write, x.Status}
+	return indexRecord{x.entries.index, x.Name, x.Global, x.Hash, x.Range, x.Projection, x.Include, x.Read, x.Write, x.Status, x.Ceiling}
 }
 
 // index returns the index of t that the record describes.
 func (r *indexRecord) index(t *Table) *Index {
 	return &Index{
 		Name: r.Name, Global: r.Global, Hash: r.Hash, Range: r.Range, Projection: r.Projection, Include: r.Include,
-		Read: r.Read, Write: r.Write, Status: r.Status,
+		Read: r.Read, Write: r.Write, Status: r.Status, Ceiling: r.Ceiling,
 		entries: &Table{Name: t.Name, Hash: *r.Hash, Range: r.Range, id: t.id, index: r.ID, tail: t.keys()},
 	}
 }
 
-// indexNamed returns the index with a name, nil when there is none.
-func (t *Table) indexNamed(name string) *Index {
+// IndexNamed returns the index with a name, nil when there is none.
+func (t *Table) IndexNamed(name string) *Index {
 	i := slices.IndexFunc(t.Indexes, func(x *Index) bool { return x.Name == name })
 	if i < 0 {
 		return nil
@@ -130,6 +132,7 @@ type IndexRequest struct {
 	Include      []string // NonKeyAttributes; nil: none were given
 	Read, Write  int64    // of a global one with provisioned capacity
 	HasProvision bool     // Read and Write were given
+	Ceiling      Ceiling  // of a global one without
 }
 
 // checkIndexes holds the indexes of a new table to DynamoDB's rules.
@@ -228,7 +231,7 @@ func (x *IndexRequest) checkCapacity(billing string) error {
 	case billing == Provisioned && !x.HasProvision:
 		return invalidParam("ProvisionedThroughput must be specified for index: %s", x.Name)
 	}
-	return nil
+	return x.Ceiling.checkIndex(x.Name, billing)
 }
 
 // checkElements holds a KeySchema to its form.
@@ -263,7 +266,7 @@ func (t *Table) addIndex(x *IndexRequest, definition func(name string) *KeyAttr,
 	t.nextIndex++
 	r := indexRecord{
 		ID: t.nextIndex, Name: x.Name, Global: x.Global, Hash: new(*definition(x.Schema[0].Name)),
-		Projection: x.Projection, Include: slices.Clone(x.Include), Read: x.Read, Write: x.Write, Status: status,
+		Projection: x.Projection, Include: slices.Clone(x.Include), Read: x.Read, Write: x.Write, Status: status, Ceiling: Ceiling{}.after(x.Ceiling),
 	}
 	if len(x.Schema) == 2 {
 		r.Range = new(*definition(x.Schema[1].Name))

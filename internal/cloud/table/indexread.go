@@ -20,7 +20,7 @@ func (t *Table) source(r *Reading, e expressions) (source, error) {
 	if r.Index == "" {
 		return source{t: t}, nil
 	}
-	x := t.indexNamed(r.Index)
+	x := t.IndexNamed(r.Index)
 	switch {
 	case x == nil:
 		return source{}, invalid("The table does not have the specified index: %s", r.Index)

@@ -47,15 +47,12 @@ func (h *Handler) updateTable(in *input) ([]byte, error) {
 	if t := in.throughput; t != nil {
 		r.Read, r.Write, r.HasProvision = *t.read, *t.write, true
 	}
-	for _, u := range in.indexUpdates {
-		switch {
-		case u.create != nil:
-			r.Create = append(r.Create, u.create.request(true))
-		case u.update != nil:
-			r.Capacity = append(r.Capacity, table.IndexCapacity{Name: *u.update.name, Read: *u.update.throughput.read, Write: *u.update.throughput.write})
-		default:
-			r.Drop = append(r.Drop, *u.drop.name)
-		}
+	if err := in.changeIndexes(&r); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.Ceiling, err = in.ceiling.request("table"); err != nil {
+		return nil, err
 	}
 	view, err := in.stream.stream()
 	if err != nil {
@@ -69,6 +66,29 @@ func (h *Handler) updateTable(in *input) ([]byte, error) {
 	d := h.describe(t, "")
 	d["TableStatus"] = "UPDATING"
 	return json.Marshal(map[string]any{"TableDescription": d})
+}
+
+// changeIndexes adds the changes of indexes to r.
+func (in *input) changeIndexes(r *table.TableUpdate) error {
+	for _, u := range in.indexUpdates {
+		switch {
+		case u.create != nil:
+			x, err := u.create.request(true)
+			if err != nil {
+				return err
+			}
+			r.Create = append(r.Create, x)
+		case u.update != nil:
+			c, err := u.update.capacity()
+			if err != nil {
+				return err
+			}
+			r.Capacity = append(r.Capacity, c)
+		default:
+			r.Drop = append(r.Drop, *u.drop.name)
+		}
+	}
+	return nil
 }
 
 func (in *input) checkUpdateTable() error {
@@ -122,7 +142,6 @@ func (c *constraints) indexUpdate(u *indexUpdate, at string) {
 		}
 	}
 	if x := u.update; x != nil {
-		c.required(x.throughput != nil, at+"update.provisionedThroughput")
 		c.throughput(x.throughput, at+"update.provisionedThroughput")
 	}
 }

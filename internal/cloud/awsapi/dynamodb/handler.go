@@ -65,45 +65,51 @@ func New(db *table.DB, o Options) *Handler {
 
 // operations are what the handler offers.
 var operations = map[string]func(*Handler, *input) ([]byte, error){
-	"CreateBackup":                     (*Handler).createBackup,
-	"DeleteBackup":                     (*Handler).deleteBackup,
-	"DescribeBackup":                   (*Handler).describeBackup,
-	"ListBackups":                      (*Handler).listBackups,
-	"DescribeExport":                   (*Handler).describeExport,
-	"ExportTableToPointInTime":         (*Handler).exportTable,
-	"ListExports":                      (*Handler).listExports,
-	"RestoreTableFromBackup":           (*Handler).restoreTable,
-	"DescribeContinuousBackups":        (*Handler).describeContinuousBackups,
-	"DescribeEndpoints":                (*Handler).describeEndpoints,
-	"DescribeLimits":                   (*Handler).describeLimits,
-	"TagResource":                      (*Handler).tagResource,
-	"UntagResource":                    (*Handler).untagResource,
-	"UpdateContinuousBackups":          (*Handler).updateContinuousBackups,
-	"BatchGetItem":                     (*Handler).batchGetItem,
-	"BatchWriteItem":                   (*Handler).batchWriteItem,
-	"CreateTable":                      (*Handler).createTable,
-	"DeleteItem":                       (*Handler).deleteItem,
-	"DeleteTable":                      (*Handler).deleteTable,
-	"DescribeTable":                    (*Handler).describeTable,
-	"ExecuteStatement":                 (*Handler).executeStatement,
-	"BatchExecuteStatement":            (*Handler).batchExecuteStatement,
-	"ExecuteTransaction":               (*Handler).executeTransaction,
-	"GetItem":                          (*Handler).getItem,
-	"ListTables":                       (*Handler).listTables,
-	"ListTagsOfResource":               (*Handler).listTags,
-	"PutItem":                          (*Handler).putItem,
-	"Query":                            (*Handler).query,
-	"Scan":                             (*Handler).scan,
-	"TransactGetItems":                 (*Handler).transactGetItems,
-	"TransactWriteItems":               (*Handler).transactWriteItems,
-	streamsPrefix + "ListStreams":      (*Handler).listStreams,
-	streamsPrefix + "DescribeStream":   (*Handler).describeStream,
-	streamsPrefix + "GetShardIterator": (*Handler).getShardIterator,
-	streamsPrefix + "GetRecords":       (*Handler).getRecords,
-	"UpdateItem":                       (*Handler).updateItem,
-	"UpdateTable":                      (*Handler).updateTable,
-	"UpdateTimeToLive":                 (*Handler).updateTTL,
-	"DescribeTimeToLive":               (*Handler).describeTTL,
+	"CreateBackup":                        (*Handler).createBackup,
+	"DeleteBackup":                        (*Handler).deleteBackup,
+	"DescribeBackup":                      (*Handler).describeBackup,
+	"ListBackups":                         (*Handler).listBackups,
+	"DescribeExport":                      (*Handler).describeExport,
+	"ExportTableToPointInTime":            (*Handler).exportTable,
+	"ListExports":                         (*Handler).listExports,
+	"RestoreTableFromBackup":              (*Handler).restoreTable,
+	"DescribeContinuousBackups":           (*Handler).describeContinuousBackups,
+	"DescribeContributorInsights":         (*Handler).describeInsights,
+	"DescribeKinesisStreamingDestination": (*Handler).describeKinesis,
+	"GetResourcePolicy":                   (*Handler).getPolicy,
+	"ListContributorInsights":             (*Handler).listInsights,
+	"ListGlobalTables":                    (*Handler).listGlobalTables,
+	"ListImports":                         (*Handler).listImports,
+	"DescribeEndpoints":                   (*Handler).describeEndpoints,
+	"DescribeLimits":                      (*Handler).describeLimits,
+	"TagResource":                         (*Handler).tagResource,
+	"UntagResource":                       (*Handler).untagResource,
+	"UpdateContinuousBackups":             (*Handler).updateContinuousBackups,
+	"BatchGetItem":                        (*Handler).batchGetItem,
+	"BatchWriteItem":                      (*Handler).batchWriteItem,
+	"CreateTable":                         (*Handler).createTable,
+	"DeleteItem":                          (*Handler).deleteItem,
+	"DeleteTable":                         (*Handler).deleteTable,
+	"DescribeTable":                       (*Handler).describeTable,
+	"ExecuteStatement":                    (*Handler).executeStatement,
+	"BatchExecuteStatement":               (*Handler).batchExecuteStatement,
+	"ExecuteTransaction":                  (*Handler).executeTransaction,
+	"GetItem":                             (*Handler).getItem,
+	"ListTables":                          (*Handler).listTables,
+	"ListTagsOfResource":                  (*Handler).listTags,
+	"PutItem":                             (*Handler).putItem,
+	"Query":                               (*Handler).query,
+	"Scan":                                (*Handler).scan,
+	"TransactGetItems":                    (*Handler).transactGetItems,
+	"TransactWriteItems":                  (*Handler).transactWriteItems,
+	streamsPrefix + "ListStreams":         (*Handler).listStreams,
+	streamsPrefix + "DescribeStream":      (*Handler).describeStream,
+	streamsPrefix + "GetShardIterator":    (*Handler).getShardIterator,
+	streamsPrefix + "GetRecords":          (*Handler).getRecords,
+	"UpdateItem":                          (*Handler).updateItem,
+	"UpdateTable":                         (*Handler).updateTable,
+	"UpdateTimeToLive":                    (*Handler).updateTTL,
+	"DescribeTimeToLive":                  (*Handler).describeTTL,
 }
 
 // ServeHTTP answers one call, with its checks in AWS's order (DynamoDB
@@ -285,11 +291,11 @@ func unknownOperation(name string) error {
 var notOffered = func() map[string]bool {
 	names := map[string]bool{}
 	for name := range strings.FieldsSeq(`RestoreTableToPointInTime CreateGlobalTable DescribeGlobalTable DescribeGlobalTableSettings
-		ListGlobalTables UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
-		DescribeContributorInsights ListContributorInsights UpdateContributorInsights DescribeKinesisStreamingDestination
+		UpdateGlobalTable UpdateGlobalTableSettings DescribeTableReplicaAutoScaling UpdateTableReplicaAutoScaling
+		UpdateContributorInsights
 		EnableKinesisStreamingDestination DisableKinesisStreamingDestination UpdateKinesisStreamingDestination
-		ImportTable DescribeImport ListImports
-		GetResourcePolicy PutResourcePolicy DeleteResourcePolicy`) {
+		ImportTable DescribeImport
+		PutResourcePolicy DeleteResourcePolicy`) {
 		names[name] = true
 	}
 	return names

@@ -12,6 +12,8 @@ type indexInput struct {
 	schema     []table.KeyElement
 	projection *projectionInput
 	throughput *throughput
+	ceiling    *ceilingInput
+	warm       bool // WarmThroughput was given
 }
 
 type projectionInput struct {
@@ -73,6 +75,11 @@ func (s *scanner) index(structure string) (x indexInput) {
 			x.projection = s.projection()
 		case member == "ProvisionedThroughput" && structure != "LocalSecondaryIndex":
 			x.throughput = s.throughput()
+		case member == "OnDemandThroughput" && structure != "LocalSecondaryIndex":
+			x.ceiling = s.ceiling()
+		case member == "WarmThroughput":
+			s.skip()
+			x.warm = true
 		default:
 			s.skip()
 		}
@@ -141,7 +148,7 @@ func (c *constraints) index(x *indexInput, at string) {
 }
 
 // request is the index for the engine.
-func (x *indexInput) request(global bool) table.IndexRequest {
+func (x *indexInput) request(global bool) (table.IndexRequest, error) {
 	r := table.IndexRequest{Name: *x.name, Global: global, Schema: x.schema, Include: x.projection.nonKeys}
 	if x.projection.kind != nil {
 		r.Projection = *x.projection.kind
@@ -149,19 +156,33 @@ func (x *indexInput) request(global bool) table.IndexRequest {
 	if t := x.throughput; t != nil {
 		r.Read, r.Write, r.HasProvision = *t.read, *t.write, true
 	}
-	return r
+	var err error
+	r.Ceiling, err = x.ceiling.request("index : " + *x.name)
+	return r, err
+}
+
+// capacity is the change of an index for the engine.
+func (x *indexInput) capacity() (c table.IndexCapacity, err error) {
+	c.Name = *x.name
+	if t := x.throughput; t != nil {
+		c.Read, c.Write, c.HasProvision = *t.read, *t.write, true
+	}
+	c.Ceiling, err = x.ceiling.request("index : " + c.Name)
+	return c, err
 }
 
 // requests are indexes for the engine; nil stays nil.
-func requests(list []indexInput, global bool) []table.IndexRequest {
+func requests(list []indexInput, global bool) (out []table.IndexRequest, err error) {
 	if list == nil {
-		return nil
+		return nil, nil
 	}
-	out := make([]table.IndexRequest, len(list))
+	out = make([]table.IndexRequest, len(list))
 	for i := range list {
-		out[i] = list[i].request(global)
+		if out[i], err = list[i].request(global); err != nil {
+			return nil, err
+		}
 	}
-	return out
+	return out, nil
 }
 
 // describeIndexes adds the indexes of a table to its description. status is
@@ -189,6 +210,7 @@ func (h *Handler) describeIndexes(d map[string]any, t *table.Table, status strin
 			one["Backfilling"] = true
 		}
 		one["ProvisionedThroughput"] = map[string]any{"NumberOfDecreasesToday": 0, "ReadCapacityUnits": x.Read, "WriteCapacityUnits": x.Write}
+		describeCeiling(one, x.Ceiling)
 		global = append(global, one)
 	}
 	if local != nil {

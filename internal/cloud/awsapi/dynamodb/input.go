@@ -40,6 +40,7 @@ type input struct {
 	streamArn, startStream, startShard, shard, iteratorType, iterator, sequence *string
 	ttl                                                                         *ttlInput
 	throughput                                                                  *throughput
+	ceiling                                                                     *ceilingInput
 	tags                                                                        []table.Tag
 	tagKeys                                                                     []string
 
@@ -74,6 +75,7 @@ var members = map[string]func(*scanner, *input){
 	"AttributeDefinitions":             (*scanner).takeAttributes,
 	"KeySchema":                        func(s *scanner, in *input) { in.schema = s.schema() },
 	"ProvisionedThroughput":            func(s *scanner, in *input) { in.throughput = s.throughput() },
+	"OnDemandThroughput":               func(s *scanner, in *input) { in.ceiling = s.ceiling() },
 	"LocalSecondaryIndexes":            func(s *scanner, in *input) { in.local = s.indexes("LocalSecondaryIndex") },
 	"GlobalSecondaryIndexes":           func(s *scanner, in *input) { in.global = s.indexes("GlobalSecondaryIndex") },
 	"GlobalSecondaryIndexUpdates":      func(s *scanner, in *input) { in.indexUpdates = s.indexUpdates() },
@@ -245,7 +247,7 @@ func (s *scanner) other(in *input, name string) {
 			in.notOffered = append(in.notOffered, name)
 		}
 	case name == "ReplicaUpdates" && raw == "[]":
-	case name == "ResourcePolicy" || name == "ReplicaUpdates" || name == "OnDemandThroughput" || name == "WarmThroughput":
+	case name == "ResourcePolicy" || name == "ReplicaUpdates" || name == "WarmThroughput":
 		in.notOffered = append(in.notOffered, name)
 	}
 }

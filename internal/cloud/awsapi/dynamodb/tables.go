@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +14,28 @@ func (h *Handler) createTable(in *input) ([]byte, error) {
 	if err := in.checkCreate(); err != nil {
 		return nil, err
 	}
-	r := table.CreateRequest{Name: *in.tableName, Attributes: in.attributes, Schema: in.schema, Tags: in.tags,
-		Protected: isTrue(in.protection), Local: requests(in.local, false), Global: requests(in.global, true)}
+	r, err := in.createRequest()
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.db.Create(r)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{"TableDescription": h.describe(t, "CREATING")})
+}
+
+func (in *input) createRequest() (r table.CreateRequest, err error) {
+	r = table.CreateRequest{Name: *in.tableName, Attributes: in.attributes, Schema: in.schema, Tags: in.tags, Protected: isTrue(in.protection)}
+	if r.Local, err = requests(in.local, false); err != nil {
+		return r, err
+	}
+	if r.Global, err = requests(in.global, true); err != nil {
+		return r, err
+	}
+	if r.Ceiling, err = in.ceiling.request("table"); err != nil {
+		return r, err
+	}
 	if in.billing != nil {
 		r.Billing = *in.billing
 	}
@@ -25,17 +46,10 @@ func (h *Handler) createTable(in *input) ([]byte, error) {
 		r.Read, r.Write = *in.throughput.read, *in.throughput.write
 	}
 	view, err := in.stream.stream()
-	if err != nil {
-		return nil, err
-	}
 	if view != nil {
 		r.Stream = *view
 	}
-	t, err := h.db.Create(r)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(map[string]any{"TableDescription": h.describe(t, "CREATING")})
+	return r, err
 }
 
 // checkCreate checks the members by themselves, then what mote can not do.
@@ -64,6 +78,13 @@ func (in *input) checkCreate() error {
 
 // checkOffered refuses members that must not be ignored.
 func (in *input) checkOffered() error {
+	warm := slices.ContainsFunc(slices.Concat(in.global, in.local), func(x indexInput) bool { return x.warm })
+	for _, u := range in.indexUpdates {
+		warm = warm || u.create != nil && u.create.warm || u.update != nil && u.update.warm
+	}
+	if warm {
+		in.notOffered = append(in.notOffered, "WarmThroughput of an index")
+	}
 	if len(in.notOffered) > 0 {
 		return refused("mote does not offer " + strings.Join(in.notOffered, ", ") + " yet: leave it out of the request")
 	}
@@ -154,6 +175,7 @@ func (h *Handler) describe(t *table.Table, status string) map[string]any {
 	describeStream(d, t.Stream)
 	h.describeIndexes(d, t, status)
 	describeSource(d, t)
+	describeCeiling(d, t.Ceiling)
 	if t.Billing == table.PayPerRequest {
 		d["BillingModeSummary"] = map[string]any{"BillingMode": t.Billing, "LastUpdateToPayPerRequestDateTime": epoch(t.Created)}
 	}
