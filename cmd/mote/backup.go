@@ -110,7 +110,11 @@ func printReport(s *session, dir string, r *backup.Report) error {
 	case r.Running:
 		state = "running; as of a moment ago"
 	}
-	fmt.Fprintf(s.stdout, "%s: account %s, %s\n", dir, r.Account, state)
+	account := "account " + r.Account
+	if r.Account == "" {
+		account = "its account cannot be read"
+	}
+	fmt.Fprintf(s.stdout, "%s: %s, %s\n", dir, account, state)
 	w := tabwriter.NewWriter(s.stdout, 0, 0, 2, ' ', 0)
 	if len(r.Tables) > 0 {
 		fmt.Fprintln(w, "table\titems\tMiB\tindex entries\twrong")

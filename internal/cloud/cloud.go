@@ -154,7 +154,11 @@ func (o Options) Check() error {
 
 // openEngines opens the store and what lives in it, lowest first.
 func (c *Cloud) openEngines() (err error) {
-	if c.store, err = store.Open(filepath.Join(c.opts.Data, "store"), store.Options{Log: c.log}); err != nil {
+	dir, root := filepath.Join(c.opts.Data, "store"), filepath.Join(c.opts.Data, "ca.pem")
+	if _, err := os.Stat(root); err == nil && !store.IsStore(dir) {
+		return fmt.Errorf("the store of this cloud is missing: there is %s, and nothing in %s: restore the last good backup (mote restore), or choose another directory with --data for a new cloud", root, dir)
+	}
+	if c.store, err = store.Open(dir, store.Options{Log: c.log}); err != nil {
 		return err
 	}
 	if c.registry, err = registry.Open(c.store, registry.Options{Region: c.opts.Region, Log: c.log}); err != nil {

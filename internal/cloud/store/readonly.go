@@ -73,6 +73,9 @@ func (unlocked) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil 
 // write to it meanwhile: it is a checkpoint or a backup, or the caller has it
 // from [Lock].
 func OpenReadOnly(dir string) (*Frozen, error) {
+	if err := checkManifest(dir); err != nil {
+		return nil, err
+	}
 	f := &Frozen{cache: pebble.NewCache(8 << 20), dir: dir}
 	opts := &pebble.Options{
 		FS:       unlocked{vfs.Default},
@@ -89,7 +92,7 @@ func OpenReadOnly(dir string) (*Frozen, error) {
 	})
 	if err != nil {
 		f.cache.Unref()
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		return nil, explain(dir, err)
 	}
 	v, found, err := f.Get(formatKey)
 	switch {

@@ -125,7 +125,11 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if o.Fatal == nil {
 		o.Fatal = func(err error) {
-			o.Log.Error("the store cannot go on, stopping; everything acknowledged is on disk: mend the disk, or free some space on it, and start again", "err", err)
+			if pebble.IsCorruptionError(err) {
+				o.Log.Error("a file of the store is damaged, stopping: "+damageAdvice, "err", err.Error())
+				os.Exit(1)
+			}
+			o.Log.Error("the store cannot go on, stopping; everything acknowledged is on disk: mend the disk, or free some space on it, and start again", "err", err.Error()) // as one line: Pebble's errors print their stacks
 			os.Exit(1)
 		}
 	}
@@ -137,6 +141,9 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	if err := roomToOpen(dir, 2*o.MemTable); err != nil {
 		return nil, err
+	}
+	if err := checkManifest(dir); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, damageAdvice)
 	}
 	s := &Store{log: o.Log, pending: make(chan *Batch, 4096), cache: pebble.NewCache(o.Cache), pacer: newPacer(o.fs, o.Log), fatal: o.Fatal}
 	opts := &pebble.Options{
@@ -154,7 +161,10 @@ func Open(dir string, o Options) (*Store, error) {
 		if isHeld(err) {
 			return nil, inUse(dir)
 		}
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		if err = explain(dir, err); errors.As(err, new(*DamageError)) {
+			err = fmt.Errorf("%w: %s", err, damageAdvice)
+		}
+		return nil, err
 	}
 	s.db = db
 	if err := s.checkFormat(); err != nil {
