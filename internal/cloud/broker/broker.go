@@ -121,6 +121,7 @@ type Broker struct {
 	sessions map[string]*session // by client id; guarded by mu
 	conns    map[*conn]struct{}  // guarded by mu
 	closing  bool                // guarded by mu
+	orphans  map[string]*orphan  // by client id; guarded by mu
 
 	handshaking int // connections in their TLS handshake; guarded by mu
 
@@ -159,7 +160,7 @@ func New(cfg Config) (*Broker, error) {
 	cfg.Limits.setDefaults()
 	b := &Broker{
 		cfg: cfg, limits: cfg.Limits, store: cfg.Store, gate: cfg.Gate, rules: cfg.Rules, log: cfg.Log, refusals: cfg.Refusals,
-		sessions: map[string]*session{}, conns: map[*conn]struct{}{}, groups: map[string]*group{},
+		sessions: map[string]*session{}, conns: map[*conn]struct{}{}, groups: map[string]*group{}, orphans: map[string]*orphan{},
 		quit: make(chan struct{}), recheck: make(chan struct{}, 1),
 	}
 	b.watchers.Store(&[]chan<- *message.Message{})
@@ -175,7 +176,7 @@ func New(cfg Config) (*Broker, error) {
 
 // Close ends all connections (version 5 clients get DISCONNECT 0x8B) and waits
 // until everything received is stored, or ctx ends. The store is left open.
-// Wills are not published: their clients come back to the next start.
+// Wills are published, and delayed ones kept for their time.
 func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Lock()
 	if !b.closing {
@@ -222,6 +223,7 @@ const flushEvery = 500 * time.Millisecond
 func (b *Broker) keep() {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
+	var purged time.Time
 	epoch := b.gate.Epoch()
 	for {
 		select {
@@ -233,6 +235,13 @@ func (b *Broker) keep() {
 		case now := <-tick.C:
 			b.flushAcked()
 			b.expire(now)
+			b.bury(now)
+			if now.Sub(purged) >= purgeEvery {
+				purged = now
+				if err := b.purgePresences(now); err != nil {
+					b.log.Error("cannot forget the numbers of old connections", "err", err)
+				}
+			}
 			if e := b.gate.Epoch(); e != epoch {
 				epoch = e
 				b.recheckAll()

@@ -32,6 +32,9 @@ type conn struct {
 	delivery    *delivery
 	receive     verdicts
 	will        *will
+	willStored  *will // is in the store until the connection ends
+	orphan      *orphan
+	presence    presence
 
 	out      output
 	recorder recorder

@@ -141,12 +141,6 @@ func (c *conn) setKeepAlive(seconds uint16) {
 	c.keepAlive = min(max(c.keepAlive, l.KeepAliveMin), l.KeepAliveMax)
 }
 
-// will is the message that tells others that the client is gone.
-type will struct {
-	m     *message.Message
-	delay time.Duration // 0: at once (section 3.1.3.2.2)
-}
-
 // judgeWill checks the will like a publish, at CONNECT (AWS IoT developer
 // guide, "Last Will and Testament").
 func (c *conn) judgeWill(w *mqtt.Will) *refused {
@@ -167,11 +161,10 @@ func (c *conn) judgeWill(w *mqtt.Will) *refused {
 		return r
 	}
 	c.will = &will{m: &message.Message{
-		Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain,
+		Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Time: time.Now(),
 		ClientID: c.subject.ClientID, Principal: c.subject.CertificateID, SourceIP: c.subject.SourceIP,
 	}}
 	if w.Props != nil {
-		c.will.m.Time = time.Now()
 		setProperties(c.will.m, w.Props)
 		c.will.delay = time.Duration(w.Props.WillDelay.Or(0)) * time.Second
 	}

@@ -182,9 +182,14 @@ type fakeRules struct {
 	mu   sync.Mutex
 	hook func(b *store.Batch, m *message.Message) message.Outcome // guarded by mu
 	seen atomic.Int64
+
+	events atomic.Bool // lifecycle events are seen too
 }
 
 func (r *fakeRules) Apply(b *store.Batch, m *message.Message) message.Outcome {
+	if strings.HasPrefix(m.Topic, eventPrefix) && !r.events.Load() {
+		return message.Outcome{}
+	}
 	n := r.seen.Add(1)
 	r.mu.Lock()
 	hook := r.hook

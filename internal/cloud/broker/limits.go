@@ -25,6 +25,7 @@ type Limits struct {
 
 	KeepAliveMin, KeepAliveMax time.Duration // default 30 s and 1200 s; absent counts as the most
 	ConnectWithin              time.Duration // for the TLS handshake, and again for CONNECT; default 10 s
+	ReturnWithin               time.Duration // for clients after a kill of the server, before their wills are published; default 30 s
 	WriteWithin                time.Duration // for one write to a client that reads slowly; default 30 s
 	SessionExpiry              time.Duration // of 3.1.1 sessions with CleanSession=0; default 1 h
 	SessionExpiryMax           time.Duration // what a v5 client gets at most; default 7 days
@@ -65,6 +66,7 @@ func (l *Limits) setDefaults() {
 	orDefault(&l.KeepAliveMin, 30*time.Second)
 	orDefault(&l.KeepAliveMax, 1200*time.Second)
 	orDefault(&l.ConnectWithin, 10*time.Second)
+	orDefault(&l.ReturnWithin, 30*time.Second)
 	orDefault(&l.WriteWithin, 30*time.Second)
 	orDefault(&l.SessionExpiry, time.Hour)
 	orDefault(&l.SessionExpiryMax, 7*24*time.Hour)
@@ -115,6 +117,9 @@ func (b *Broker) checkTopic(topic string) *refused {
 	}
 	if topic[0] != '$' {
 		return nil
+	}
+	if strings.HasPrefix(topic, eventPrefix) {
+		return refuse(mqtt.TopicNameInvalid, "only the server publishes on %s…: publish on a topic without $", eventPrefix)
 	}
 	if !strings.HasPrefix(topic, ingestPrefix) {
 		return b.checkReserved(topic)
@@ -179,7 +184,7 @@ func (b *Broker) checkFilter(filter string) *refused {
 		return r
 	}
 	switch filter, _ = sharedFilter(filter); {
-	case filter[0] != '$':
+	case filter[0] != '$', isEventFilter(filter):
 		return nil
 	case b.cfg.Reserved == nil:
 		return refuse(mqtt.TopicFilterInvalid, "topics that begin with $ are reserved, and nothing is served on %q: subscribe to a topic without $", filter)

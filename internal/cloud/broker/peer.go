@@ -96,7 +96,7 @@ func (b *Broker) Disconnect(ctx context.Context, clientID string, clean, dropWil
 	case s == nil, owner == nil && !clean:
 		return false, nil
 	case owner == nil:
-		b.publishWill(s.takeWillUnless(dropWill))
+		b.settleWill(s.takeWill(), dropWill)
 		b.forget(s, nil)
 		return true, nil
 	}
@@ -116,15 +116,6 @@ func (b *Broker) Disconnect(ctx context.Context, clientID string, clean, dropWil
 	case <-ctx.Done():
 		return true, ctx.Err()
 	}
-}
-
-// takeWillUnless takes the delayed will of s, and throws it away when drop is
-// set.
-func (s *session) takeWillUnless(drop bool) *will {
-	if w := s.takeWill(); !drop {
-		return w
-	}
-	return nil
 }
 
 var (

@@ -48,6 +48,7 @@ type item struct {
 	from     *session // publisher; nil when it has none
 	stored   bool     // some target has a queue on disk
 	retained bool     // it answers a SUBSCRIBE
+	quiet    bool     // watchers are not told
 }
 
 // entry is a queue entry of a burst, one for each item and target with a queue
@@ -350,7 +351,7 @@ func (u *burst) deliver() {
 				t.deliver(w)
 			}
 		}
-		if !it.retained && it.m.To == "" {
+		if !it.retained && !it.quiet && it.m.To == "" {
 			u.b.tellWatchers(it.m)
 			u.b.counters.received.Add(1)
 		}

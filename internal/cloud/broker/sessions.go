@@ -41,14 +41,15 @@ func (b *Broker) attach(c *conn, p *mqtt.Connect) *refused {
 	}
 	s := c.session
 	present := s == old
+	if old != nil && !present {
+		b.publishWill(old.takeWill()) // the session that delayed it ends
+	}
 	if err := b.storeSession(c, old); err != nil {
 		b.release(c)
 		return refuseStore(err)
 	}
-	if old != nil && !present {
-		b.publishWill(old.takeWill())
-	}
 	c.start(p, present)
+	b.connected(c)
 	c.session.kickGroups()
 	return nil
 }
@@ -94,7 +95,7 @@ func (b *Broker) tryClaim(c *conn, p *mqtt.Connect) (owner *conn, old *session, 
 		b.sessions[p.ClientID] = s
 	}
 	s.owner = c
-	c.session = s
+	c.session, c.orphan = s, b.adopt(p.ClientID)
 	s.mu.Lock()
 	s.expiry, s.disconnected = b.limits.expiry(p), time.Time{}
 	s.mu.Unlock()
@@ -117,6 +118,7 @@ func (b *Broker) storeSession(c *conn, old *session) error {
 		batch.Set(sessionKey(s.clientID), s.record())
 		s.mu.Unlock()
 	}
+	c.storeWill(batch, c.voidWill())
 	errc := make(chan error, 1)
 	b.store.CommitAsync(batch, func(err error) { errc <- err })
 	b.queueMu.Unlock()
@@ -148,6 +150,9 @@ func (b *Broker) release(c *conn) {
 	s := c.session
 	c.session = nil
 	s.owner = nil
+	if c.orphan != nil {
+		b.orphans[s.clientID] = c.orphan
+	}
 	s.mu.Lock()
 	s.disconnected = time.Now()
 	s.mu.Unlock()
@@ -188,16 +193,23 @@ func (b *Broker) detach(c *conn, cause *refused) {
 	s := c.session
 	w := c.dueWill(cause)
 	now := time.Now()
+	var due time.Time
 	s.mu.Lock()
 	inFlight := s.out.inFlight
 	s.out, s.disconnected = nil, now
 	ends := !s.persistent || s.expiry == 0
 	if w != nil && w.delay > 0 && !ends {
-		s.pendingWill, s.willAt, w = w, now.Add(min(w.delay, s.expiry)), nil
+		due = now.Add(min(w.delay, s.expiry))
+		s.pendingWill, s.willAt = w, due
 	}
 	s.mu.Unlock()
 	giveBack(inFlight)
-	b.publishWill(w)
+	u := b.newBurst(nil)
+	u.endWill(c, w, due)
+	u.disconnected(c.subject.ClientID, c.presence, disconnectReason(cause))
+	c.presence.ended = now
+	u.batch.Set(presenceKey(c.subject.ClientID), c.presence.record())
+	u.commit()
 	if ends {
 		b.forget(s, c)
 		return
@@ -206,53 +218,6 @@ func (b *Broker) detach(c *conn, cause *refused) {
 	b.mu.Lock()
 	s.owner = nil
 	b.mu.Unlock()
-}
-
-// dueWill is the will that the end of c has to publish: none after the
-// client's own DISCONNECT, none when the server stops, and none when the API says
-// so.
-func (c *conn) dueWill(cause *refused) *will {
-	if c.will == nil || cause == errShutdown || cause == errDeletedQuietly {
-		return nil
-	}
-	c.refreshJudge() // what was allowed at CONNECT may not be any more
-	if r := c.decideWill(c.will.m.Topic, c.will.m.Retain); r != nil {
-		c.record(r)
-		return nil
-	}
-	return c.will
-}
-
-// publishWill publishes w, unless it is nil. Nobody waits for it.
-func (b *Broker) publishWill(w *will) {
-	if w == nil {
-		return
-	}
-	m, now := *w.m, time.Now()
-	if !m.Expiry.IsZero() {
-		m.Expiry = now.Add(m.Expiry.Sub(m.Time)) // counts from its publication (section 3.1.3.2.4)
-	}
-	m.Time = now
-	u := b.newBurst(nil)
-	out := u.publish(b.itemOf(&m))
-	u.after = func(err error) {
-		if err != nil {
-			b.counters.dropped.Add(1)
-		}
-	}
-	if out.Unavailable != nil {
-		b.log.Error("a will could not be published", "client_id", m.ClientID, "topic", m.Topic, "err", out.Unavailable)
-	}
-	u.commit()
-}
-
-// takeWill returns the delayed will of s, which is then no longer pending.
-func (s *session) takeWill() *will {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := s.pendingWill
-	s.pendingWill = nil
-	return w
 }
 
 // forget ends s for good when it is still c's, or nobody's for a nil c.
@@ -408,6 +373,9 @@ func (b *Broker) load() error {
 	})
 	if err != nil {
 		return fmt.Errorf("load sessions: %w", err)
+	}
+	if err := b.loadOrphans(); err != nil {
+		return fmt.Errorf("load wills: %w", err)
 	}
 	if err := b.loadGroups(); err != nil {
 		return fmt.Errorf("load shared subscriptions: %w", err)

@@ -19,6 +19,7 @@ import (
 func (w *world) crash() {
 	w.t.Helper()
 	dir := filepath.Join(w.t.TempDir(), "crashed")
+	w.b.flushAcked() // what was acknowledged half a second ago or later can come again
 	if err := w.store.Checkpoint(dir); err != nil {
 		w.t.Fatal(err)
 	}
@@ -56,6 +57,7 @@ func (w *world) queued(n int) {
 // TestSharedSubscription: one copy for each group, to one of its members, and
 // all members get some.
 func TestSharedSubscription(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, version byte) {
 		for qos := range byte(2) {
 			w := newWorld(t, Limits{}, nil)
@@ -97,6 +99,7 @@ func TestSharedSubscription(t *testing.T) {
 // TestSharedSubscriptionWaits: QoS 1 messages wait for the group, over the end
 // of the process, and go out in order; QoS 0 ones do not wait.
 func TestSharedSubscriptionWaits(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, version byte) {
 		w := newWorld(t, Limits{}, nil)
 		a, _ := w.connect(lasting(version, "a"))
@@ -128,6 +131,7 @@ func TestSharedSubscriptionWaits(t *testing.T) {
 // TestSharedSubscriptionMovesOn: what a member leaves unacknowledged goes to
 // another one, before what came later.
 func TestSharedSubscriptionMovesOn(t *testing.T) {
+	t.Parallel()
 	eachVersion(t, func(t *testing.T, version byte) {
 		w := newWorld(t, Limits{}, nil)
 		a, _ := w.connect(clean(version, "a"))
@@ -152,6 +156,7 @@ func TestSharedSubscriptionMovesOn(t *testing.T) {
 // TestSharedSubscriptionOfFullMembers: a member without room gets nothing, the
 // others go on; when none has room the messages wait.
 func TestSharedSubscriptionOfFullMembers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	narrow := clean(mqtt.V5, "narrow")
 	narrow.Props = &mqtt.Properties{ReceiveMaximum: mqtt.Some[uint16](2)}
@@ -184,6 +189,7 @@ func TestSharedSubscriptionOfFullMembers(t *testing.T) {
 // TestSharedSubscriptionEnds: with its last member a group goes, also from the
 // disk.
 func TestSharedSubscriptionEnds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	a, _ := w.connect(lasting(mqtt.V5, "a"))
 	a.subscribe(1, "$share/g/s")
@@ -211,6 +217,7 @@ func TestSharedSubscriptionEnds(t *testing.T) {
 
 // TestSharedSubscriptionOfCleanSessionsDiesWithTheProcess leaves nothing behind.
 func TestSharedSubscriptionOfCleanSessionsDiesWithTheProcess(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	a, _ := w.connect(clean(mqtt.V311, "a"))
 	a.subscribe(1, "$share/g/s")
@@ -223,6 +230,7 @@ func TestSharedSubscriptionOfCleanSessionsDiesWithTheProcess(t *testing.T) {
 // TestSharedSubscriptionHasNoRetainedMessages as on AWS and in the
 // specification.
 func TestSharedSubscriptionHasNoRetainedMessages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	p, _ := w.connect(clean(mqtt.V5, "p"))
 	p.publish("s", "kept", retained)
@@ -231,6 +239,7 @@ func TestSharedSubscriptionHasNoRetainedMessages(t *testing.T) {
 }
 
 func TestSharedSubscriptionsThatAreRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	w.gate.denyAction("iot:Subscribe", "topicfilter/$share/g/secret")
 	for filter, want := range map[string]mqtt.ReasonCode{
@@ -257,6 +266,7 @@ func TestSharedSubscriptionsThatAreRefused(t *testing.T) {
 
 // TestSharedSubscriptionGoesPastTheDenied: who may not receive gets nothing.
 func TestSharedSubscriptionGoesPastTheDenied(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	a, _ := w.connect(clean(mqtt.V5, "a"))
 	b, _ := w.connect(clean(mqtt.V5, "b"))
@@ -281,6 +291,7 @@ func TestSharedSubscriptionGoesPastTheDenied(t *testing.T) {
 // TestSharedSubscriptionUnderChange: members come and go, and every message is
 // received at least once.
 func TestSharedSubscriptionUnderChange(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Limits{}, nil)
 	stay, _ := w.connect(lasting(mqtt.V5, "stay"))
 	stay.subscribe(1, "$share/g/s")

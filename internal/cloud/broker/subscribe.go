@@ -30,6 +30,7 @@ func (c *conn) handleSubscribe(p *mqtt.Subscribe) *refused {
 		}
 	}
 	c.suback(p.PacketID, codes, why)
+	c.tellTopics(eventSubscribed, granted(p, codes))
 	c.session.kickGroups()
 	for i, f := range p.Filters {
 		if !codes[i].Failed() && (f.RetainHandling == 0 || f.RetainHandling == 1 && !before[f.Filter]) {
@@ -37,6 +38,16 @@ func (c *conn) handleSubscribe(p *mqtt.Subscribe) *refused {
 		}
 	}
 	return nil
+}
+
+// granted is the filters of p that were not refused.
+func granted(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (filters []string) {
+	for i, f := range p.Filters {
+		if !codes[i].Failed() {
+			filters = append(filters, f.Filter)
+		}
+	}
+	return filters
 }
 
 func subscriptionOf(f mqtt.Subscription) subscription {
@@ -196,6 +207,7 @@ func (c *conn) handleUnsubscribe(p *mqtt.Unsubscribe) *refused {
 	s := c.session
 	codes := make([]mqtt.ReasonCode, len(p.Filters))
 	batch := c.b.store.NewBatch()
+	var left []string
 	c.b.queueMu.Lock()
 	for i, f := range p.Filters {
 		s.mu.Lock()
@@ -207,6 +219,7 @@ func (c *conn) handleUnsubscribe(p *mqtt.Unsubscribe) *refused {
 			continue
 		}
 		c.b.unsubscribe(batch, s, f)
+		left = append(left, f)
 		if s.persistent {
 			batch.Delete(filterKey(s.id, f))
 		}
@@ -222,6 +235,7 @@ func (c *conn) handleUnsubscribe(p *mqtt.Unsubscribe) *refused {
 		}
 		return buf
 	})
+	c.tellTopics(eventUnsubscribed, left)
 	return nil
 }
 
