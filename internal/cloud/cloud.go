@@ -22,6 +22,7 @@ import (
 	"mote/internal/cloud/backup"
 	"mote/internal/cloud/broker"
 	"mote/internal/cloud/console"
+	"mote/internal/cloud/jobs"
 	"mote/internal/cloud/refusal"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rest"
@@ -74,6 +75,7 @@ type Cloud struct {
 	cluster  *remote.Cluster // that has the tables; nil: tables has them
 	rules    *rules.Engine
 	shadows  *shadow.Engine
+	jobs     *jobs.Engine
 	actions  actions
 	iot      *iot.Handler
 	broker   *broker.Broker
@@ -171,16 +173,18 @@ func (c *Cloud) openEngines() (err error) {
 		return err
 	}
 	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
+	c.openJobs()
 	if err := c.openActions(); err != nil {
 		return err
 	}
 	if err := c.openRules(); err != nil {
 		return err
 	}
-	c.iot = iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Destinations: c.actions.destinations, Log: c.log})
+	c.iot = iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Destinations: c.actions.destinations, Jobs: c.jobs, Log: c.log})
 	if err := c.openBroker(); err != nil {
 		return err
 	}
+	c.jobs.Start(c.broker.Transact)
 	return c.actions.outbox.Start()
 }
 
@@ -227,6 +231,9 @@ func (c *Cloud) Close(ctx context.Context) error {
 		errs = append(errs, c.console.Close())
 	}
 	errs = append(errs, c.actions.stop(ctx)) // before the broker, into which error actions publish
+	if c.jobs != nil {
+		c.jobs.Close()
+	}
 	if c.broker != nil {
 		errs = append(errs, c.broker.Close(ctx))
 	}

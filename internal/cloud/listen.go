@@ -12,6 +12,7 @@ import (
 	"mote/internal/cloud/awsapi"
 	"mote/internal/cloud/awsapi/apigateway"
 	"mote/internal/cloud/awsapi/iotdata"
+	"mote/internal/cloud/awsapi/iotjobs"
 	"mote/internal/cloud/broker"
 	"mote/internal/cloud/console"
 	"mote/internal/cloud/message"
@@ -27,7 +28,7 @@ func (c *Cloud) openBroker() (err error) {
 		Store:    c.store,
 		Gate:     c.registry,
 		Rules:    c.rules,
-		Reserved: reserved{c.shadows},
+		Reserved: reserved{c.shadows, c.jobs},
 		Refusals: c.refusals,
 		Log:      c.log,
 
@@ -142,6 +143,7 @@ func (c *Cloud) handler(streams context.Context) http.Handler {
 		IoTData:    iotdata.New(iotdata.Config{Publisher: c.broker, Retained: retained{c.broker}, Shadows: shadows{c.shadows, c.broker}, Connections: c.broker, Log: c.log}),
 		MQTT:       c.webSocket(streams),
 		Devices:    c.device,
+		JobsData:   iotjobs.New(c.jobs, c.log),
 		DynamoDB:   c.dynamoDB(),
 		APIGateway: apigateway.New(c.routes, c.log),
 		Rest:       c.routes,

@@ -121,6 +121,8 @@ func byHost(host string) target {
 	switch {
 	case labels[1] == "execute-api":
 		return toRest
+	case labels[1] == "jobs":
+		return toJobsData
 	case labels[0] == "data-ats" || labels[0] == "data" || labels[1] == "iot":
 		return toIoTData
 	}
@@ -141,6 +143,8 @@ func byPath(r *http.Request, root string) target {
 		return toConsole
 	case isDataPath(r.URL.EscapedPath()):
 		return toIoTData
+	case isJobsPath(r.URL.EscapedPath()):
+		return toJobsData
 	}
 	for t, list := range roots {
 		if slices.Contains(list, root) {
@@ -151,6 +155,13 @@ func byPath(r *http.Request, root string) target {
 		return toUnknown
 	}
 	return toRest // an unknown stage: answered as API Gateway does
+}
+
+// isJobsPath recognises the jobs data plane's paths below roots it shares: those
+// of devices with a certificate.
+func isJobsPath(path string) bool {
+	p := segments(path)
+	return len(p) >= 3 && p[0] == "things" && p[2] == "jobs"
 }
 
 // isDataPath recognises the data plane's paths below roots it shares.

@@ -24,7 +24,7 @@ type Routes interface {
 
 // Config is what a front serves. A nil service is answered as not offered.
 type Config struct {
-	IoT, IoTData, DynamoDB, APIGateway Service
+	IoT, IoTData, JobsData, DynamoDB, APIGateway Service
 
 	Rest    Routes       // nil: no routes
 	Console http.Handler // nil: no console; gets /console/… and, from browsers, /
@@ -82,9 +82,10 @@ func NewFront(c Config) *Front {
 	f := &Front{c: c}
 	f.services = map[target]offer{
 		// The control plane's largest member is a rule's SQL of 256 KB.
-		toIoT:     {c.IoT, "IoT", []string{"iot", "execute-api"}, 1 << 20, false, nil},
-		toIoTData: {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10, true, nil}, // "AWS IoT Core endpoints and quotas": payload 128 KB
-		toMQTT:    {c.IoTData, "MQTT over WebSocket", []string{"iotdevicegateway", "iotdata"}, 0, false, c.MQTT},
+		toIoT:      {c.IoT, "IoT", []string{"iot", "execute-api"}, 1 << 20, false, nil},
+		toIoTData:  {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10, true, nil}, // "AWS IoT Core endpoints and quotas": payload 128 KB
+		toMQTT:     {c.IoTData, "MQTT over WebSocket", []string{"iotdevicegateway", "iotdata"}, 0, false, c.MQTT},
+		toJobsData: {c.JobsData, "IoT jobs data plane", []string{"iot-jobs-data"}, 64 << 10, true, nil},
 		// DynamoDB: 16 MB a request (BatchWriteItem).
 		toDynamoDB:   {c.DynamoDB, "DynamoDB", []string{"dynamodb"}, 16 << 20, false, nil},
 		toAPIGateway: {c.APIGateway, "API Gateway", []string{"apigateway"}, 1 << 20, false, nil},
@@ -136,8 +137,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.health(w)
 	case toRest:
 		f.rest(w, r)
-	case toJobsData, toUnknown:
-		f.unknown(w, r, t, scope)
+	case toUnknown:
+		f.unknown(w, r, scope)
 	default:
 		if f.c.Confirm != nil && scope == "" && r.Method == http.MethodGet && segments(r.URL.EscapedPath())[0] == "confirmdestination" {
 			f.confirm(w, r)
@@ -274,10 +275,8 @@ func (f *Front) health(w http.ResponseWriter) {
 	fmt.Fprintf(w, "healthy: dynamodb.%s.amazonaws.com ", f.c.Region)
 }
 
-func (f *Front) unknown(w http.ResponseWriter, r *http.Request, t target, scope string) {
+func (f *Front) unknown(w http.ResponseWriter, r *http.Request, scope string) {
 	switch {
-	case t == toJobsData:
-		f.notOffered(w, r, "IoT jobs data plane")
 	case scope != "":
 		f.notOffered(w, r, fmt.Sprintf("%.64q", scope))
 	default:
@@ -288,7 +287,7 @@ func (f *Front) unknown(w http.ResponseWriter, r *http.Request, t target, scope 
 func (f *Front) notOffered(w http.ResponseWriter, r *http.Request, name string) {
 	f.c.Log.Debug("service not offered", "service", name, "method", r.Method, "path", short(r.URL.Path))
 	WriteError(w, Errorf(http.StatusNotImplemented, "NotImplementedException",
-		"the service %s is not offered here; offered are iot, iot-data, dynamodb, apigateway, execute-api and sts", name))
+		"the service %s is not offered here; offered are iot, iot-data, iot-jobs-data, dynamodb, apigateway, execute-api and sts", name))
 }
 
 func (f *Front) notFound(w http.ResponseWriter, r *http.Request, why string) {

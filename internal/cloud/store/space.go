@@ -18,6 +18,7 @@ var spaceNames = map[Space]string{
 	SpaceStream:   "streams",
 	SpaceToken:    "transaction tokens",
 	SpaceBackup:   "backups of tables",
+	SpaceJobs:     "jobs",
 }
 
 // Name says in a word what the space holds, "" for one that nobody owns.

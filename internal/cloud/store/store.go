@@ -53,6 +53,7 @@ const (
 	SpaceStream   Space = 'e' // table: records of streams
 	SpaceToken    Space = 'k' // table: tokens of transactions
 	SpaceBackup   Space = 'b' // table: backups of tables
+	SpaceJobs     Space = 'j' // jobs: jobs, their executions, queues and timers
 )
 
 // formatVersion is written once into a new store and checked at every open.

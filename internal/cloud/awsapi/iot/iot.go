@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,7 @@ type TopicRules interface {
 type Options struct {
 	Endpoint     string                    // what DescribeEndpoint answers: a host name without port
 	Destinations *destination.Destinations // nil: not offered
+	Jobs         Jobs                      // nil: not offered
 	Log          *slog.Logger
 }
 
@@ -50,6 +52,7 @@ type Handler struct {
 	reg          *registry.Registry
 	rules        TopicRules
 	destinations *destination.Destinations // nil: none
+	jobs         Jobs                      // nil: none
 	endpoint     string
 	log          *slog.Logger
 	mux          awsapi.Mux
@@ -60,11 +63,15 @@ var _ awsapi.Service = (*Handler)(nil)
 
 // New returns a handler over reg and topicRules.
 func New(reg *registry.Registry, topicRules TopicRules, o Options) *Handler {
-	h := &Handler{reg: reg, rules: topicRules, destinations: o.Destinations, endpoint: o.Endpoint, log: o.Log, unserved: newUnserved()}
+	h := &Handler{reg: reg, rules: topicRules, destinations: o.Destinations, jobs: o.Jobs, endpoint: o.Endpoint, log: o.Log, unserved: newUnserved()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	for _, op := range operations {
+	offered := operations
+	if h.jobs != nil {
+		offered = slices.Concat(operations, jobOperations)
+	}
+	for _, op := range offered {
 		h.mux.Handle(op.method, op.path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, op.run) })
 	}
 	return h
@@ -73,11 +80,14 @@ func New(reg *registry.Registry, topicRules TopicRules, o Options) *Handler {
 // operation is one operation of the API; it returns the body of the answer.
 type operation func(h *Handler, c *call) (any, error)
 
-// operations are those of the AWS IoT API reference, as far as they are served.
-var operations = []struct {
+// route is one operation with its place.
+type route struct {
 	method, path string
 	run          operation
-}{
+}
+
+// operations are those of the AWS IoT API reference, as far as they are served.
+var operations = []route{
 	{"POST", "/things/{thingName}", createThing},
 	{"GET", "/things/{thingName}", describeThing},
 	{"GET", "/things", listThings},
