@@ -3,6 +3,7 @@ package cloud
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"mote/internal/cloud/jobs"
@@ -44,7 +45,16 @@ func (f fleet) HasThing(name string) bool {
 }
 
 // HasGroup implements jobs.Fleet.
-func (f fleet) HasGroup(string) bool { return false } // there are no thing groups
+func (f fleet) HasGroup(name string) bool {
+	_, _, err := f.registry.ThingGroup(name)
+	return err == nil
+}
 
 // GroupMembers implements jobs.Fleet.
-func (f fleet) GroupMembers(string) []string { return nil }
+func (f fleet) GroupMembers(name string) []string {
+	names, _, err := f.registry.ThingsInGroup(name, true, registry.Page{Max: math.MaxInt32})
+	if err != nil { // the group is gone
+		return nil
+	}
+	return names
+}

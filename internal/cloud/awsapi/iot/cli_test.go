@@ -24,6 +24,7 @@ func TestCLI(t *testing.T) {
 		t.Run(strings.ReplaceAll(python, "/", "_"), func(t *testing.T) {
 			aws := startCLI(t, python)
 			t.Run("tutorials", func(t *testing.T) { testTutorials(t, aws) })
+			t.Run("jobs", func(t *testing.T) { testJobs(t, aws) })
 			t.Run("statements", func(t *testing.T) { testStatements(t, aws) })
 			t.Run("certificates", func(t *testing.T) { testCertificates(t, aws) })
 		})

@@ -217,11 +217,21 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, run operation) {
 	r.Body = limited(w, r)
 	body, err := run(h, &call{r: r, query: r.URL.Query()})
 	if err == nil {
+		h.tellJobs(r)
 		awsapi.WriteJSON(w, body)
 		return
 	}
 	if !awsapi.WriteError(w, wireError(err)) {
 		h.log.Error("an AWS IoT call failed", "method", r.Method, "path", r.URL.EscapedPath(), "err", err)
+	}
+}
+
+// tellJobs has the jobs look at the things and groups after a call that may
+// have changed them.
+func (h *Handler) tellJobs(r *http.Request) {
+	root, _, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
+	if h.jobs != nil && r.Method != http.MethodGet && (root == "things" || root == "thing-groups") {
+		h.jobs.FleetChanged()
 	}
 }
 

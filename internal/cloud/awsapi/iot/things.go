@@ -142,11 +142,7 @@ func deleteThing(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = h.reg.DeleteThing(c.label("thingName"), expected)
-	if h.jobs != nil && err == nil {
-		h.jobs.FleetChanged()
-	}
-	return nil, err
+	return nil, h.reg.DeleteThing(c.label("thingName"), expected)
 }
 
 // Kinds of attachment of a certificate to a thing.
