@@ -148,7 +148,7 @@ func TestShadowOverMQTT(t *testing.T) {
 	for _, c := range []struct {
 		d             device
 		topic, filter string
-	}{{d, p + "update/accepted", ""}, {d, "$aws/things/lamp/jobs/x", ""}, {reader, p + "update", ""}, {d, "", "$aws/#"}, {d, "", "$SYS/#"}} {
+	}{{d, p + "update/accepted", ""}, {d, "$aws/things/lamp/jobs/notify", ""}, {reader, p + "update", ""}, {d, "", "$aws/#"}, {d, "", "$SYS/#"}} {
 		tool, args := "mosquitto_pub", []string{"-i", "refused", "-q", "1", "-t", c.topic, "-m", `{"state":{}}`}
 		if c.filter != "" {
 			tool, args = "mosquitto_sub", []string{"-i", "refused", "-E", "-t", c.filter, "-V", "mqttv5"}
