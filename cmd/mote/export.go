@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -49,11 +50,40 @@ func (c exportCmd) Run(s *session) error {
 	if err := q.check(); err != nil {
 		return err
 	}
+	if err := c.checkOut(); err != nil {
+		return err
+	}
 	cfg, err := c.config(s.ctx)
 	if err != nil {
 		return err
 	}
-	db := dynamodb.NewFromConfig(cfg)
+	err = c.export(s, dynamodb.NewFromConfig(cfg))
+	switch {
+	case err == nil || s.ctx.Err() == nil:
+		return err
+	case c.Out == "" || c.Out == "-":
+		return errors.New("stopped: what was written ends before the end of the table: export again")
+	}
+	return fmt.Errorf("stopped: %s was not written: export again", c.Out)
+}
+
+// checkOut refuses a path that can be no file.
+func (c exportCmd) checkOut() error {
+	if c.Out == "" || c.Out == "-" {
+		return nil
+	}
+	if info, err := os.Stat(c.Out); err == nil && !info.Mode().IsRegular() {
+		return usagef("--out %s is no file: name one that is not there yet or is to be replaced, such as %s", c.Out, filepath.Join(c.Out, c.Table+".csv"))
+	}
+	dir := filepath.Dir(c.Out)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return usagef("--out %s: %s is no directory: make it first, or name another file", c.Out, dir)
+	}
+	return nil
+}
+
+func (c exportCmd) export(s *session, db *dynamodb.Client) error {
+	q := c.query()
 	keys, err := describeKeys(s.ctx, db, c.Table, c.Index)
 	if err != nil {
 		return q.explain(s.ctx, db, err)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +70,9 @@ func (c importCmd) Run(s *session) error {
 	var done atomic.Int64
 	defer showProgress(s.stderr, func() string { return importProgress(done.Load(), counted.n.Load(), size) })()
 	err = c.write(s.ctx, db, rows, keys, &done)
+	if s.ctx.Err() != nil {
+		return fmt.Errorf("stopped after %d rows, which stay in %s: run the same import again to bring in the rest: rows of equal keys replace each other", done.Load(), c.Table)
+	}
 	if err != nil {
 		return fmt.Errorf("after %d rows: %w", done.Load(), err)
 	}
@@ -111,8 +115,14 @@ func importProgress(rows, read, size int64) string {
 	return fmt.Sprintf("[%s%s] %3d %%, %d rows", strings.Repeat("#", filled), strings.Repeat(".", width-filled), min(read, size)*100/size, rows)
 }
 
+// row is one row of the file.
+type row struct {
+	item map[string]types.AttributeValue
+	line int
+}
+
 // nextRow returns the next row, or io.EOF. Other errors name the line.
-type nextRow func() (map[string]types.AttributeValue, error)
+type nextRow func() (*row, error)
 
 func (c importCmd) rows(in io.Reader, keys tableKeys) (nextRow, error) {
 	format := c.Format
@@ -160,10 +170,14 @@ func csvRows(in io.Reader, keys tableKeys, text []string) (nextRow, error) {
 			return nil, fmt.Errorf("the file has no column %s, which is a key of the table: its columns are %s", k, strings.Join(names, ", "))
 		}
 	}
-	return func() (map[string]types.AttributeValue, error) {
+	return func() (*row, error) {
 		cells, err := r.Read()
+		if errors.Is(err, csv.ErrFieldCount) {
+			line, _ := r.FieldPos(0)
+			return nil, fmt.Errorf("line %d: the row has %s, and the file %d", line, count(int64(len(cells)), "column"), len(names))
+		}
 		if err != nil {
-			return nil, err // the reader's errors name the line
+			return nil, csvError(err, names)
 		}
 		item := make(map[string]types.AttributeValue, len(cells))
 		for i, cell := range cells {
@@ -176,8 +190,17 @@ func csvRows(in io.Reader, keys tableKeys, text []string) (nextRow, error) {
 			}
 		}
 		line, _ := r.FieldPos(0)
-		return item, keys.fit(item, line)
+		return &row{item: item, line: line}, keys.fit(item, line)
 	}, nil
+}
+
+// csvError says where a CSV file is none.
+func csvError(err error, names []string) error {
+	var at *csv.ParseError
+	if !errors.As(err, &at) {
+		return err
+	}
+	return fmt.Errorf("line %d, at byte %d: %w: a cell with quotes in it begins and ends with one, and has the others twice", at.Line, at.Column, at.Err)
 }
 
 // fit gives the keys of a row the types that the table has.
@@ -212,7 +235,7 @@ func lineRows(in io.Reader, keys tableKeys) nextRow {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 1<<16), maxImportLine)
 	number := 0
-	return func() (map[string]types.AttributeValue, error) {
+	return func() (*row, error) {
 		for lines.Scan() {
 			number++
 			text := bytes.TrimSpace(lines.Bytes())
@@ -223,10 +246,11 @@ func lineRows(in io.Reader, keys tableKeys) nextRow {
 			if err != nil {
 				return nil, fmt.Errorf("line %d: %w", number, err)
 			}
+			r := &row{item: item, line: number}
 			if typed {
-				return item, nil
+				return r, nil
 			}
-			return item, keys.fit(item, number)
+			return r, keys.fit(item, number)
 		}
 		if err := lines.Err(); err != nil {
 			return nil, fmt.Errorf("line %d: %w (a line has at most %d bytes)", number+1, err, maxImportLine)
@@ -391,14 +415,14 @@ func (c importCmd) write(ctx context.Context, db *dynamodb.Client, next nextRow,
 
 // keyedRow is a row with its keys as one text.
 type keyedRow struct {
-	key  string
-	item map[string]types.AttributeValue
+	*row
+	key string
 }
 
 func distribute(ctx context.Context, next nextRow, keys tableKeys, queues []chan keyedRow) error {
 	seed := maphash.MakeSeed()
 	for {
-		item, err := next()
+		r, err := next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -408,12 +432,12 @@ func distribute(ctx context.Context, next nextRow, keys tableKeys, queues []chan
 		var key strings.Builder
 		for _, name := range keys.names() {
 			text := ""
-			if v, ok := item[name]; ok { // else the table refuses the row
+			if v, ok := r.item[name]; ok { // else the table refuses the row
 				text = cell(v)
 			}
 			fmt.Fprintf(&key, "%d %s", len(text), text)
 		}
-		row := keyedRow{key.String(), item}
+		row := keyedRow{r, key.String()}
 		select {
 		case queues[maphash.String(seed, row.key)%uint64(len(queues))] <- row:
 		case <-ctx.Done():
@@ -465,11 +489,7 @@ func (w *importWriter) put(ctx context.Context, batch []keyedRow) error {
 	for pause := 50 * time.Millisecond; len(requests) > 0; pause = min(2*pause, 5*time.Second) {
 		got, err := w.db.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{w.table: requests}})
 		if err != nil {
-			var api smithy.APIError
-			if errors.As(err, &api) {
-				return fmt.Errorf("%s: %s", api.ErrorCode(), api.ErrorMessage())
-			}
-			return err
+			return w.blame(ctx, batch, err)
 		}
 		if requests = got.UnprocessedItems[w.table]; len(requests) == 0 {
 			return nil
@@ -481,4 +501,54 @@ func (w *importWriter) put(ctx context.Context, batch []keyedRow) error {
 		}
 	}
 	return nil
+}
+
+// blame finds the row that a batch was refused for, by putting each by itself.
+func (w *importWriter) blame(ctx context.Context, batch []keyedRow, err error) error {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return err
+	}
+	if api.ErrorCode() == "ValidationException" && len(batch) > 1 {
+		for _, row := range batch {
+			if err := w.put(ctx, []keyedRow{row}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err = fmt.Errorf("%s: %s", api.ErrorCode(), api.ErrorMessage())
+	if len(batch) == 1 {
+		err = fmt.Errorf("line %d%s: %w", batch[0].line, suspect(batch[0].item), err)
+	}
+	return err
+}
+
+// Limits of DynamoDB ("Service, account, and table quotas in Amazon DynamoDB").
+const (
+	maxRow    = 400 << 10 // bytes of an item
+	maxDigits = 38
+)
+
+// suspect names the column that a refused row is refused for, as far as the row
+// shows it: the longest one of an item that is too large, or a number that is
+// none of DynamoDB's.
+func suspect(item map[string]types.AttributeValue) string {
+	total, longest, size, number := 0, "", 0, ""
+	for _, name := range slices.Sorted(maps.Keys(item)) {
+		text := cell(item[name])
+		if total += len(name) + len(text); len(text) > size {
+			longest, size = name, len(text)
+		}
+		if _, ok := item[name].(*types.AttributeValueMemberN); ok && (!decimalForm.MatchString(text) || len(text) > maxDigits) {
+			number = name
+		}
+	}
+	switch {
+	case total > maxRow:
+		return fmt.Sprintf(", of %d bytes, %d of them in the column %s", total, size, longest)
+	case number != "":
+		return fmt.Sprintf(", column %s (with --text %s it is text)", number, number)
+	}
+	return ""
 }

@@ -124,6 +124,9 @@ func (c *counter) close() error {
 
 // explain adds to an error what the user can do about it.
 func (c queryCmd) explain(ctx context.Context, db *dynamodb.Client, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("stopped")
+	}
 	var missing *types.ResourceNotFoundException
 	if !errors.As(err, &missing) {
 		var api smithy.APIError

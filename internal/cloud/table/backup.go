@@ -496,8 +496,12 @@ func (db *DB) restoreOnce(t *Table) error {
 	if err != nil {
 		return err
 	}
-	return db.alterWith(t.Name, t.id, func(t *Table, _ *store.Batch) error {
+	err = db.alterWith(t.Name, t.id, func(t *Table, _ *store.Batch) error {
 		t.restoring = ""
 		return nil
 	})
+	if err == nil {
+		db.forgetCounts(t) // who waits for the table asks for it at once
+	}
+	return err
 }
