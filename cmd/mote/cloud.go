@@ -38,6 +38,7 @@ func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
 		HTTP:   firstSet(f.HTTP, c.HTTP),
 		Hosts:  append(append([]string{}, c.Hosts...), f.Host...),
 		Region: c.Region,
+		Rates:  c.Limits == "aws",
 		Log:    log,
 		Actions: cloud.Actions{
 			Buckets: c.Buckets, Trust: c.Trust, Lambda: c.Lambda, Credentials: credentials,

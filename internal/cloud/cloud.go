@@ -41,6 +41,7 @@ type Options struct {
 	HTTP   string   // default 127.0.0.1:8080; loopback only
 	Hosts  []string // further names and addresses for the server certificate
 	Region string   // default us-east-1
+	Rates  bool     // AWS's rates are kept, see broker.Limits
 	Log    *slog.Logger
 
 	Actions Actions

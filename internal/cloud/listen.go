@@ -33,7 +33,7 @@ func (c *Cloud) openBroker() (err error) {
 		Log:      c.log,
 
 		BasicIngest: true,
-		Limits:      broker.Limits{Connections: crowdFor(fileLimit()).mqtt},
+		Limits:      broker.Limits{Connections: crowdFor(fileLimit()).mqtt, Rates: c.opts.Rates},
 		TLS:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}},
 	})
 	if err != nil {

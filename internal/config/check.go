@@ -222,6 +222,9 @@ func (c *checker) cloud(cl *Cloud) {
 	if cl.Buckets != "" {
 		cl.Buckets = c.resolve(cl.Buckets)
 	}
+	if cl.Limits != "" {
+		c.oneOf("cloud.limits", cl.Limits, "aws")
+	}
 	if cl.Trust == "" {
 		cl.Trust = "loopback"
 	}

@@ -109,6 +109,7 @@ type Cloud struct {
 	HTTP   string   `toml:"http"`  // listener; loopback only
 	Hosts  []string `toml:"hosts"` // further names and addresses for the server certificate
 	Region string   `toml:"region"`
+	Limits string   `toml:"limits"` // "aws": AWS's rates are kept too; default: only the limits of shape
 
 	// What the actions of rules may reach.
 	Buckets string            `toml:"buckets"` // directory for the action s3; default: buckets in the data directory

@@ -123,6 +123,9 @@ type Broker struct {
 	closing  bool                // guarded by mu
 	orphans  map[string]*orphan  // by client id; guarded by mu
 
+	connects  map[string]time.Time // last CONNECT by client id, with Limits.Rates; guarded by mu
+	addresses map[string]int       // connections by address, those of this machine not counted; guarded by mu
+
 	handshaking int // connections in their TLS handshake; guarded by mu
 
 	// queueMu makes the order of sequence numbers the order of commits. It is
@@ -130,6 +133,9 @@ type Broker struct {
 	queueMu  sync.Mutex
 	queueSeq uint64            // guarded by queueMu
 	groups   map[string]*group // by $share/<name>/<filter>; guarded by queueMu
+
+	queuedBytes atomic.Int64 // on disk, of all queues
+	shelf       shelf
 
 	lastSession atomic.Uint64 // ids of stored sessions and of groups
 
@@ -161,6 +167,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, limits: cfg.Limits, store: cfg.Store, gate: cfg.Gate, rules: cfg.Rules, log: cfg.Log, refusals: cfg.Refusals,
 		sessions: map[string]*session{}, conns: map[*conn]struct{}{}, groups: map[string]*group{}, orphans: map[string]*orphan{},
+		connects: map[string]time.Time{}, addresses: map[string]int{}, shelf: shelf{sizes: map[string]int{}},
 		quit: make(chan struct{}), recheck: make(chan struct{}, 1),
 	}
 	b.watchers.Store(&[]chan<- *message.Message{})
@@ -236,6 +243,9 @@ func (b *Broker) keep() {
 			b.flushAcked()
 			b.expire(now)
 			b.bury(now)
+			if b.limits.Rates {
+				b.pace(now)
+			}
 			if now.Sub(purged) >= purgeEvery {
 				purged = now
 				if err := b.purgePresences(now); err != nil {

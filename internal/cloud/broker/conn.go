@@ -35,6 +35,7 @@ type conn struct {
 	willStored  *will // is in the store until the connection ends
 	orphan      *orphan
 	presence    presence
+	rates       *rates // nil without Limits.Rates
 
 	out      output
 	recorder recorder
@@ -64,6 +65,9 @@ func (b *Broker) newConn(nc net.Conn, subject policy.Subject) *conn {
 	c.in = mqtt.NewReader(source(nc), mqtt.Decoder{From: mqtt.FromClient, Max: b.limits.Connect})
 	c.receive.c = c
 	c.flow.init()
+	if b.limits.Rates {
+		c.rates = newRates()
+	}
 	c.out = output{conn: nc, within: b.limits.WriteWithin, workers: &c.workers, drained: c.pump}
 	return c
 }
@@ -148,9 +152,11 @@ func (c *conn) read() *refused {
 		if r := c.cause.Load(); r != nil { // set before stop touched the deadline
 			return r
 		}
+		had := c.in.Buffered()
 		if err := c.in.Fill(); err != nil {
 			return readError(err)
 		}
+		c.throttle(c.in.Buffered() - had)
 		if r := c.handleBurst(); r != nil {
 			return r
 		}
@@ -274,10 +280,17 @@ func (c *conn) handlePublish(f mqtt.Frame) *refused {
 	way := c.route(topic)
 	why := way.refused
 	if why == nil && v.Retain {
-		why = way.mayRetain(c)
+		if why = way.mayRetain(c); why == nil {
+			if why = c.b.checkRoom(way.topic, len(v.Payload)); why != nil {
+				why.on("iot:RetainPublish", c.b.gate.ARN("topic/"+way.topic))
+			}
+		}
 	}
 	if why != nil {
 		return c.denyPublish(way, why)
+	}
+	if !c.rates.publish() {
+		return c.tooFast()
 	}
 	return c.accept(way)
 }

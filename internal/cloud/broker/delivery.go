@@ -22,6 +22,7 @@ type delivery struct {
 	// them: those with a queue entry on disk, after sentSeq; others in memory.
 	// pump takes them out.
 	onDisk      bool
+	stored      bool                // they waited for the client's return
 	sentSeq     uint64              // the last queue entry that was sent or given up
 	skip        map[uint64]struct{} // entries that are acknowledged but still on disk
 	memory      []waiting
@@ -50,7 +51,7 @@ type waiting struct {
 
 // room is how many QoS 1 publishes may still be sent.
 func (d *delivery) room() int {
-	if d.c.out.waiting() >= d.c.b.limits.Output {
+	if d.c.out.waiting() >= d.c.b.limits.Output || !d.c.rates.deliverable() {
 		return 0
 	}
 	return d.window - len(d.inFlight)
@@ -153,7 +154,7 @@ func (d *delivery) drop() {
 // send writes w, which is the session's own, to the client's output, unless it
 // is too old or too large for the client.
 func (d *delivery) send(w waiting) {
-	if w.qos == 0 && d.c.out.waiting() >= d.c.b.limits.Output {
+	if w.qos == 0 && (d.c.out.waiting() >= d.c.b.limits.Output || !d.c.rates.deliverable()) {
 		d.drop()
 		return
 	}
@@ -207,6 +208,7 @@ func (d *delivery) write(w waiting) written {
 		return writeTooLarge
 	}
 	c.b.counters.sent.Add(1)
+	c.rates.delivered()
 	if w.qos > 0 {
 		d.inFlight = append(d.inFlight, sent{p.PacketID, w.size, w.seq, w.group})
 	}
@@ -295,7 +297,12 @@ func (s *session) nextJob(d *delivery) job {
 			return job{topic: topic}
 		}
 		if room := d.room(); d.onDisk && room > 0 {
-			return job{entries: room, from: d.sentSeq + 1, to: s.durable}
+			if d.stored && d.c.rates != nil {
+				room = d.c.rates.takeStored(room)
+			}
+			if room > 0 {
+				return job{entries: room, from: d.sentSeq + 1, to: s.durable}
+			}
 		}
 	}
 	d.pumping = false
@@ -345,7 +352,7 @@ func (s *session) pumpDisk(d *delivery, j job) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.out == d && d.sendEntries(entries) && !more && s.durable == j.to {
-		d.onDisk = false
+		d.onDisk, d.stored = false, false
 	}
 	return true
 }

@@ -30,8 +30,18 @@ type Limits struct {
 	SessionExpiry              time.Duration // of 3.1.1 sessions with CleanSession=0; default 1 h
 	SessionExpiryMax           time.Duration // what a v5 client gets at most; default 7 days
 
+	// Rates keeps AWS's rates too: messages and bytes per second of a
+	// connection, CONNECTs per client id, stored messages per second.
+	Rates bool
+
 	Connections int // at a time; default 20000
-	Sessions    int // live ones and persistent ones that are away; default 100000
+	// Address is the connections from one address at a time; default three
+	// quarters of Connections, so that no address shuts out all others. Those
+	// of this machine are not counted.
+	Address int
+
+	countLoopback bool // for tests
+	Sessions      int  // live ones and persistent ones that are away; default 100000
 	// QueueMessages and QueueBytes bound what is kept for one session. A
 	// message that does not fit is dropped for this session and counted: the
 	// newest goes, so that what was promised first stays. Defaults 10000 and
@@ -39,6 +49,13 @@ type Limits struct {
 	// both, in memory.
 	QueueMessages int
 	QueueBytes    int
+	// QueuesBytes bounds what is kept on disk for all sessions and shared
+	// subscriptions together; default 1 GiB. It is dropped and counted as above.
+	QueuesBytes int
+	// Retained and RetainedBytes bound the retained messages; more are refused.
+	// Defaults 100000 and 256 MiB.
+	Retained      int
+	RetainedBytes int
 	// Output is how many bytes may wait for the network of one client before
 	// QoS 0 messages to it are dropped (and counted) and QoS 1 messages stay
 	// queued; default 1 MiB.
@@ -71,9 +88,13 @@ func (l *Limits) setDefaults() {
 	orDefault(&l.SessionExpiry, time.Hour)
 	orDefault(&l.SessionExpiryMax, 7*24*time.Hour)
 	orDefault(&l.Connections, 20000)
+	orDefault(&l.Address, max(l.Connections/4*3, 1))
 	orDefault(&l.Sessions, 100000)
 	orDefault(&l.QueueMessages, 10000)
 	orDefault(&l.QueueBytes, 64<<20)
+	orDefault(&l.QueuesBytes, 1<<30)
+	orDefault(&l.Retained, 100000)
+	orDefault(&l.RetainedBytes, 256<<20)
 	orDefault(&l.Output, 1<<20)
 }
 

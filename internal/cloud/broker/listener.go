@@ -110,19 +110,29 @@ func (b *Broker) ServeTLS(ctx context.Context, l net.Listener) error {
 // too many.
 func (b *Broker) accept(ctx context.Context, nc net.Conn) {
 	b.mu.Lock()
+	ip := ipOf(nc)
 	busy := b.closing || b.handshaking+len(b.conns) >= b.limits.Connections
-	if !busy {
+	crowded := !busy && !b.admit(ip)
+	if !busy && !crowded {
 		b.handshaking++
 		b.running.Add(1)
 	}
 	b.mu.Unlock()
+	if crowded {
+		b.counters.turnedAway.Add(1)
+		b.log.Warn("too many connections from one address, one is turned away", "most", b.limits.Address, "source_ip", ip)
+		_ = nc.Close()
+		return
+	}
 	if busy {
+		b.counters.turnedAway.Add(1)
 		b.log.Warn("too many connections, one is turned away", "most", b.limits.Connections, "source_ip", ipOf(nc))
 		_ = nc.Close()
 		return
 	}
 	go func() { // Close waits for it through running
 		defer b.running.Done()
+		defer b.dismiss(ip)
 		tc := tls.Server(newSocket(nc), b.tls)
 		ok := b.handshake(ctx, tc)
 		b.mu.Lock()
@@ -134,6 +144,28 @@ func (b *Broker) accept(ctx context.Context, nc net.Conn) {
 			closeGently(nc, lingerWithin)
 		}
 	}()
+}
+
+// admit counts a connection from ip, unless there are too many; mu is held.
+// Programs of this machine, proxies and gateways among them, are not counted.
+func (b *Broker) admit(ip string) bool {
+	if addr := net.ParseIP(ip); addr != nil && addr.IsLoopback() && !b.limits.countLoopback {
+		return true
+	}
+	if b.addresses[ip] >= b.limits.Address {
+		return false
+	}
+	b.addresses[ip]++
+	return true
+}
+
+// dismiss takes back an admit.
+func (b *Broker) dismiss(ip string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.addresses[ip]--; b.addresses[ip] <= 0 {
+		delete(b.addresses, ip)
+	}
 }
 
 // handshake runs the TLS handshake within its deadline; a refusal is recorded.

@@ -29,6 +29,7 @@ type burst struct {
 	items   []item
 	acks    []ack
 	entries []entry
+	shelved []retainedChange
 	queues  bool // some item has a target with a queue on disk
 	settle  bool // what it says may show commits that are still on their way to the disk
 	bytes   int
@@ -360,6 +361,7 @@ func (u *burst) deliver() {
 
 // fail ends a burst that could not be stored.
 func (u *burst) fail(err error) {
+	u.b.shelf.restore(u.shelved)
 	for _, e := range u.entries {
 		if e.seq > 0 {
 			e.q.mu.Lock()
@@ -484,6 +486,11 @@ func (b *Broker) checkMessage(m *message.Message) error {
 	}
 	if r := b.checkPayload(len(m.Payload)); r != nil {
 		return &TopicError{r.reason}
+	}
+	if m.Retain {
+		if r := b.checkRoom(m.Topic, len(m.Payload)); r != nil {
+			return &TopicError{r.reason}
+		}
 	}
 	return nil
 }

@@ -32,7 +32,8 @@ type session struct {
 // queue is the books of the messages that wait on disk for one session or one
 // shared subscription.
 type queue struct {
-	id uint64 // in the store; 0 for clean sessions
+	id    uint64        // in the store; 0 for clean sessions
+	total *atomic.Int64 // bytes of all queues; nil for clean sessions
 
 	mu          sync.Mutex
 	ended       bool     // guarded by mu
@@ -51,10 +52,11 @@ func (q *queue) enqueue(size int, l *Limits) bool {
 	if q.ended {
 		return false
 	}
-	if q.queued >= l.QueueMessages || q.queuedBytes+size > l.QueueBytes {
+	if q.queued >= l.QueueMessages || q.queuedBytes+size > l.QueueBytes || q.total.Load()+int64(size) > int64(l.QueuesBytes) {
 		q.dropped++
 		return false
 	}
+	q.total.Add(int64(size))
 	q.queued++
 	q.queuedBytes += size
 	return true
@@ -64,7 +66,9 @@ func (q *queue) enqueue(size int, l *Limits) bool {
 // failed; mu is held.
 func (q *queue) unqueue(size int) {
 	q.queued = max(q.queued-1, 0)
-	q.queuedBytes = max(q.queuedBytes-size, 0)
+	size = min(size, q.queuedBytes)
+	q.queuedBytes -= size
+	q.total.Add(-int64(size))
 }
 
 // finish takes an entry off the books; the store forgets it a little later. mu
@@ -80,6 +84,9 @@ func (q *queue) finish(b *Broker, seq uint64, size int) {
 // end stops the queue for good; mu is held.
 func (q *queue) end() {
 	q.ended = true
+	if q.total != nil {
+		q.total.Add(-int64(q.queuedBytes))
+	}
 	q.acked, q.queued, q.queuedBytes = nil, 0, 0
 }
 

@@ -90,7 +90,7 @@ func (b *Broker) tryClaim(c *conn, p *mqtt.Connect) (owner *conn, old *session, 
 	if old == nil || p.CleanStart || old.version != p.Version || old.over(time.Now()) {
 		s = &session{clientID: p.ClientID, version: p.Version, persistent: persistent(p), subs: map[string]subscription{}}
 		if s.persistent {
-			s.id = b.lastSession.Add(1)
+			s.id, s.total = b.lastSession.Add(1), &b.queuedBytes
 		}
 		b.sessions[p.ClientID] = s
 	}
@@ -167,7 +167,7 @@ func (c *conn) start(p *mqtt.Connect, present bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pendingWill = nil
-	d := &delivery{s: s, c: c, window: c.window, onDisk: s.queued > 0}
+	d := &delivery{s: s, c: c, window: c.window, onDisk: s.queued > 0, stored: s.queued > 0}
 	if len(s.acked) > 0 {
 		d.skip = make(map[uint64]struct{}, len(s.acked))
 		for _, seq := range s.acked {
@@ -363,7 +363,7 @@ func (b *Broker) load() error {
 		if err != nil {
 			return fmt.Errorf("session of client %q: %w", key[2:], err)
 		}
-		s := &session{clientID: string(key[2:]), version: r.version, persistent: true, queue: queue{id: r.id}, expiry: r.expiry, disconnected: r.disconnected, subs: map[string]subscription{}}
+		s := &session{clientID: string(key[2:]), version: r.version, persistent: true, queue: queue{id: r.id, total: &b.queuedBytes}, expiry: r.expiry, disconnected: r.disconnected, subs: map[string]subscription{}}
 		if s.disconnected.IsZero() { // it was connected when the process ended
 			s.disconnected = time.Now()
 		}
@@ -373,6 +373,9 @@ func (b *Broker) load() error {
 	})
 	if err != nil {
 		return fmt.Errorf("load sessions: %w", err)
+	}
+	if err := b.loadShelf(); err != nil {
+		return fmt.Errorf("load retained messages: %w", err)
 	}
 	if err := b.loadOrphans(); err != nil {
 		return fmt.Errorf("load wills: %w", err)
@@ -449,6 +452,7 @@ func (b *Broker) loadQueues(byID map[uint64]*session) error {
 		if q := queues[id]; q != nil {
 			q.queued++
 			q.queuedBytes += len(value)
+			b.queuedBytes.Add(int64(len(value)))
 			q.durable = max(q.durable, seq)
 		}
 		return nil

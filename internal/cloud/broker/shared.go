@@ -74,7 +74,7 @@ func (b *Broker) pin(batch *store.Batch, filter string) *group {
 }
 
 func (b *Broker) newGroup(filter string, id uint64) *group {
-	g := &group{b: b, filter: filter, queue: queue{id: id}}
+	g := &group{b: b, filter: filter, queue: queue{id: id, total: &b.queuedBytes}}
 	b.groups[filter] = g
 	return g
 }

@@ -11,7 +11,7 @@ import (
 
 // counters count since the start of the broker.
 type counters struct {
-	received, sent, dropped, expired, denied, handshakes, lost atomic.Uint64
+	received, sent, dropped, expired, denied, handshakes, lost, throttled, turnedAway atomic.Uint64
 }
 
 // Status is a snapshot of what the broker holds and has done since its start.
@@ -21,11 +21,17 @@ type Status struct {
 	Subscriptions int
 	Queued        int // messages on disk that their sessions or shared subscriptions have not acknowledged
 
+	QueuedBytes   int // what they take on disk
+	Retained      int // retained messages
+	RetainedBytes int // what they take on disk
+
 	Received       uint64 // messages published by clients, by HTTP callers and by rules, after their commit
 	Sent           uint64 // messages written to subscribers
 	Dropped        uint64 // messages that did not fit into a session's queue, its client's output or packet size
 	Expired        uint64 // messages whose expiry passed before they could be sent
 	Denied         uint64 // publishes and deliveries that were refused
+	Throttled      uint64 // publishes and CONNECTs beyond AWS's rates, with Limits.Rates
+	TurnedAway     uint64 // connections beyond the limits
 	HandshakeFails uint64 // TLS handshakes that failed
 	StoreFails     uint64 // changes of sessions that the store refused, so that a restart does not know them
 }
@@ -37,6 +43,8 @@ func (b *Broker) Status() Status {
 		Received:      b.counters.received.Load(), Sent: b.counters.sent.Load(), Dropped: b.counters.dropped.Load(),
 		Expired: b.counters.expired.Load(), Denied: b.counters.denied.Load(), HandshakeFails: b.counters.handshakes.Load(), StoreFails: b.counters.lost.Load(),
 	}
+	st.Throttled, st.TurnedAway, st.QueuedBytes = b.counters.throttled.Load(), b.counters.turnedAway.Load(), int(b.queuedBytes.Load())
+	st.Retained, st.RetainedBytes = b.shelf.count()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	st.Connections, st.Sessions = len(b.conns), len(b.sessions)

@@ -252,10 +252,19 @@ func (b *Broker) commitOrDiscard(batch *store.Batch) error {
 func (u *burst) retain(m *message.Message) {
 	key := retainedKey(m.Topic)
 	if len(m.Payload) == 0 {
+		before, _ := u.b.shelf.put(m.Topic, 0, &u.b.limits)
+		u.shelved = append(u.shelved, retainedChange{m.Topic, before})
 		u.batch.Delete(key)
 		return
 	}
 	u.record = appendMessage(u.record[:0], m, m.QoS, true)
+	before, ok := u.b.shelf.put(m.Topic, len(key)+len(u.record), &u.b.limits)
+	if !ok { // a rule's, a will, or many at once: publishers are refused before
+		u.b.counters.dropped.Add(1)
+		u.b.log.Warn("a message is not retained, the limits of retained messages are reached", "topic", cut(m.Topic))
+		return
+	}
+	u.shelved = append(u.shelved, retainedChange{m.Topic, before})
 	u.batch.Set(key, u.record)
 }
 
