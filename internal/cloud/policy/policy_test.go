@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
@@ -33,8 +34,10 @@ func cases(t testing.TB, file string) map[string]string {
 }
 
 func TestDecisions(t *testing.T) {
-	for title, body := range cases(t, "testdata/decisions.txt") {
-		t.Run(title, func(t *testing.T) { runCase(t, body) })
+	for _, file := range []string{"testdata/decisions.txt", "testdata/shapes.txt"} {
+		for title, body := range cases(t, file) {
+			t.Run(title, func(t *testing.T) { runCase(t, body) })
+		}
 	}
 }
 
@@ -87,7 +90,7 @@ func ask(t *testing.T, j Judge, want, question string) {
 
 func subject(text string) *Subject {
 	s := &Subject{}
-	attributes := map[string]string{}
+	attributes, kind := map[string]string{}, ""
 	for _, f := range strings.Fields(text) {
 		k, v, _ := strings.Cut(f, "=")
 		switch k {
@@ -95,6 +98,8 @@ func subject(text string) *Subject {
 			s.ClientID = v
 		case "thing":
 			s.Thing = &Thing{Name: v, Attributes: attributes}
+		case "type":
+			kind = v
 		case "ip":
 			s.SourceIP = v
 		case "domain":
@@ -108,6 +113,9 @@ func subject(text string) *Subject {
 		default:
 			attributes[k] = v
 		}
+	}
+	if s.Thing != nil {
+		s.Thing.TypeName = kind
 	}
 	return s
 }
@@ -188,7 +196,7 @@ func TestLongValueIsNotPutIn(t *testing.T) {
 }
 
 func FuzzCompile(f *testing.F) {
-	for _, file := range []string{"testdata/decisions.txt", "testdata/malformed.txt"} {
+	for _, file := range []string{"testdata/decisions.txt", "testdata/shapes.txt", "testdata/malformed.txt"} {
 		for _, body := range cases(f, file) {
 			for _, part := range strings.Split(body, "\n\n") {
 				if i := strings.IndexByte(part, '{'); i >= 0 {
@@ -209,8 +217,14 @@ func FuzzCompile(f *testing.F) {
 		}
 		j := NewJudge(s, testARN+":", []*Document{d})
 		for _, a := range []string{"iot:Connect", "iot:Publish", "iot:x"} {
-			if j.Decide(a, testARN+":topic/c*").Reason == "" {
+			got := j.Decide(a, testARN+":topic/c*")
+			if got.Reason == "" {
 				t.Fatal("a decision without reason")
+			}
+			if e := Explain(s, testARN+":", []*Document{d}, a, testARN+":topic/c*"); e.Decision != got || e.Policy != "" && e.Statement == nil {
+				t.Fatalf("the judge says %+v, the explanation %+v", got, e)
+			} else if e.Statement != nil && !json.Valid([]byte(e.Statement.Source)) {
+				t.Fatalf("the statement is %q", e.Statement.Source)
 			}
 		}
 	})

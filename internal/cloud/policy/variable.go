@@ -42,6 +42,7 @@ const (
 	varAvailableKeys
 	varConnectAttributes
 	varLastWillTopic
+	varPrivateNetwork
 )
 
 var plainVariables = map[string]varID{
@@ -59,6 +60,9 @@ var plainVariables = map[string]varID{
 	"iot:certificate.availablekeys":      varAvailableKeys,
 	"iot:connectattributes":              varConnectAttributes,
 	"iot:lastwilltopic":                  varLastWillTopic,
+	"aws:sourcevpc":                      varPrivateNetwork,
+	"aws:sourcevpce":                     varPrivateNetwork,
+	"aws:vpcsourceip":                    varPrivateNetwork,
 }
 
 // nameAttributes are the attributes of a distinguished name, by their object
@@ -169,6 +173,8 @@ func (s *scope) lookup(v variable) ([]string, error) {
 		return s.thing(v)
 	case varConnectAttributes, varLastWillTopic:
 		return s.connection(v)
+	case varPrivateNetwork:
+		return nil, errors.New("the client did not come through a VPC endpoint, which there is only on AWS")
 	case varUnknown:
 		return nil, errors.New("no such variable")
 	}

@@ -25,6 +25,7 @@ func TestCLI(t *testing.T) {
 			aws := startCLI(t, python)
 			t.Run("tutorials", func(t *testing.T) { testTutorials(t, aws) })
 			t.Run("jobs", func(t *testing.T) { testJobs(t, aws) })
+			t.Run("groups", func(t *testing.T) { testGroups(t, aws) })
 			t.Run("statements", func(t *testing.T) { testStatements(t, aws) })
 			t.Run("certificates", func(t *testing.T) { testCertificates(t, aws) })
 		})
@@ -138,6 +139,34 @@ func (c *cli) output(t *testing.T, want string, args ...string) string {
 		t.Fatalf("aws iot %s: status %d\n%s\nwant %s", strings.Join(args, " "), answer.Code, answer.Out, want)
 	}
 	return answer.Out
+}
+
+// testGroups is the example of the developer guide, "Static thing groups".
+func testGroups(t *testing.T, aws *cli) {
+	srv, _, _ := newServer(t, t.TempDir())
+	aws.url = srv.URL
+	aws.run(t, "thingtype/LightBulb", "create-thing-type", "--thing-type-name", "LightBulb", "--thing-type-properties", "thingTypeDescription=light bulb type, searchableAttributes=wattage,model")
+	aws.run(t, "", "create-thing", "--thing-name", "MyLightBulb", "--thing-type-name", "LightBulb", "--attribute-payload", `{"attributes": {"wattage":"75", "model":"123"}}`)
+	aws.run(t, "thinggroup/LightBulbs", "create-thing-group", "--thing-group-name", "LightBulbs")
+	red := aws.run(t, "thinggroup/RedLights", "create-thing-group", "--thing-group-name", "RedLights", "--parent-group-name", "LightBulbs", "--tags", "Key=a,Value=b")
+	arn, _ := red["thingGroupArn"].(string)
+	aws.run(t, "", "add-thing-to-thing-group", "--thing-name", "MyLightBulb", "--thing-group-name", "RedLights")
+	aws.run(t, "MyLightBulb", "list-things-in-thing-group", "--thing-group-name", "LightBulbs", "--recursive")
+	aws.run(t, "RedLights", "list-thing-groups", "--parent-group", "LightBulbs")
+	aws.run(t, "rootToParentThingGroups", "describe-thing-group", "--thing-group-name", "RedLights")
+	aws.run(t, `"version": 2`, "update-thing-group", "--thing-group-name", "LightBulbs", "--thing-group-properties", `{"thingGroupDescription":"d","attributePayload":{"attributes":{"Owner":"150"}}}`)
+	aws.run(t, "", "create-policy", "--policy-name", "p", "--policy-document", strings.ReplaceAll(allowAll, `\`, ""))
+	aws.run(t, "", "attach-policy", "--policy-name", "p", "--target", arn)
+	aws.run(t, `"policyName": "p"`, "get-effective-policies", "--thing-name", "MyLightBulb")
+	aws.run(t, `"Value": "b"`, "list-tags-for-resource", "--resource-arn", arn)
+	aws.output(t, "InvalidRequestException", "delete-thing-group", "--thing-group-name", "LightBulbs")
+	aws.run(t, "", "deprecate-thing-type", "--thing-type-name", "LightBulb")
+	aws.output(t, "InvalidRequestException", "delete-thing-type", "--thing-type-name", "LightBulb")
+	aws.run(t, "", "remove-thing-from-thing-group", "--thing-name", "MyLightBulb", "--thing-group-name", "RedLights")
+	aws.run(t, "", "create-billing-group", "--billing-group-name", "b")
+	aws.run(t, "", "add-thing-to-billing-group", "--billing-group-name", "b", "--thing-name", "MyLightBulb")
+	aws.run(t, "MyLightBulb", "list-things-in-billing-group", "--billing-group-name", "b")
+	aws.output(t, "NotImplementedException", "search-index", "--query-string", "a")
 }
 
 func testTutorials(t *testing.T, aws *cli) {

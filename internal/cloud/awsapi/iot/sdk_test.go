@@ -190,3 +190,44 @@ func TestOperationsHaveRoutes(t *testing.T) {
 		}
 	}
 }
+
+// TestSDKGroups reads with the AWS SDK for Go what has dates, lists and pages.
+func TestSDKGroups(t *testing.T) {
+	ctx := context.Background()
+	srv, _, _ := newServer(t, t.TempDir())
+	c := newSDK(srv.URL)
+	name := aws.String("board")
+	check[*sdk.CreateThingTypeOutput](t)(c.CreateThingType(ctx, &sdk.CreateThingTypeInput{ThingTypeName: name, ThingTypeProperties: &types.ThingTypeProperties{
+		SearchableAttributes: []string{"room"}, Mqtt5Configuration: &types.Mqtt5Configuration{PropagatingAttributes: []types.PropagatingAttribute{{UserPropertyKey: aws.String("k"), ConnectionAttribute: aws.String("iot:ClientId")}}}}}))
+	check[*sdk.DeprecateThingTypeOutput](t)(c.DeprecateThingType(ctx, &sdk.DeprecateThingTypeInput{ThingTypeName: name}))
+	kind := check[*sdk.DescribeThingTypeOutput](t)(c.DescribeThingType(ctx, &sdk.DescribeThingTypeInput{ThingTypeName: name}))
+	if !kind.ThingTypeMetadata.Deprecated || kind.ThingTypeMetadata.DeprecationDate.IsZero() || *kind.ThingTypeProperties.Mqtt5Configuration.PropagatingAttributes[0].ConnectionAttribute != "iot:ClientId" {
+		t.Errorf("%+v", kind)
+	}
+	for _, g := range []string{"a", "b", "c"} {
+		check[*sdk.CreateThingGroupOutput](t)(c.CreateThingGroup(ctx, &sdk.CreateThingGroupInput{ThingGroupName: &g}))
+	}
+	var groups []string
+	for p := sdk.NewListThingGroupsPaginator(c, &sdk.ListThingGroupsInput{MaxResults: aws.Int32(2)}); p.HasMorePages(); {
+		for _, g := range check[*sdk.ListThingGroupsOutput](t)(p.NextPage(ctx)).ThingGroups {
+			groups = append(groups, *g.GroupName)
+		}
+	}
+	if strings.Join(groups, "") != "abc" {
+		t.Errorf("groups %v", groups)
+	}
+	updated := check[*sdk.UpdateThingGroupOutput](t)(c.UpdateThingGroup(ctx, &sdk.UpdateThingGroupInput{ThingGroupName: aws.String("a"), ThingGroupProperties: &types.ThingGroupProperties{ThingGroupDescription: aws.String("d")}}))
+	group := check[*sdk.DescribeThingGroupOutput](t)(c.DescribeThingGroup(ctx, &sdk.DescribeThingGroupInput{ThingGroupName: aws.String("a")}))
+	if updated.Version != 2 || group.Version != 2 || *group.ThingGroupProperties.ThingGroupDescription != "d" || group.ThingGroupMetadata.CreationDate.IsZero() {
+		t.Errorf("%+v", group)
+	}
+	check[*sdk.CreateBillingGroupOutput](t)(c.CreateBillingGroup(ctx, &sdk.CreateBillingGroupInput{BillingGroupName: name}))
+	if got := check[*sdk.DescribeBillingGroupOutput](t)(c.DescribeBillingGroup(ctx, &sdk.DescribeBillingGroupInput{BillingGroupName: name})); got.BillingGroupMetadata.CreationDate.IsZero() || got.Version != 1 {
+		t.Errorf("%+v", got)
+	}
+	_, err := c.DescribeThingGroup(ctx, &sdk.DescribeThingGroupInput{ThingGroupName: aws.String("none")})
+	var missing *types.ResourceNotFoundException
+	if !errors.As(err, &missing) {
+		t.Errorf("got %v", err)
+	}
+}
