@@ -63,7 +63,8 @@ var errOneIndex = &Error{Code: CodeLimit, Message: "Subscriber limit exceeded: O
 
 func (r *TableUpdate) check() error {
 	if r.Billing == "" && !r.HasProvision && r.Class == "" && r.Ceiling == (Ceiling{}) && r.Protected == nil && r.Stream == nil && len(r.Create)+len(r.Capacity)+len(r.Drop) == 0 {
-		return invalid("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required")
+		return invalid("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates, SSESpecification, ReplicaUpdates, MultiAccountReplicaReady, ReplicaTransitRoleArn, MultiRegionConsistency, " +
+			"DeletionProtectionEnabled, OnDemandThroughput, WarmThroughput or TableClass is required")
 	}
 	if len(r.Create)+len(r.Drop) > 1 {
 		return errOneIndex
@@ -128,7 +129,7 @@ func (r *TableUpdate) setBilling(t *Table) error {
 	case r.HasProvision:
 		t.Read, t.Write = r.Read, r.Write
 	case t.Billing != billing:
-		return invalidParam("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
+		return invalidParam("ProvisionedThroughput must be specified when BillingMode is PROVISIONED")
 	}
 	t.Billing = billing
 	return nil
@@ -218,7 +219,7 @@ func (r *TableUpdate) create(t *Table, x *IndexRequest) error {
 
 // asCreate is the request as one that makes the table: with all definitions.
 func (r *TableUpdate) asCreate(t *Table) (*CreateRequest, error) {
-	c := &CreateRequest{Billing: t.Billing, Attributes: slices.Clone(r.Attributes)}
+	c := &CreateRequest{exists: true, Billing: t.Billing, Attributes: slices.Clone(r.Attributes)}
 	for _, k := range t.keys() {
 		c.Schema = append(c.Schema, KeyElement{Name: k.Name})
 	}

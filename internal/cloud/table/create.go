@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"mote/internal/cloud/store"
 )
@@ -35,6 +36,8 @@ type CreateRequest struct {
 	Stream     string         // view of the stream; "": none
 	Local      []IndexRequest // nil: none were given
 	Global     []IndexRequest
+
+	exists bool // the table is there, and gets an index
 }
 
 // maxTables is DynamoDB's default quota per account and region.
@@ -223,18 +226,22 @@ func (r *CreateRequest) definedNames() string {
 }
 
 // checkTags holds tags to DynamoDB's limits: 50, keys of 1 to 128 characters,
-// values of up to 256, no key twice.
+// values of up to 256, no key twice, none of AWS's own.
 func checkTags(tags []Tag) error {
 	if len(tags) > 50 {
-		return invalidParam("a table has at most 50 tags, not %d", len(tags))
+		return invalid("Number of Tags exceed the current limit for the provided ResourceArn")
 	}
 	seen := map[string]bool{}
 	for _, tag := range tags {
 		switch {
-		case tag.Key == "" || len(tag.Key) > 4*128 || len(tag.Value) > 4*256:
-			return invalidParam("a tag has a key of 1 to 128 characters and a value of up to 256: key %q", clip(tag.Key, 128))
+		case tag.Key == "" || utf8.RuneCountInString(tag.Key) > 128:
+			return invalid("The Tag Key provided is invalid, Key: %s", clip(tag.Key, 256))
+		case utf8.RuneCountInString(tag.Value) > 256:
+			return invalid("The Tag Value provided is invalid, Value: %s", clip(tag.Value, 512))
+		case strings.HasPrefix(tag.Key, "aws:"):
+			return invalid("Tag Key cannot be prefixed with aws:, Key: %s", tag.Key)
 		case seen[tag.Key]:
-			return invalidParam("the tag key %q is given twice", tag.Key)
+			return invalid("Duplicate Tag Keys provided as input: Duplicate Tag Key found %s", tag.Key)
 		}
 		seen[tag.Key] = true
 	}

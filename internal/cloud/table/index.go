@@ -196,7 +196,7 @@ func (r *CreateRequest) checkIndex(x *IndexRequest) error {
 	if err := x.checkProjection(); err != nil {
 		return err
 	}
-	return x.checkCapacity(r.Billing)
+	return x.checkCapacity(r.Billing, r.exists)
 }
 
 func (x *IndexRequest) checkLocal(tableHash string) error {
@@ -223,13 +223,15 @@ func (x *IndexRequest) checkProjection() error {
 	return nil
 }
 
-func (x *IndexRequest) checkCapacity(billing string) error {
+func (x *IndexRequest) checkCapacity(billing string, tableExists bool) error {
 	switch {
 	case !x.Global:
 	case billing == PayPerRequest && x.HasProvision:
 		return invalidParam("ProvisionedThroughput should not be specified for index: %s when BillingMode is PAY_PER_REQUEST", x.Name)
-	case billing == Provisioned && !x.HasProvision:
+	case billing == Provisioned && !x.HasProvision && tableExists:
 		return invalidParam("ProvisionedThroughput must be specified for index: %s", x.Name)
+	case billing == Provisioned && !x.HasProvision:
+		return invalidParam("ProvisionedThroughput is not specified for index: %s", x.Name)
 	}
 	return x.Ceiling.checkIndex(x.Name, billing)
 }

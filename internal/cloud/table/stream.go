@@ -225,7 +225,7 @@ func (db *DB) setStream(t *Table, view string, b *store.Batch) error {
 		return db.openStream(t, view, b)
 	}
 	if !t.streaming() {
-		return invalid("Table has no enabled stream: TableName: %s", t.Name)
+		return invalid("Table has no stream to disable: TableName: %s", t.Name)
 	}
 	db.closeStream(t, b)
 	return nil

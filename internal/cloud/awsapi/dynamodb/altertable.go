@@ -54,7 +54,7 @@ func (h *Handler) updateTable(in *input) ([]byte, error) {
 	if r.Ceiling, err = in.ceiling.request("table"); err != nil {
 		return nil, err
 	}
-	view, err := in.stream.stream()
+	view, err := in.stream.stream(false)
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +105,9 @@ func (in *input) checkUpdateTable() error {
 	if err := c.err(); err != nil {
 		return err
 	}
+	if in.indexUpdates != nil && len(in.indexUpdates) == 0 {
+		return refused("One or more parameter values were invalid: List of GlobalSecondaryIndexUpdates is empty")
+	}
 	for _, u := range in.indexUpdates {
 		count := 0
 		for _, x := range []*indexInput{u.create, u.update, u.drop} {
@@ -112,8 +115,11 @@ func (in *input) checkUpdateTable() error {
 				count++
 			}
 		}
-		if count != 1 {
-			return refused("One or more parameter values were invalid: each of GlobalSecondaryIndexUpdates has one of Create, Update and Delete, not " + strconv.Itoa(count))
+		switch {
+		case count == 0:
+			return refused("One or more parameter values were invalid: One of GlobalSecondaryIndexUpdate.Update, GlobalSecondaryIndexUpdate.Create, GlobalSecondaryIndexUpdate.Delete must not be null")
+		case count > 1:
+			return refused("One or more parameter values were invalid: Only one global secondary index action is allowed per GlobalSecondaryIndexUpdate object")
 		}
 	}
 	return in.checkOffered()
@@ -123,8 +129,8 @@ func (in *input) checkUpdateTable() error {
 func (c *constraints) definitions(in *input) {
 	for i := range in.attributes {
 		at := "attributeDefinitions." + strconv.Itoa(i+1) + ".member."
-		c.length(in.attributes[i].Name, at+"attributeName", 1, 255)
-		c.enum(&in.typeNames[i], at+"attributeType", "B", "N", "S")
+		c.word(in.typeNames[i], at+"attributeType", "B", "N", "S")
+		c.given(in.attributes[i].Name, at+"attributeName", 1, 255)
 	}
 }
 

@@ -108,6 +108,28 @@ func (c *constraints) enum(value *string, member string, allowed ...string) {
 	}
 }
 
+// absent stands in place of a text that a structure of a request does not have,
+// until its constraints are checked.
+const absent = "\x00absent"
+
+// given is length for a text that must be there.
+func (c *constraints) given(text, member string, least, most int) {
+	if text == absent {
+		c.required(false, member)
+		return
+	}
+	c.length(text, member, least, most)
+}
+
+// word is enum for a text that must be there.
+func (c *constraints) word(text, member string, allowed ...string) {
+	if text == absent {
+		c.required(false, member)
+		return
+	}
+	c.enum(&text, member, allowed...)
+}
+
 func (c *constraints) atLeast(value *int64, member string, least int64) {
 	if value != nil && *value < least {
 		c.add(quote(strconv.FormatInt(*value, 10)), member, "have value greater than or equal to "+strconv.FormatInt(least, 10))

@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"strconv"
+	"strings"
 
 	"mote/internal/cloud/table"
 )
@@ -25,7 +26,7 @@ type projectionInput struct {
 func (s *scanner) schema() []table.KeyElement {
 	all := []table.KeyElement{}
 	s.list(func() {
-		var k table.KeyElement
+		k := table.KeyElement{Name: absent, Type: absent}
 		s.object(unexpectedValue, structureOf("KeySchemaElement"), func(member string) {
 			switch member {
 			case "AttributeName":
@@ -107,12 +108,30 @@ func (s *scanner) projection() *projectionInput {
 func (c *constraints) schema(schema []table.KeyElement, member string) {
 	for i := range schema {
 		at := member + "." + strconv.Itoa(i+1) + ".member."
-		c.length(schema[i].Name, at+"attributeName", 1, 255)
-		c.enum(&schema[i].Type, at+"keyType", "HASH", "RANGE")
+		c.given(schema[i].Name, at+"attributeName", 1, 255)
+		c.word(schema[i].Type, at+"keyType", "HASH", "RANGE")
 	}
-	if schema != nil && (len(schema) == 0 || len(schema) > 2) {
-		c.add("'["+strconv.Itoa(len(schema))+" elements]'", member, "have length between 1 and 2")
+	switch {
+	case schema != nil && len(schema) == 0:
+		c.add("'[]'", member, "have length greater than or equal to 1")
+	case len(schema) > 2:
+		c.add(quote(showSchema(schema)), member, "have length less than or equal to 2")
 	}
+}
+
+// showSchema is a KeySchema as AWS shows it.
+func showSchema(schema []table.KeyElement) string {
+	var text strings.Builder
+	for i, k := range schema {
+		if text.Len() > 1024 {
+			break // it is cut anyway
+		}
+		if i > 0 {
+			text.WriteString(", ")
+		}
+		text.WriteString("KeySchemaElement(attributeName=" + k.Name + ", keyType=" + k.Type + ")")
+	}
+	return "[" + text.String() + "]"
 }
 
 func (c *constraints) throughput(t *throughput, member string) {

@@ -297,8 +297,9 @@ func structureOf(name string) string {
 }
 
 func (s *scanner) takeAttributes(in *input) {
+	in.attributes = []table.KeyAttr{}
 	s.list(func() {
-		var name, kind string
+		name, kind := absent, absent
 		s.object(unexpectedValue, structureOf("AttributeDefinition"), func(member string) {
 			switch member {
 			case "AttributeName":
@@ -318,7 +319,7 @@ func (s *scanner) takeAttributes(in *input) {
 func (s *scanner) takeTags(in *input) {
 	in.tags = []table.Tag{}
 	s.list(func() {
-		var t table.Tag
+		t := table.Tag{Key: absent, Value: absent}
 		s.object(unexpectedValue, structureOf("Tag"), func(member string) {
 			switch member {
 			case "Key":

@@ -41,21 +41,25 @@ func (s *scanner) streamSpec() *streamSpec {
 func (c *constraints) streamSpec(spec *streamSpec) {
 	if spec != nil {
 		c.required(spec.enabled != nil, "streamSpecification.streamEnabled")
-		c.enum(spec.view, "streamSpecification.streamViewType", table.ViewNew, table.ViewOld, table.ViewBoth, table.ViewKeys)
+		c.enum(spec.view, "streamSpecification.streamViewType", table.ViewOld, table.ViewKeys, table.ViewBoth, table.ViewNew)
 	}
 }
 
 // stream returns the view that the specification asks for: nil for no change,
-// "" to disable.
-func (spec *streamSpec) stream() (*string, error) {
+// "" to disable. AWS words the refusals of a new table and of a change apart.
+func (spec *streamSpec) stream(isNew bool) (*string, error) {
 	const invalid = "One or more parameter values were invalid: "
+	noView, needless := "If stream is being enabled then UpdateViewType is required", "If stream is being disabled, then UpdateViewType must not be specified"
+	if isNew {
+		noView, needless = "Table is being created with a stream enabled, UpdateViewType is required", "Table is being created with a stream disabled, UpdateViewType should not be specified"
+	}
 	switch {
 	case spec == nil:
 		return nil, nil
 	case *spec.enabled && spec.view == nil:
-		return nil, refused(invalid + "StreamViewType is required when StreamEnabled is true")
+		return nil, refused(invalid + noView)
 	case !*spec.enabled && spec.view != nil:
-		return nil, refused(invalid + "StreamViewType can not be specified when StreamEnabled is false")
+		return nil, refused(invalid + needless)
 	case *spec.enabled:
 		return spec.view, nil
 	}

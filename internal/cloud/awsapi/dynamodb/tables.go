@@ -27,6 +27,9 @@ func (h *Handler) createTable(in *input) ([]byte, error) {
 
 func (in *input) createRequest() (r table.CreateRequest, err error) {
 	r = table.CreateRequest{Name: *in.tableName, Attributes: in.attributes, Schema: in.schema, Tags: in.tags, Protected: isTrue(in.protection)}
+	if err := checkTagMembers(in.tags); err != nil {
+		return r, err
+	}
 	if r.Local, err = requests(in.local, false); err != nil {
 		return r, err
 	}
@@ -45,7 +48,7 @@ func (in *input) createRequest() (r table.CreateRequest, err error) {
 	if in.throughput != nil {
 		r.Read, r.Write = *in.throughput.read, *in.throughput.write
 	}
-	view, err := in.stream.stream()
+	view, err := in.stream.stream(true)
 	if view != nil {
 		r.Stream = *view
 	}

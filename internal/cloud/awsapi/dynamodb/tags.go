@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 
 	"mote/internal/cloud/table"
 )
@@ -54,11 +55,27 @@ func (h *Handler) tagResource(in *input) ([]byte, error) {
 	if len(in.tags) == 0 {
 		return nil, refused("Atleast one Tag needs to be provided as Input.")
 	}
+	if err := checkTagMembers(in.tags); err != nil {
+		return nil, err
+	}
 	t, err := h.tagged(in, in.arnNotFound())
 	if err != nil {
 		return nil, err
 	}
 	return nil, h.db.SetTags(t.Name, in.tags)
+}
+
+// checkTagMembers refuses tags without a key or a value.
+func checkTagMembers(tags []table.Tag) error {
+	for _, t := range tags {
+		switch absent {
+		case t.Key:
+			return refused("The Tag Key provided is invalid, Key: null")
+		case t.Value:
+			return refused("The Tag Value provided is invalid, Value: null")
+		}
+	}
+	return nil
 }
 
 func (h *Handler) untagResource(in *input) ([]byte, error) {
@@ -67,6 +84,9 @@ func (h *Handler) untagResource(in *input) ([]byte, error) {
 	}
 	if len(in.tagKeys) == 0 {
 		return nil, refused("Atleast one Tag Key needs to be provided as Input.")
+	}
+	if slices.Contains(in.tagKeys, "") {
+		return nil, refused("The Tag Key provided is invalid, Key: ")
 	}
 	t, err := h.tagged(in, "Requested resource not found")
 	if err != nil {
