@@ -1,6 +1,6 @@
 # make up     builds mote and runs everything on this machine
 # make test   runs every check and test; as root it installs what they need
-.PHONY: up build test check unit narrow fuzz torture bench cross tools
+.PHONY: up build gateway test check unit narrow fuzz torture bench cross tools
 
 GO      ?= go
 LDFLAGS := -s -w
@@ -11,6 +11,11 @@ up: build
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/mote ./cmd/mote
 
+# The gateway and its tools alone, without the cloud: bin/mote-gateway, for
+# machines with little memory and small cards.
+gateway:
+	CGO_ENABLED=0 $(GO) build -tags gateway -trimpath -ldflags '$(LDFLAGS)' -o bin/mote-gateway ./cmd/mote
+
 test: tools check cross unit narrow
 
 # The tests talk to real clients: mosquitto, the AWS CLI, boto3, curl, a browser.
@@ -20,10 +25,12 @@ tools:
 check:
 	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); test -z "$$files" || { echo "gofmt would change: $$files"; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags gateway ./cmd/mote
 	$(GO) tool staticcheck ./...
 
 # One architecture of each kind that boards' gateways have.
 cross:
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=6 $(GO) build -tags gateway -o /dev/null ./cmd/mote
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm GOARM=6 $(GO) build -o /dev/null ./cmd/mote
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/mote
 
@@ -50,5 +57,5 @@ fuzz:
 torture: build
 	$(GO) test ./test/... -run 'Torture' -count=1 -v -timeout 60m -torture=20
 
-bench: build
+bench: build gateway
 	./bench/run

@@ -100,7 +100,7 @@ func (b *bench) carried(c *cloud) (float64, error) {
 		return 0, err
 	}
 	defer d.listener.Close()
-	p, conn, err := b.startGateway(c, d)
+	p, conn, err := b.startGateway(b.mote, c, d)
 	if err != nil {
 		return 0, err
 	}
@@ -118,7 +118,7 @@ func (b *bench) carried(c *cloud) (float64, error) {
 
 // startGateway runs mote gateway with one TCP source, until it has connected
 // to the board.
-func (b *bench) startGateway(c *cloud, d *board) (*process, net.Conn, error) {
+func (b *bench) startGateway(binary string, c *cloud, d *board) (*process, net.Conn, error) {
 	dir, err := os.MkdirTemp(b.dir, "gateway")
 	if err != nil {
 		return nil, nil, err
@@ -138,7 +138,7 @@ ca = %q
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, nil, err
 	}
-	p, err := b.start(b.mote, "gateway", "--config", path)
+	p, err := b.start(binary, "gateway", "--config", path)
 	if err != nil {
 		return nil, nil, err
 	}

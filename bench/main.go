@@ -26,6 +26,7 @@ type bench struct {
 	ctx    context.Context
 	dir    string // temporary, for everything
 	mote   string // the release build
+	edge   string // the gateway-only release build
 	rounds int    // how often each measurement is repeated
 	span   time.Duration
 	match  string // of the loads of broker and table, only those whose name has it
@@ -68,6 +69,7 @@ func run(args []string) error {
 	b := &bench{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&b.mote, "mote", "bin/mote", "release build to measure")
+	flags.StringVar(&b.edge, "mote-gateway", "bin/mote-gateway", "gateway-only release build to measure")
 	flags.IntVar(&b.rounds, "rounds", 5, "how often each measurement is repeated")
 	flags.DurationVar(&b.span, "span", 800*time.Millisecond, "length of one measurement under load")
 	flags.StringVar(&b.match, "match", "", "of the loads of broker and table, only those whose name contains this, such as 100×16")

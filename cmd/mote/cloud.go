@@ -1,3 +1,5 @@
+//go:build !gateway
+
 package main
 
 import (
@@ -64,13 +66,6 @@ func defaultChain() func(ctx context.Context) (aws.Credentials, error) {
 		}
 		return creds, err
 	}
-}
-
-func firstSet(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 type cloudCmd struct {

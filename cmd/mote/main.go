@@ -32,24 +32,16 @@ func main() {
 	os.Exit(code)
 }
 
-// cli is the command line. The tags are its documentation.
+// cli is the command line. The tags are its documentation. The gateway-only
+// build (make gateway, build tag gateway) has none of hostVerbs and cloudVerbs.
 type cli struct {
-	Up      upCmd      `cmd:"" help:"Run everything on this machine: cloud, gateway and two simulated boards."`
-	Cloud   cloudCmd   `cmd:"" help:"Run the cloud: MQTT broker, rules, tables, AWS APIs, console."`
+	hostVerbs
 	Gateway gatewayCmd `cmd:"" help:"Run the gateway: boards to spool to cloud, as mote.toml says."`
 	Pub     pubCmd     `cmd:"" help:"Publish a message over MQTT."`
 	Sub     subCmd     `cmd:"" help:"Subscribe over MQTT and print what comes."`
-	Query   queryCmd   `cmd:"" help:"Print rows of a table."`
-	Export  exportCmd  `cmd:"" help:"Write the rows of a table to a file: CSV, JSON lines or Parquet."`
-	Import  importCmd  `cmd:"" help:"Put the rows of a CSV or JSON lines file into a table."`
-	Rule    ruleCmd    `cmd:"" help:"Try rules: what they make of a message, how their SQL is understood."`
-	Policy  policyCmd  `cmd:"" help:"Say what a device may do, and which statement of its policies decides."`
-	Backup  backupCmd  `cmd:"" help:"Copy a cloud's data to a directory, also while it runs."`
-	Restore restoreCmd `cmd:"" help:"Make a data directory of a backup."`
-	Verify  verifyCmd  `cmd:"" help:"Read all data of a cloud or a backup, and say what is damaged."`
+	cloudVerbs
 	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
 	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`
-	Env     envCmd     `cmd:"" help:"Print the shell exports that point AWS tools at the cloud on this machine."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	LogLevel string `help:"Least level of log lines on stderr: debug, info, warn or error." enum:"debug,info,warn,error," default:"" placeholder:"LEVEL" env:"MOTE_LOG_LEVEL"`
@@ -81,6 +73,11 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// exitStatus ends the program without a message.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// What a verb makes is for this user alone, whatever the shell's umask: the

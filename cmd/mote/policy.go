@@ -1,3 +1,5 @@
+//go:build !gateway
+
 package main
 
 import (
@@ -46,11 +48,6 @@ type subjectOf struct {
 	docs     []*policy.Document // of the subject
 	versions func(name string) (string, error)
 }
-
-// exitStatus ends the program without a message.
-type exitStatus int
-
-func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // Run prints the decision. A denial is exit status 1, every failure 2.
 func (c policyTestCmd) Run(s *session) error {

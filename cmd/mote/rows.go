@@ -1,3 +1,5 @@
+//go:build !gateway
+
 package main
 
 import (
@@ -10,7 +12,6 @@ import (
 	"sort"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
@@ -148,16 +149,6 @@ func columnsOf(items []map[string]types.AttributeValue, keys []string) []string 
 	}
 	sort.Strings(others)
 	return append(slices.Clone(keys), others...)
-}
-
-// printable keeps terminal control characters and tabs out of a table.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
 }
 
 // cell is a value as text: scalars as they are, the rest as JSON.

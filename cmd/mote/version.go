@@ -17,6 +17,6 @@ func (versionCmd) Run(s *session) error {
 	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
 		v = info.Main.Version
 	}
-	_, err := fmt.Fprintf(s.stdout, "mote %s (%s, %s/%s)\n", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(s.stdout, "mote %s (%s%s, %s/%s)\n", v, kind, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

@@ -23,6 +23,7 @@ var mayImport = map[string][]string{
 	"internal/reading":       {},
 	"internal/sigv4":         {},
 	"internal/config":        {},
+	"internal/endpoints":     {},
 	"internal/iotsql":        {},
 	"internal/iotsql/eval":   {"internal/iotsql"},
 	"internal/mqtt":          {},
@@ -46,7 +47,7 @@ var mayImport = map[string][]string{
 	"internal/edge/uplink/rest":       {"internal/edge/uplink", "internal/sigv4", "internal/reading"},
 
 	// the cloud: never the edge
-	"internal/cloud":                   {"internal/cloud/...", "internal/mqtt", "internal/sigv4"},
+	"internal/cloud":                   {"internal/cloud/...", "internal/endpoints", "internal/mqtt", "internal/sigv4"},
 	"internal/cloud/message":           {},
 	"internal/cloud/websocket":         {},
 	"internal/cloud/refusal":           {},
@@ -112,6 +113,25 @@ func TestImports(t *testing.T) {
 	}
 	if seen < 3 {
 		t.Fatalf("go list found %d packages: the test looks at nothing", seen)
+	}
+}
+
+// TestGatewayBuild holds the gateway-only build to what a gateway needs.
+func TestGatewayBuild(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-tags", "gateway", "mote/cmd/mote").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	deps := strings.Fields(string(out))
+	if !slices.Contains(deps, "mote/internal/edge") {
+		t.Fatal("the gateway-only build has no gateway: the test looks at nothing")
+	}
+	for _, dep := range deps {
+		for _, cloud := range []string{"mote/internal/cloud", "mote/internal/provision", "mote/internal/iotsql", "mote/internal/parquet", "github.com/cockroachdb"} {
+			if dep == cloud || strings.HasPrefix(dep, cloud+"/") {
+				t.Errorf("the gateway-only build imports %s", dep)
+			}
+		}
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
 	"mote/internal/cloud/table/remote"
+	"mote/internal/endpoints"
 )
 
 // Options configure a cloud. Only Data is required.
@@ -53,16 +54,7 @@ const Off = "off"
 
 // Endpoints is what a running cloud tells other programs of this machine, in
 // the file endpoints.json of its data directory.
-type Endpoints struct {
-	MQTT       string `json:"mqtt,omitempty"`  // host:port
-	HTTPS      string `json:"https,omitempty"` // URL
-	HTTP       string `json:"http,omitempty"`  // URL
-	CA         string `json:"ca"`              // path of the root certificate
-	Region     string `json:"region"`
-	Account    string `json:"account"`
-	APIKeyFile string `json:"api_key_file"` // path
-	PID        int    `json:"pid"`
-}
+type Endpoints = endpoints.Endpoints
 
 // Cloud is a running back end.
 type Cloud struct {
@@ -205,7 +197,7 @@ func (c *Cloud) Announce() error {
 	return writeFile(c.announcement(), append(data, '\n'))
 }
 
-func (c *Cloud) announcement() string { return filepath.Join(c.opts.Data, "endpoints.json") }
+func (c *Cloud) announcement() string { return filepath.Join(c.opts.Data, endpoints.Name) }
 
 // Failed delivers the error of a listener that ended by itself.
 func (c *Cloud) Failed() <-chan error { return c.failed }
