@@ -23,6 +23,7 @@ import (
 	"mote/internal/cloud/broker"
 	"mote/internal/cloud/console"
 	"mote/internal/cloud/jobs"
+	"mote/internal/cloud/provisioning"
 	"mote/internal/cloud/refusal"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rest"
@@ -69,6 +70,7 @@ type Cloud struct {
 	rules    *rules.Engine
 	shadows  *shadow.Engine
 	jobs     *jobs.Engine
+	devices  *provisioning.Engine
 	actions  actions
 	iot      *iot.Handler
 	broker   *broker.Broker
@@ -167,13 +169,14 @@ func (c *Cloud) openEngines() (err error) {
 	}
 	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
 	c.openJobs()
+	c.devices = provisioning.New(c.registry, c.log)
 	if err := c.openActions(); err != nil {
 		return err
 	}
 	if err := c.openRules(); err != nil {
 		return err
 	}
-	c.iot = iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Destinations: c.actions.destinations, Jobs: c.jobs, Log: c.log})
+	c.iot = iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Destinations: c.actions.destinations, Jobs: c.jobs, Provisioning: c.devices, Log: c.log})
 	if err := c.openBroker(); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (c *Cloud) openBroker() (err error) {
 		Store:    c.store,
 		Gate:     c.registry,
 		Rules:    c.rules,
-		Reserved: reserved{c.shadows, c.jobs},
+		Reserved: reserved{c.shadows, c.jobs, c.devices},
 		Refusals: c.refusals,
 		Log:      c.log,
 
@@ -40,6 +40,7 @@ func (c *Cloud) openBroker() (err error) {
 		return fmt.Errorf("broker: %w", err)
 	}
 	c.registry.OnChange(c.broker.Recheck)
+	c.registry.OnRegistered(c.registered)
 	c.routes, err = rest.Open(c.store, rest.Options{
 		Publisher: c.broker, Items: c.items(), Keys: c.registry.AccessKey,
 		Account: c.registry.Account(), Region: c.opts.Region, Refusals: c.refusals, Log: c.log,

@@ -3,7 +3,6 @@ package registry
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -70,20 +69,25 @@ func (r *Registry) loadCertificate(id string, data []byte) error {
 	return nil
 }
 
+// deviceSubject is the subject of certificates whose key was made here, as on AWS.
+var deviceSubject = pkix.Name{CommonName: "AWS IoT Certificate"}
+
 // CreateKeysAndCertificate makes an RSA 2048 key pair and a certificate for
 // it (AWS IoT API reference,
 // CreateKeysAndCertificate).
 func (r *Registry) CreateKeysAndCertificate(active bool) (Certificate, KeyPair, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, keys, err := newKeyPair()
 	if err != nil {
 		return Certificate{}, KeyPair{}, err
 	}
+	c, err := r.issue(deviceSubject, key.Public(), active)
+	return c, keys, err
+}
+
+// pairPEM is a key pair in PEM.
+func pairPEM(key *rsa.PrivateKey) (KeyPair, error) {
 	pub, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return Certificate{}, KeyPair{}, err
-	}
-	c, err := r.issue(pkix.Name{CommonName: "AWS IoT Certificate"}, key.Public(), active)
-	return c, KeyPair{
+	return KeyPair{
 		Public:  string(pemOf("PUBLIC KEY", pub)),
 		Private: string(pemOf("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key))),
 	}, err
@@ -96,24 +100,33 @@ const maxCSR = 4096
 // CreateCertificateFromCSR issues a certificate for the key and the subject of
 // a certificate signing request in PEM.
 func (r *Registry) CreateCertificateFromCSR(csr string, active bool) (Certificate, error) {
+	req, err := readCSR(csr)
+	if err != nil {
+		return Certificate{}, err
+	}
+	return r.issueRaw(req.RawSubject, pkix.Name{}, req.PublicKey, active)
+}
+
+// readCSR reads a certificate signing request in PEM that its key signed.
+func readCSR(csr string) (*x509.CertificateRequest, error) {
 	if len(csr) > maxCSR {
-		return Certificate{}, errorf(InvalidRequest, "the certificate signing request has %d bytes, the limit is %d", len(csr), maxCSR)
+		return nil, errorf(InvalidRequest, "the certificate signing request has %d bytes, the limit is %d", len(csr), maxCSR)
 	}
 	block, _ := pem.Decode([]byte(csr))
 	if block == nil || block.Type != "CERTIFICATE REQUEST" && block.Type != "NEW CERTIFICATE REQUEST" {
-		return Certificate{}, errorf(InvalidRequest, "the certificate signing request is not PEM with the type CERTIFICATE REQUEST")
+		return nil, errorf(InvalidRequest, "the certificate signing request is not PEM with the type CERTIFICATE REQUEST")
 	}
 	req, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
-		return Certificate{}, errorf(InvalidRequest, "the certificate signing request cannot be read: %v", err)
+		return nil, errorf(InvalidRequest, "the certificate signing request cannot be read: %v", err)
 	}
 	if err := checkPublicKey(req.PublicKey); err != nil {
-		return Certificate{}, err
+		return nil, err
 	}
 	if err := req.CheckSignature(); err != nil {
-		return Certificate{}, errorf(InvalidRequest, "the certificate signing request is not signed with its key: %v", err)
+		return nil, errorf(InvalidRequest, "the certificate signing request is not signed with its key: %v", err)
 	}
-	return r.issueRaw(req.RawSubject, pkix.Name{}, req.PublicKey, active)
+	return req, nil
 }
 
 func checkPublicKey(key any) error {
@@ -287,20 +300,25 @@ func (r *Registry) DeleteCertificate(id string, force bool) error {
 		case len(policies) > 0 && !force:
 			return errorf(DeleteConflict, "Certificate policies must be detached before deletion (arn: %s)", r.ARN("cert/"+id))
 		}
-		t.judges = true
-		t.delete(kindCert, id)
-		t.delete(kindCertPEM, id)
-		for _, name := range policies {
-			t.delete(kindAttached, pair(name, id))
-		}
-		t.then(func() {
-			r.certificates.drop(id)
-			r.certOrder = remove(r.certOrder, orderKey(c.Created, id))
-			for _, name := range policies {
-				r.attached.drop(name, id)
-			}
-		})
+		r.dropCertificate(t, c, policies)
 		return nil
+	})
+}
+
+// dropCertificate removes a certificate, and takes the policies from it.
+func (r *Registry) dropCertificate(t *tx, c *Certificate, policies []string) {
+	t.judges = true
+	t.delete(kindCert, c.ID)
+	t.delete(kindCertPEM, c.ID)
+	for _, name := range policies {
+		t.delete(kindAttached, pair(name, c.ID))
+	}
+	t.then(func() {
+		r.certificates.drop(c.ID)
+		r.certOrder = remove(r.certOrder, orderKey(c.Created, c.ID))
+		for _, name := range policies {
+			r.attached.drop(name, c.ID)
+		}
 	})
 }
 

@@ -20,6 +20,7 @@ const (
 
 	CertificateValidation      Code = "CertificateValidationException"
 	CertificateConflict        Code = "CertificateConflictException"
+	InvalidToken               Code = "InvalidCertificateOwnershipToken" // on MQTT alone
 	RegistrationCodeValidation Code = "RegistrationCodeValidationException"
 
 	VersionsLimit   Code = "VersionsLimitExceededException"

@@ -55,8 +55,10 @@ type Registry struct {
 	certificates shelf[*Certificate]
 	certOrder    []string // creation time and id, sorted
 	authorities  shelf[*CA]
-	caOrder      []string // creation time and id, sorted
-	code         string   // registration code; "": none
+	caOrder      []string          // creation time and id, sorted
+	code         string            // registration code; "": none
+	tokens       map[string]*token // of certificates that wait to be provisioned, by tokenKey, and claims, by certificate id
+	templates    shelf[*Template]  // provisioning templates
 	policies     shelf[*Policy]
 	policyOrder  []string          // creation time and name, sorted
 	attached     relation          // policy name to target, see Target
@@ -105,7 +107,8 @@ func Open(st *store.Store, o Options) (*Registry, error) {
 		st: st, log: o.Log,
 		keys: map[string]accessKey{}, exclusive: map[string]string{}, tags: map[string]map[string]string{},
 		things: newShelf[*Thing](), certificates: newShelf[*Certificate](), authorities: newShelf[*CA](), policies: newShelf[*Policy](),
-		announced: map[string]time.Time{}, attached: newRelation(), principals: newRelation(),
+		tokens: map[string]*token{}, templates: newShelf[*Template](), announced: map[string]time.Time{},
+		attached: newRelation(), principals: newRelation(),
 		types: newShelf[*ThingType](), groups: newShelf[*ThingGroup](), billing: newShelf[*BillingGroup](),
 		typed: newRelation(), children: newRelation(), members: newRelation(), billed: newRelation(),
 	}
@@ -190,6 +193,8 @@ const (
 	kindGroup     kind = 'G'
 	kindMember    kind = 'm'
 	kindBilling   kind = 'b'
+	kindToken     kind = 'K'
+	kindTemplate  kind = 'T'
 )
 
 func key(k kind, id string) []byte {
@@ -282,6 +287,7 @@ func (r *Registry) load() error {
 		{kindAttached, r.loadAttached}, {kindPrincipal, r.loadPrincipal}, {kindTags, r.loadTags},
 		{kindCA, r.loadCA}, {kindRegCode, r.loadRegistrationCode},
 		{kindType, r.loadType}, {kindGroup, r.loadGroup}, {kindMember, r.loadMember}, {kindBilling, r.loadBilling},
+		{kindToken, r.loadToken}, {kindTemplate, r.loadTemplate},
 	}
 	for _, l := range loaders {
 		if err := r.each(l.kind, l.load); err != nil {

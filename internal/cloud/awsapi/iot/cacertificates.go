@@ -46,8 +46,11 @@ func registerCACertificate(h *Handler, c *call) (any, error) {
 
 // checkRegistration says why a CA cannot have such a registrationConfig.
 func (h *Handler) checkRegistration(config *registry.RegistrationConfig) error {
-	if config != nil {
-		return badRequest("registrationConfig is not supported: leave it out, and provision devices on the messages of $aws/events/certificates/registered/<caCertificateId>")
+	if config == nil {
+		return nil
+	}
+	if err := h.provisioning.CheckConfig(config); err != nil {
+		return badRequest("registrationConfig: %v", err)
 	}
 	return nil
 }

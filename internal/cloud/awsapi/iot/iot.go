@@ -22,6 +22,7 @@ import (
 
 	"mote/internal/cloud/awsapi"
 	"mote/internal/cloud/destination"
+	"mote/internal/cloud/provisioning"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rules"
 	"mote/internal/cloud/store"
@@ -44,6 +45,7 @@ type Options struct {
 	Endpoint     string                    // what DescribeEndpoint answers: a host name without port
 	Destinations *destination.Destinations // nil: not offered
 	Jobs         Jobs                      // nil: not offered
+	Provisioning *provisioning.Engine      // nil: one of its own
 	Log          *slog.Logger
 }
 
@@ -54,6 +56,7 @@ type Handler struct {
 	destinations *destination.Destinations // nil: none
 	jobs         Jobs                      // nil: none
 	endpoint     string
+	provisioning *provisioning.Engine
 	log          *slog.Logger
 	mux          awsapi.Mux
 	unserved     *awsapi.Mux // refuses the operations of AWS IoT that mux does not have
@@ -66,6 +69,9 @@ func New(reg *registry.Registry, topicRules TopicRules, o Options) *Handler {
 	h := &Handler{reg: reg, rules: topicRules, destinations: o.Destinations, jobs: o.Jobs, endpoint: o.Endpoint, log: o.Log, unserved: newUnserved()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.provisioning == nil {
+		h.provisioning = provisioning.New(reg, h.log)
 	}
 	offered := operations
 	if h.jobs != nil {
@@ -149,6 +155,18 @@ var operations = []route{
 	{"PUT", "/cacertificate/{caCertificateId}", updateCACertificate},
 	{"DELETE", "/cacertificate/{caCertificateId}", deleteCACertificate},
 	{"GET", "/cacertificates", listCACertificates},
+
+	{"POST", "/things", registerThing},
+	{"POST", "/provisioning-templates", createProvisioningTemplate},
+	{"GET", "/provisioning-templates", listProvisioningTemplates},
+	{"GET", "/provisioning-templates/{templateName}", describeProvisioningTemplate},
+	{"PATCH", "/provisioning-templates/{templateName}", updateProvisioningTemplate},
+	{"DELETE", "/provisioning-templates/{templateName}", deleteProvisioningTemplate},
+	{"POST", "/provisioning-templates/{templateName}/versions", createProvisioningTemplateVersion},
+	{"GET", "/provisioning-templates/{templateName}/versions", listProvisioningTemplateVersions},
+	{"GET", "/provisioning-templates/{templateName}/versions/{versionId}", describeProvisioningTemplateVersion},
+	{"DELETE", "/provisioning-templates/{templateName}/versions/{versionId}", deleteProvisioningTemplateVersion},
+	{"POST", "/provisioning-templates/{templateName}/provisioning-claim", createProvisioningClaim},
 
 	{"POST", "/policies/{policyName}", createPolicy},
 	{"GET", "/policies/{policyName}", getPolicy},
@@ -265,6 +283,7 @@ var statuses = map[registry.Code]int{
 	registry.CertificateValidation:      400,
 	registry.RegistrationCodeValidation: 400,
 	registry.CertificateConflict:        409,
+	registry.InvalidToken:               400,
 }
 
 // wireError maps the failures of the engines to the wire.

@@ -39,6 +39,8 @@ func (h *Handler) taggable(arn string) (string, error) {
 	switch {
 	case !ours || name == "":
 		err = badRequest("%.300q cannot have tags: it must be the ARN of a resource of this account and region", arn)
+	case kind == "provisioningtemplate":
+		_, err = h.reg.Template(name)
 	case kind == "cacert":
 		_, err = h.reg.CACertificate(name)
 	case kind == "policy":
@@ -54,7 +56,7 @@ func (h *Handler) taggable(arn string) (string, error) {
 			err = notFound("Rule %s does not exist", name)
 		}
 	default:
-		err = badRequest("%.300q cannot have tags: policies, rules, CA certificates, thing types, thing groups and billing groups can", arn)
+		err = badRequest("%.300q cannot have tags: policies, rules, CA certificates, provisioning templates, thing types, thing groups and billing groups can", arn)
 	}
 	return resource, err
 }
