@@ -65,10 +65,10 @@ func (t *Template) check(v any) error {
 func (t *Template) checkRef(args any) error {
 	name, ok := args.(string)
 	if !ok {
-		return errors.New("Ref needs the name of a parameter")
+		return errors.New("a Ref needs the name of a parameter")
 	}
 	if _, declared := t.parameters[name]; !declared && !strings.HasPrefix(name, certificateParams) {
-		return fmt.Errorf("Ref names %.100q, which is not among the Parameters", name)
+		return fmt.Errorf("a Ref names %.100q, which is not among the Parameters", name)
 	}
 	return nil
 }

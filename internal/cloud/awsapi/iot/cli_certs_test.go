@@ -74,3 +74,42 @@ func testCertificates(t *testing.T, aws *cli) {
 	aws.run(t, "", "delete-ca-certificate", "--certificate-id", ca)
 	aws.run(t, "", "delete-registration-code")
 }
+
+// testProvisioning makes and takes down what fleet provisioning needs.
+func testProvisioning(t *testing.T, aws *cli) {
+	srv, _, _ := newServer(t, t.TempDir())
+	aws.url = srv.URL
+	const body = `{"Parameters":{"Serial":{"Type":"String"}},"Resources":{
+		"thing":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":{"Fn::Join":["",["board-",{"Ref":"Serial"}]]}}},
+		"certificate":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Ref":"AWS::IoT::Certificate::Id"}}},
+		"policy":{"Type":"AWS::IoT::Policy","Properties":{"PolicyName":"boards"}}}}`
+	role := "arn:aws:iam::000000000001:role/provision"
+	aws.run(t, "InvalidRequestException", "create-provisioning-template", "--template-name", "fleet", "--provisioning-role-arn", role, "--template-body", "{}")
+	aws.run(t, "InvalidRequestException", "create-provisioning-template", "--template-name", "fleet", "--provisioning-role-arn", role, "--template-body", body,
+		"--pre-provisioning-hook", "targetArn=arn:aws:lambda:us-east-1:1:function:f,payloadVersion=2020-04-01")
+	aws.run(t, `"defaultVersionId": 1`, "create-provisioning-template", "--template-name", "fleet", "--provisioning-role-arn", role, "--template-body", body,
+		"--enabled", "--description", "boards", "--tags", "Key=a,Value=b")
+	aws.run(t, "ResourceAlreadyExistsException", "create-provisioning-template", "--template-name", "fleet", "--provisioning-role-arn", role, "--template-body", body)
+	aws.run(t, `"versionId": 2`, "create-provisioning-template-version", "--template-name", "fleet", "--template-body", body, "--set-as-default")
+	aws.run(t, `"defaultVersionId": 2`, "describe-provisioning-template", "--template-name", "fleet")
+	aws.run(t, `"isDefaultVersion": false`, "describe-provisioning-template-version", "--template-name", "fleet", "--version-id", "1")
+	aws.run(t, "DeleteConflictException", "delete-provisioning-template-version", "--template-name", "fleet", "--version-id", "2")
+	aws.run(t, "", "delete-provisioning-template-version", "--template-name", "fleet", "--version-id", "1")
+	aws.run(t, `"versionId": 2`, "list-provisioning-template-versions", "--template-name", "fleet")
+	aws.run(t, `"FLEET_PROVISIONING"`, "list-provisioning-templates")
+	aws.run(t, `"Value": "b"`, "list-tags-for-resource", "--resource-arn", "arn:aws:iot:us-east-1:000000000001:provisioningtemplate/fleet")
+	aws.run(t, "PRIVATE KEY", "create-provisioning-claim", "--template-name", "fleet")
+	aws.run(t, "", "update-provisioning-template", "--template-name", "fleet", "--no-enabled")
+	aws.run(t, "InvalidRequestException", "create-provisioning-claim", "--template-name", "fleet")
+
+	cert, _ := aws.run(t, "", "create-keys-and-certificate")["certificateId"].(string)
+	params := "Serial=7,AWS::IoT::Certificate::Id=" + cert
+	aws.run(t, "ResourceRegistrationFailureException", "register-thing", "--template-body", body, "--parameters", params)
+	aws.run(t, "ResourceNotFoundException", "describe-thing", "--thing-name", "board-7")
+	aws.run(t, "", "create-policy", "--policy-name", "boards", "--policy-document", strings.ReplaceAll(allowAll, `\`, ""))
+	aws.run(t, "thing/board-7", "register-thing", "--template-body", body, "--parameters", params)
+	aws.run(t, cert, "list-thing-principals", "--thing-name", "board-7")
+	aws.run(t, `"ACTIVE"`, "describe-certificate", "--certificate-id", cert)
+	aws.run(t, "", "delete-provisioning-template", "--template-name", "fleet")
+	aws.run(t, "ResourceNotFoundException", "describe-provisioning-template", "--template-name", "fleet")
+}

@@ -28,6 +28,7 @@ func TestCLI(t *testing.T) {
 			t.Run("groups", func(t *testing.T) { testGroups(t, aws) })
 			t.Run("statements", func(t *testing.T) { testStatements(t, aws) })
 			t.Run("certificates", func(t *testing.T) { testCertificates(t, aws) })
+			t.Run("provisioning", func(t *testing.T) { testProvisioning(t, aws) })
 		})
 	}
 	if len(seen) == 0 {
