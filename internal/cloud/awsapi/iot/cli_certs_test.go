@@ -102,7 +102,7 @@ func testProvisioning(t *testing.T, aws *cli) {
 	aws.run(t, "", "update-provisioning-template", "--template-name", "fleet", "--no-enabled")
 	aws.run(t, "InvalidRequestException", "create-provisioning-claim", "--template-name", "fleet")
 
-	cert, _ := aws.run(t, "", "create-keys-and-certificate")["certificateId"].(string)
+	cert, _ := aws.run(t, "", "create-keys-and-certificate", "--certificate-pem-outfile", filepath.Join(t.TempDir(), "c.pem"))["certificateId"].(string)
 	params := "Serial=7,AWS::IoT::Certificate::Id=" + cert
 	aws.run(t, "ResourceRegistrationFailureException", "register-thing", "--template-body", body, "--parameters", params)
 	aws.run(t, "ResourceNotFoundException", "describe-thing", "--thing-name", "board-7")
