@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"mote/internal/cloud/awsapi/iot"
 	"mote/internal/cloud/backup"
@@ -71,13 +72,16 @@ type Cloud struct {
 	shadows  *shadow.Engine
 	jobs     *jobs.Engine
 	devices  *provisioning.Engine
-	actions  actions
-	iot      *iot.Handler
-	broker   *broker.Broker
-	routes   *rest.Engine
-	refusals *refusal.Log
-	console  *console.Console
-	backups  *backup.Server
+
+	serverCert *serverCertificate
+	expiring   atomic.Pointer[[]registry.Expiring] // certificates that end soon
+	actions    actions
+	iot        *iot.Handler
+	broker     *broker.Broker
+	routes     *rest.Engine
+	refusals   *refusal.Log
+	console    *console.Console
+	backups    *backup.Server
 
 	servers []*http.Server
 	serving sync.WaitGroup // the goroutines that serve the listeners

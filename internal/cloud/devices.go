@@ -32,7 +32,7 @@ const (
 func (c *Cloud) httpsConfig() *tls.Config {
 	mqtt, device := c.broker.TLSConfig(), c.broker.TLSConfig()
 	mqtt.NextProtos, device.NextProtos = []string{alpnMQTT}, []string{alpnHTTP}
-	web := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: mqtt.Certificates, NextProtos: []string{alpnWeb}}
+	web := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: mqtt.GetCertificate, NextProtos: []string{alpnWeb}}
 	asked := web.Clone()
 	asked.ClientAuth = tls.RequestClientCert // the certificate is judged with each request
 	all := web.Clone()

@@ -20,9 +20,9 @@ import (
 )
 
 func (c *Cloud) openBroker() (err error) {
-	cert, err := c.registry.ServerCertificate(c.hosts())
+	c.serverCert, err = newServerCertificate(func() (tls.Certificate, error) { return c.registry.ServerCertificate(c.hosts()) })
 	if err != nil {
-		return fmt.Errorf("server certificate: %w", err)
+		return err
 	}
 	c.broker, err = broker.New(broker.Config{
 		Store:    c.store,
@@ -34,7 +34,7 @@ func (c *Cloud) openBroker() (err error) {
 
 		BasicIngest: true,
 		Limits:      broker.Limits{Connections: crowdFor(fileLimit()).mqtt, Rates: c.opts.Rates},
-		TLS:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}},
+		TLS:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.serverCert.get},
 	})
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
@@ -69,6 +69,7 @@ func (c *Cloud) hosts() []string {
 func (c *Cloud) listen() error {
 	streams, stop := context.WithCancel(context.Background())
 	c.streams = stop
+	c.serving.Go(func() { c.keepCertificates(streams) })
 	c.console = console.New(console.Config{Messages: c.broker, Tables: c.readable(), Refusals: c.refusals, Counters: c.counters, Shadows: steering{shadows{c.shadows, c.broker}}, Log: c.log})
 	handler := c.handler(streams)
 	if l, err := c.open("mqtt", c.opts.MQTT); err != nil {
@@ -161,7 +162,7 @@ func (c *Cloud) handler(streams context.Context) http.Handler {
 // counters are the small figures of the console.
 func (c *Cloud) counters() console.Counters {
 	b := c.broker.Status()
-	out := console.Counters{Connections: b.Connections, Sessions: b.Sessions, Received: b.Received, Dropped: b.Dropped}
+	out := console.Counters{Expiring: c.expiringNow(), Connections: b.Connections, Sessions: b.Sessions, Received: b.Received, Dropped: b.Dropped}
 	if c.tables != nil {
 		for _, one := range c.tables.Builds() {
 			out.Builds = append(out.Builds, console.Build{Table: one.Table, Index: one.Index, Done: one.Done})

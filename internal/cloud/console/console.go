@@ -60,6 +60,16 @@ type Counters struct {
 	Dropped     uint64  `json:"dropped"`     // messages that did not fit into a subscriber's queue
 	Rules       []Rule  `json:"rules"`
 	Builds      []Build `json:"builds,omitempty"` // indexes that are being filled or removed
+
+	Expiring []Expiring `json:"expiring,omitempty"` // certificates that end soon, the first to end first
+}
+
+// Expiring is a certificate that ends soon or has ended.
+type Expiring struct {
+	CA       bool      `json:"ca"` // of a CA; false: of a device
+	ID       string    `json:"id"`
+	Name     string    `json:"name"` // of its thing, or the CA's subject; "": none
+	NotAfter time.Time `json:"not_after"`
 }
 
 // Build is an index on its way.

@@ -22,8 +22,15 @@ export function showFigures(counters, refused, boards) {
     const more = builds.length > 1 ? ` and ${builds.length - 1} more` : "";
     figures.push(["index in the making", `${b.table} ${b.index || "expiry"} ${Math.floor(b.done * 100)} %${more}`, false]);
   }
+  const expiring = counters.expiring || [];
+  if (expiring.length > 0) {
+    const e = expiring[0], days = Math.floor((Date.parse(e.not_after) - Date.now()) / 86400000);
+    const more = expiring.length > 1 ? ` and ${expiring.length - 1} more` : "";
+    const when = days < 0 ? "has expired" : days < 1 ? "ends within a day" : `ends in ${days} days`;
+    figures.push([e.ca ? "CA certificate" : "certificate", `${e.name || e.id.slice(0, 12)} ${when}${more}`, days < 7]);
+  }
   const box = byId("figures");
-  if (box.children.length !== figures.length) {
+  if (figures.some(([name], i) => box.children[i]?.firstChild.textContent !== name) || box.children.length !== figures.length) {
     box.replaceChildren(...figures.map(([name]) => el("div", {}, el("dt", { textContent: name }), el("dd"))));
   }
   figures.forEach(([, value, bad], i) => {
