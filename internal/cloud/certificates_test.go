@@ -33,8 +33,8 @@ func start(t *testing.T, dir string) *Cloud {
 	return c
 }
 
-// device is a live connection of a client.
-type device struct {
+// newcomer is a live connection of a client.
+type newcomer struct {
 	t    *testing.T
 	conn *client.Conn
 	got  chan *mqtt.Publish
@@ -42,11 +42,11 @@ type device struct {
 
 // connect connects with a certificate and its key; it returns nil when the
 // cloud refuses.
-func connect(t *testing.T, c *Cloud, id string, cert tls.Certificate) *device {
+func connect(t *testing.T, c *Cloud, id string, cert tls.Certificate) *newcomer {
 	t.Helper()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.registry.CAPEM())
-	d := &device{t: t, got: make(chan *mqtt.Publish, 16)}
+	d := &newcomer{t: t, got: make(chan *mqtt.Publish, 16)}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	conn, err := client.Dial(ctx, client.Options{
@@ -61,7 +61,7 @@ func connect(t *testing.T, c *Cloud, id string, cert tls.Certificate) *device {
 	return d
 }
 
-func (d *device) subscribe(filters ...string) {
+func (d *newcomer) subscribe(filters ...string) {
 	d.t.Helper()
 	for _, f := range filters {
 		codes, err := d.conn.Subscribe(context.Background(), mqtt.Subscription{Filter: f, QoS: 1})
@@ -71,7 +71,7 @@ func (d *device) subscribe(filters ...string) {
 	}
 }
 
-func (d *device) publish(topic, payload string) {
+func (d *newcomer) publish(topic, payload string) {
 	d.t.Helper()
 	acked := make(chan error, 1)
 	err := d.conn.Publish(context.Background(), &mqtt.Publish{Topic: topic, Payload: []byte(payload), QoS: 1}, func(err error) { acked <- err })
@@ -84,7 +84,7 @@ func (d *device) publish(topic, payload string) {
 }
 
 // receive waits for the next message, which must be on topic.
-func (d *device) receive(topic string) map[string]any {
+func (d *newcomer) receive(topic string) map[string]any {
 	d.t.Helper()
 	select {
 	case p := <-d.got:
