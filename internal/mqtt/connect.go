@@ -36,12 +36,18 @@ const (
 // Type is CONNECT.
 func (p *Connect) Type() Type { return CONNECT }
 
-func decodeConnect(body []byte) (*Connect, error) {
+// decodeConnect decodes CONNECT. With level3, one of MQTT 3.1 comes out as one of
+// 3.1.1, from which it differs in the protocol name and level alone, as far as a
+// server can see.
+func decodeConnect(body []byte, level3 bool) (*Connect, error) {
 	c := cursor{b: body}
 	name := c.text("protocol name")
 	p := &Connect{Version: c.u8("protocol version")}
 	if c.err != nil {
 		return nil, c.err
+	}
+	if level3 && string(name) == "MQIsdp" && p.Version == 3 {
+		name, p.Version = []byte("MQTT"), V311
 	}
 	if string(name) != "MQTT" || p.Version != V311 && p.Version != V5 {
 		return nil, refuse(UnsupportedProtocolVersion, "protocol %.10q level %d; MQTT 3.1.1 (level 4) and 5 are served [MQTT-3.1.2-1], [MQTT-3.1.2-2]", name, p.Version)

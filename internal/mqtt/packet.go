@@ -20,7 +20,7 @@ func (d *Decoder) Packet(f Frame) (Packet, error) {
 	}
 	switch t {
 	case CONNECT:
-		return decoded(decodeConnect(f.Body))
+		return decoded(decodeConnect(f.Body, d.Level3))
 	case CONNACK:
 		return decoded(decodeConnack(f.Body, d.Version))
 	case PUBLISH:

@@ -23,8 +23,11 @@
 // subscribers. Nothing on that way waits for a network or asks the gate.
 //
 // The rules, the policies and the certificates belong to others: see [Rules]
-// and [Gate]. QoS 2 and subscription identifiers are refused; the DUP flag is never set, and a redelivery can have another packet
-// id; both as on AWS.
+// and [Gate]. In the mode [AWS], QoS 2 and subscription identifiers are refused;
+// the DUP flag is never set, and a redelivery can have another packet id; all as
+// on AWS. In the mode [Spec] all is as in the standards. Both have the same
+// sessions and topics; where a message of QoS 2 reaches a client of the mode
+// AWS, it is delivered with QoS 1.
 package broker
 
 import (
@@ -94,6 +97,13 @@ type Config struct {
 	Refusals *refusal.Log // nil drops refusals
 	Log      *slog.Logger // nil drops log lines
 	Limits   Limits
+	// SpecLimits are those of listeners in the mode Spec; their zero values mean
+	// larger defaults (type Limits). What is counted over all clients is in
+	// Limits alone.
+	SpecLimits Limits
+	// Accounts verifies passwords; nil for a broker without listeners that ask
+	// for them.
+	Accounts Accounts
 	// BasicIngest passes publishes on $aws/rules/<rule>/… to the rules; it is
 	// for rules that know such topics. Otherwise they are refused.
 	BasicIngest bool
@@ -108,12 +118,14 @@ type Config struct {
 type Broker struct {
 	cfg      Config
 	limits   Limits
+	spec     Limits // in the mode Spec
 	store    *store.Store
 	gate     Gate
 	rules    Rules
 	log      *slog.Logger
 	refusals *refusal.Log
 	tls      *tls.Config // nil without Config.TLS
+	openTLS  *tls.Config // tls for clients without a certificate
 	trie     trie
 	counters counters
 
@@ -140,12 +152,15 @@ type Broker struct {
 	lastSession atomic.Uint64 // ids of stored sessions and of groups
 
 	dirtyMu sync.Mutex
-	dirty   []*queue // with acknowledged entries to delete; guarded by dirtyMu
+	dirty   []*queue  // with acknowledged entries to delete; guarded by dirtyMu
+	stale   []staleID // guarded by dirtyMu
 
 	watchMu  sync.Mutex // guards changes of watchers
 	watchers atomic.Pointer[[]chan<- *message.Message]
 
-	quit    chan struct{}  // closed when Close begins
+	quit    chan struct{}   // closed when Close begins
+	life    context.Context // ends when Close begins
+	endLife context.CancelFunc
 	recheck chan struct{}  // one place: asks the keeper to look at the certificates
 	bursts  sync.WaitGroup // commits under way
 	running sync.WaitGroup // connections, and the keeper
@@ -164,15 +179,17 @@ func New(cfg Config) (*Broker, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Limits.setDefaults()
+	cfg.SpecLimits.setSpecDefaults()
 	b := &Broker{
-		cfg: cfg, limits: cfg.Limits, store: cfg.Store, gate: cfg.Gate, rules: cfg.Rules, log: cfg.Log, refusals: cfg.Refusals,
+		cfg: cfg, limits: cfg.Limits, spec: cfg.SpecLimits, store: cfg.Store, gate: cfg.Gate, rules: cfg.Rules, log: cfg.Log, refusals: cfg.Refusals,
 		sessions: map[string]*session{}, conns: map[*conn]struct{}{}, groups: map[string]*group{}, orphans: map[string]*orphan{},
 		connects: map[string]time.Time{}, addresses: map[string]int{}, shelf: shelf{sizes: map[string]int{}},
 		quit: make(chan struct{}), recheck: make(chan struct{}, 1),
 	}
+	b.life, b.endLife = context.WithCancel(context.Background())
 	b.watchers.Store(&[]chan<- *message.Message{})
 	if cfg.TLS != nil {
-		b.tls = b.serverTLS(cfg.TLS)
+		b.tls, b.openTLS = b.serverTLS(cfg.TLS), openTLS(cfg.TLS)
 	}
 	if err := b.load(); err != nil {
 		return nil, err
@@ -189,6 +206,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	if !b.closing {
 		b.closing = true
 		close(b.quit)
+		b.endLife()
 	}
 	for c := range b.conns {
 		c.stop(errShutdown)

@@ -17,16 +17,23 @@ import (
 // conn is one client connection. Its reader goroutine (serve) owns it; fields
 // without a note are set before CONNACK and only read from then on.
 type conn struct {
-	b       *Broker
-	net     net.Conn
-	subject policy.Subject
-	peer    *Peer // nil: a client with a certificate
-	since   time.Time
+	b        *Broker
+	limits   *Limits // of the listener's mode
+	listener Listener
+	spec     bool // listener.Mode is Spec
+	net      net.Conn
+	subject  policy.Subject
+	peer     *Peer // nil: a client of a listener of the broker
+	since    time.Time
+
+	account   atomic.Pointer[account]
+	principal string // of subject
 
 	version     byte
 	keepAlive   time.Duration // 0: none
 	maxPacket   int           // the largest packet that the client takes
-	window      int           // QoS 1 publishes that it takes unacknowledged
+	window      int           // publishes with QoS 1 and 2 that it takes unacknowledged
+	aliasMax    int           // topic aliases that it takes
 	problemInfo bool          // it wants reason strings
 	session     *session
 	delivery    *delivery
@@ -41,6 +48,7 @@ type conn struct {
 	recorder recorder
 	workers  sync.WaitGroup          // the writer, and goroutines that pump
 	flow     flow                    // publishes under way to the store
+	open2    atomic.Int32            // QoS 2 publishes of it without PUBREL
 	cause    atomic.Pointer[refused] // why the connection ends; the first one counts
 	ended    chan struct{}           // closed when nothing of the connection is left
 
@@ -54,21 +62,27 @@ type conn struct {
 	epoch   uint64
 	aliases []string // topics by alias, from 1
 	room    int      // QoS 1 publishes that may still come in this burst
-	pubacks bool     // the current read brought some
+	pubacks bool     // the current read brought acknowledgements
+	steps   steps    // of deliveries with QoS 2, in this burst
 }
 
-func (b *Broker) newConn(nc net.Conn, subject policy.Subject) *conn {
+func (b *Broker) newConn(nc net.Conn, subject policy.Subject, l Listener) *conn {
+	limits := &b.limits
+	if l.Mode == Spec {
+		limits = &b.spec
+	}
 	c := &conn{
-		b: b, net: nc, subject: subject, since: time.Now(),
+		b: b, limits: limits, listener: l, spec: l.Mode == Spec, net: nc, subject: subject, since: time.Now(),
 		maxPacket: maxPacket, routes: map[string]*route{}, ended: make(chan struct{}),
 	}
-	c.in = mqtt.NewReader(source(nc), mqtt.Decoder{From: mqtt.FromClient, Max: b.limits.Connect})
+	c.principal = subject.Principal()
+	c.in = mqtt.NewReader(source(nc), mqtt.Decoder{From: mqtt.FromClient, Max: limits.Connect, Level3: l.Mode == Spec})
 	c.receive.c = c
 	c.flow.init()
-	if b.limits.Rates {
+	if limits.Rates {
 		c.rates = newRates()
 	}
-	c.out = output{conn: nc, within: b.limits.WriteWithin, workers: &c.workers, drained: c.pump}
+	c.out = output{conn: nc, within: limits.WriteWithin, workers: &c.workers, drained: c.pump}
 	return c
 }
 
@@ -115,7 +129,7 @@ func (c *conn) finish() {
 	if !cause.quiet {
 		c.record(cause)
 	}
-	c.b.log.Debug("connection ended", "client_id", c.subject.ClientID, "principal", c.subject.CertificateID, "source_ip", c.subject.SourceIP, "reason", cause.reason)
+	c.b.log.Debug("connection ended", "client_id", c.subject.ClientID, "principal", c.principal, "source_ip", c.subject.SourceIP, "reason", cause.reason)
 	close(c.ended)
 }
 
@@ -186,7 +200,7 @@ func readError(err error) *refused {
 // publishes among them together.
 func (c *conn) handleBurst() *refused {
 	c.refreshJudge()
-	c.room = c.b.limits.Inbound - c.flow.unacknowledged()
+	c.room = c.limits.Inbound - c.flow.unacknowledged() - int(c.open2.Load())
 	for {
 		f, ok, err := c.in.Next()
 		if err != nil {
@@ -200,6 +214,7 @@ func (c *conn) handleBurst() *refused {
 		}
 	}
 	c.commit()
+	c.commitSteps()
 	if c.pubacks {
 		c.pubacks = false
 		c.pump()
@@ -230,11 +245,10 @@ func (c *conn) handle(f mqtt.Frame) *refused {
 		if err := c.in.Decoder.Ack(f, &c.ack); err != nil {
 			return refuseError(err)
 		}
-		c.session.acknowledge(c.delivery, c.ack.PacketID)
 		c.pubacks = true
-		return nil
+		return c.session.acknowledge(c.delivery, c.ack.PacketID)
 	case mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
-		return refuse(mqtt.ProtocolError, "%s: QoS 2 is not served", f.Type())
+		return c.handleStep(f)
 	}
 	p, err := c.in.Decoder.Packet(f)
 	if err != nil {
@@ -262,19 +276,23 @@ func (c *conn) handlePublish(f mqtt.Frame) *refused {
 	if err := c.in.Decoder.Publish(f, v); err != nil {
 		return refuseError(err)
 	}
-	if v.QoS > 1 {
+	if v.QoS > 1 && !c.spec {
 		return refuse(mqtt.QoSNotSupported, "QoS 2 is not served: publish with QoS 0 or 1")
 	}
 	if v.QoS > 0 {
 		if c.room--; c.room < 0 && c.version == mqtt.V5 {
-			return refuse(mqtt.ReceiveMaximumExceeded, "more than %d unacknowledged publishes (Receive Maximum)", c.b.limits.Inbound)
+			return refuse(mqtt.ReceiveMaximumExceeded, "more than %d unacknowledged publishes (Receive Maximum)", c.limits.Inbound)
 		}
+	}
+	if v.QoS > 1 && c.session.has(v.PacketID) {
+		c.answer(ack{kind: mqtt.PUBREC, id: v.PacketID, again: true})
+		return nil
 	}
 	topic, r := c.resolveAlias(v)
 	if r != nil {
 		return r
 	}
-	if r := c.b.checkPayload(len(v.Payload)); r != nil {
+	if r := c.limits.checkPayload(len(v.Payload)); r != nil {
 		return r.on("iot:Publish", c.b.gate.ARN("topic/"+string(topic)))
 	}
 	way := c.route(topic)
@@ -304,18 +322,42 @@ func (c *conn) accept(way *route) *refused {
 	u := c.burst
 	m := u.message(v.Payload, c.in.Buffered()+len(v.Payload))
 	m.Topic, m.QoS, m.Retain = way.topic, v.QoS, v.Retain
-	m.ClientID, m.Principal, m.SourceIP = c.subject.ClientID, c.subject.CertificateID, c.subject.SourceIP
+	m.ClientID, m.Principal, m.SourceIP = c.subject.ClientID, c.principal, c.subject.SourceIP
 	if len(v.PropBytes) > 0 {
-		setProperties(m, v.Properties())
+		c.setProperties(m, v.Properties())
 	}
 	out := u.publish(item{m: m, targets: way.targets, from: c.session, stored: way.stored})
 	if out.Unavailable != nil {
 		return c.unavailable(out.Unavailable)
 	}
-	if v.QoS > 0 {
-		u.acks = append(u.acks, ack{id: v.PacketID})
+	switch v.QoS {
+	case 1:
+		u.acks = append(u.acks, ack{kind: mqtt.PUBACK, id: v.PacketID})
+		u.counted++
+	case 2:
+		c.keep(u, v.PacketID)
 	}
 	return nil
+}
+
+// answer puts an answer to a packet into the burst, which follows everything
+// that came before it.
+func (c *conn) answer(a ack) {
+	if c.burst == nil {
+		c.burst = c.b.newBurst(c)
+	}
+	c.burst.acks = append(c.burst.acks, a)
+	if a.kind == mqtt.PUBACK || a.code.Failed() && a.kind == mqtt.PUBREC {
+		c.burst.counted++
+	}
+}
+
+// answerKind is the packet that answers a PUBLISH.
+func answerKind(qos byte) mqtt.Type {
+	if qos > 1 {
+		return mqtt.PUBREC
+	}
+	return mqtt.PUBACK
 }
 
 // unavailable answers a publish whose effects cannot be stored for now.
@@ -328,7 +370,7 @@ func (c *conn) unavailable(err error) *refused {
 	if c.version != mqtt.V5 {
 		return r // the reader commits the burst before it ends the connection
 	}
-	c.burst.acks = append(c.burst.acks, ack{c.view.PacketID, r.code, r.reason})
+	c.answer(ack{kind: answerKind(c.view.QoS), id: c.view.PacketID, code: r.code, reason: r.reason})
 	return nil
 }
 
@@ -346,10 +388,7 @@ func (c *conn) denyPublish(way *route, why *refused) *refused {
 		c.b.counters.denied.Add(1)
 	}
 	if c.view.QoS > 0 {
-		if c.burst == nil {
-			c.burst = c.b.newBurst(c)
-		}
-		c.burst.acks = append(c.burst.acks, ack{c.view.PacketID, why.code, why.reason})
+		c.answer(ack{kind: answerKind(c.view.QoS), id: c.view.PacketID, code: why.code, reason: why.reason})
 	}
 	return nil
 }
@@ -361,12 +400,12 @@ func (c *conn) resolveAlias(v *mqtt.PublishView) ([]byte, *refused) {
 		return v.Topic, nil
 	}
 	a := int(v.TopicAlias)
-	if a > c.b.limits.TopicAliases {
-		return nil, refuse(mqtt.TopicAliasInvalid, "topic alias %d, the most is %d [MQTT-3.3.2-9]", a, c.b.limits.TopicAliases)
+	if a > c.limits.TopicAliases {
+		return nil, refuse(mqtt.TopicAliasInvalid, "topic alias %d, the most is %d [MQTT-3.3.2-9]", a, c.limits.TopicAliases)
 	}
 	if len(v.Topic) > 0 {
 		if c.aliases == nil {
-			c.aliases = make([]string, c.b.limits.TopicAliases+1)
+			c.aliases = make([]string, c.limits.TopicAliases+1)
 		}
 		if c.aliases[a] != string(v.Topic) {
 			c.aliases[a] = string(v.Topic)
@@ -386,12 +425,16 @@ const (
 )
 
 // setProperties takes over what a v5 publish says about its message.
-func setProperties(m *message.Message, p *mqtt.Properties) {
+func (c *conn) setProperties(m *message.Message, p *mqtt.Properties) {
 	m.UTF8Payload = p.PayloadFormat.Or(0) == 1
 	m.ContentType, m.ResponseTopic = p.ContentType.Or(""), p.ResponseTopic.Or("")
 	m.CorrelationData = p.CorrelationData
 	if p.MessageExpiry.Set {
-		m.Expiry = m.Time.Add(time.Duration(min(max(p.MessageExpiry.Value, expiryMin), expiryMax)) * time.Second)
+		seconds := p.MessageExpiry.Value
+		if !c.spec {
+			seconds = min(max(seconds, expiryMin), expiryMax)
+		}
+		m.Expiry = m.Time.Add(time.Duration(seconds) * time.Second)
 	}
 	for _, u := range p.UserProperties {
 		m.UserProperties = append(m.UserProperties, message.UserProperty(u))
@@ -402,7 +445,7 @@ func setProperties(m *message.Message, p *mqtt.Properties) {
 // code 4 its will is not published (section 3.14).
 func (c *conn) handleDisconnect(p *mqtt.Disconnect) *refused {
 	if p.Props != nil && p.Props.SessionExpiry.Set {
-		if r := c.session.setExpiry(p.Props.SessionExpiry.Value, c.b.limits.SessionExpiryMax); r != nil {
+		if r := c.session.setExpiry(p.Props.SessionExpiry.Value, c.limits.SessionExpiryMax); r != nil {
 			return r
 		}
 	}

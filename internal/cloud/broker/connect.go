@@ -31,7 +31,7 @@ func (c *conn) connect() bool {
 
 // readConnect reads the first packet, within its deadline and its size.
 func (c *conn) readConnect() (*mqtt.Connect, *refused) {
-	_ = c.net.SetReadDeadline(time.Now().Add(c.b.limits.ConnectWithin))
+	_ = c.net.SetReadDeadline(time.Now().Add(c.limits.ConnectWithin))
 	if r := c.cause.Load(); r != nil { // set before stop touched the deadline
 		return nil, r
 	}
@@ -44,7 +44,7 @@ func (c *conn) readConnect() (*mqtt.Connect, *refused) {
 			return c.decodeConnect(f)
 		}
 		if err := c.in.Fill(); errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, refuse(mqtt.Success, "no CONNECT within %v", c.b.limits.ConnectWithin)
+			return nil, refuse(mqtt.Success, "no CONNECT within %v", c.limits.ConnectWithin)
 		} else if err != nil {
 			return nil, readError(err)
 		}
@@ -65,7 +65,7 @@ func (c *conn) decodeConnect(f mqtt.Frame) (*mqtt.Connect, *refused) {
 		return nil, refuse(mqtt.ProtocolError, "%s before CONNECT [MQTT-3.1.0-1]", p.Type())
 	}
 	c.version = connect.Version
-	c.in.Version, c.in.Max = connect.Version, c.b.limits.Packet
+	c.in.Version, c.in.Max = connect.Version, c.limits.Packet
 	return connect, nil
 }
 
@@ -77,17 +77,22 @@ func (c *conn) judgeConnect(p *mqtt.Connect) *refused {
 	}
 	c.problemInfo = p.Props.RequestProblemInfo.Or(1) == 1
 	c.maxPacket = int(min(p.Props.MaximumPacketSize.Or(maxPacket), maxPacket))
-	c.window = min(int(p.Props.ReceiveMaximum.Or(65535)), c.b.limits.Outbound)
+	c.window = min(int(p.Props.ReceiveMaximum.Or(65535)), c.limits.Outbound)
+	c.aliasMax = c.aliasesTo(p.Props)
+	if p.Props.AuthMethod.Set {
+		return refuse(mqtt.BadAuthenticationMethod, "enhanced authentication (%.40q) is not served: connect without an authentication method", p.Props.AuthMethod.Value)
+	}
 	if r := c.checkClientID(p); r != nil {
 		return r.on("iot:Connect", c.b.gate.ARN("client/"+p.ClientID))
 	}
 	c.subject.ClientID = p.ClientID
 	c.subject.PersistentConnect = persistent(p)
+	if r := c.authenticate(p); r != nil {
+		return r
+	}
+	c.principal = c.subject.Principal()
 	if p.Will != nil {
 		c.subject.LastWill, c.subject.LastWillTopic = true, p.Will.Topic
-	}
-	if p.Props.AuthMethod.Set {
-		return refuse(mqtt.BadAuthenticationMethod, "enhanced authentication (%.40q) is not served: the client certificate authenticates", p.Props.AuthMethod.Value)
 	}
 	c.setKeepAlive(p.KeepAlive)
 	c.refreshJudge()
@@ -105,9 +110,9 @@ func (c *conn) checkClientID(p *mqtt.Connect) *refused {
 	case p.ClientID == "":
 		p.ClientID = "auto-" + rand.Text()
 		p.Props.AssignedClientID = mqtt.Some(p.ClientID) // for CONNACK
-	case len(p.ClientID) > c.b.limits.ClientID:
-		return refuse(mqtt.ClientIdentifierNotValid, "the client id has %d bytes, the most are %d: choose a shorter one", len(p.ClientID), c.b.limits.ClientID)
-	case strings.HasPrefix(p.ClientID, "$"):
+	case len(p.ClientID) > c.limits.ClientID:
+		return refuse(mqtt.ClientIdentifierNotValid, "the client id has %d bytes, the most are %d: choose a shorter one", len(p.ClientID), c.limits.ClientID)
+	case strings.HasPrefix(p.ClientID, "$") && !c.spec:
 		return refuse(mqtt.ClientIdentifierNotValid, "client ids that begin with $ are reserved: choose another one")
 	}
 	return nil
@@ -136,7 +141,11 @@ func (l *Limits) expiry(p *mqtt.Connect) time.Duration {
 // setKeepAlive takes the client's keep alive within the limits; none counts as
 // the most (AWS IoT Core quotas, "keep-alive interval").
 func (c *conn) setKeepAlive(seconds uint16) {
-	l := &c.b.limits
+	if c.spec {
+		c.specKeepAlive(seconds)
+		return
+	}
+	l := c.limits
 	c.keepAlive = time.Duration(seconds) * time.Second
 	if seconds == 0 {
 		c.keepAlive = l.KeepAliveMax
@@ -151,13 +160,13 @@ func (c *conn) judgeWill(w *mqtt.Will) *refused {
 		return nil
 	}
 	arn := c.b.gate.ARN("topic/" + w.Topic)
-	if w.QoS > 1 {
+	if w.QoS > 1 && !c.spec {
 		return refuse(mqtt.QoSNotSupported, "a will with QoS 2 is not served: use QoS 0 or 1").on("iot:Publish", arn)
 	}
-	if r := c.b.checkTopic(w.Topic); r != nil {
+	if r := c.checkTopic(w.Topic); r != nil {
 		return r.on("iot:Publish", arn)
 	}
-	if r := c.b.checkPayload(len(w.Payload)); r != nil {
+	if r := c.limits.checkPayload(len(w.Payload)); r != nil {
 		return r.on("iot:Publish", arn)
 	}
 	if r := c.decideWill(w.Topic, w.Retain); r != nil {
@@ -165,10 +174,10 @@ func (c *conn) judgeWill(w *mqtt.Will) *refused {
 	}
 	c.will = &will{m: &message.Message{
 		Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Time: time.Now(),
-		ClientID: c.subject.ClientID, Principal: c.subject.CertificateID, SourceIP: c.subject.SourceIP,
+		ClientID: c.subject.ClientID, Principal: c.principal, SourceIP: c.subject.SourceIP,
 	}}
 	if w.Props != nil {
-		setProperties(c.will.m, w.Props)
+		c.setProperties(c.will.m, w.Props)
 		c.will.delay = time.Duration(w.Props.WillDelay.Or(0)) * time.Second
 	}
 	return nil
@@ -182,7 +191,7 @@ func (c *conn) decideWill(topic string, retain bool) *refused {
 	if !retain {
 		return nil
 	}
-	if r := checkRetain(topic); r != nil {
+	if r := c.checkRetain(topic); r != nil {
 		return r.on("iot:RetainPublish", c.b.gate.ARN("topic/"+topic))
 	}
 	return c.decide("iot:RetainPublish", "topic/"+topic)
@@ -195,13 +204,18 @@ func (c *conn) connack(p *mqtt.Connect, present bool, expiry time.Duration) *mqt
 	if p.Version != mqtt.V5 {
 		return ack
 	}
-	l := &c.b.limits
+	l := c.limits
 	ack.Props = &mqtt.Properties{
-		ReceiveMaximum: mqtt.Some(uint16(min(l.Inbound, 65535))), MaximumQoS: mqtt.Some[byte](1), RetainAvailable: mqtt.Some[byte](1),
+		ReceiveMaximum: mqtt.Some(uint16(min(l.Inbound, 65535))), RetainAvailable: mqtt.Some[byte](1),
 		MaximumPacketSize: mqtt.Some(uint32(l.Packet)), TopicAliasMaximum: mqtt.Some(uint16(l.TopicAliases)),
-		WildcardAvailable: mqtt.Some[byte](1), SubscriptionIDAvailable: mqtt.Some[byte](0), SharedAvailable: mqtt.Some[byte](1),
-		ServerKeepAlive:  mqtt.Some(uint16(c.keepAlive / time.Second)),
+		WildcardAvailable: mqtt.Some[byte](1), SubscriptionIDAvailable: mqtt.Some(byte(boolCount(c.spec))), SharedAvailable: mqtt.Some[byte](1),
 		AssignedClientID: p.Props.AssignedClientID,
+	}
+	if !c.spec {
+		ack.Props.MaximumQoS = mqtt.Some[byte](1)
+	}
+	if keep := uint16(c.keepAlive / time.Second); !c.spec || keep != p.KeepAlive {
+		ack.Props.ServerKeepAlive = mqtt.Some(keep)
 	}
 	if granted := uint32(expiry / time.Second); granted != p.Props.SessionExpiry.Or(0) {
 		ack.Props.SessionExpiry = mqtt.Some(granted)
@@ -226,13 +240,22 @@ func (c *conn) refuseConnect(r *refused) {
 		})
 		return
 	}
-	switch r.code {
-	case mqtt.ClientIdentifierNotValid, mqtt.UnsupportedProtocolVersion, mqtt.ServerUnavailable, mqtt.QuotaExceeded:
-		c.out.add(func(buf []byte) []byte {
-			if out, err := (&mqtt.Connack{Code: r.code}).Append(buf, mqtt.V311); err == nil {
-				return out
-			}
-			return buf
-		})
+	if !c.says311(r.code) {
+		return
 	}
+	c.out.add(func(buf []byte) []byte {
+		if out, err := (&mqtt.Connack{Code: r.code}).Append(buf, mqtt.V311); err == nil {
+			return out
+		}
+		return buf // 3.1.1 has no code for it
+	})
+}
+
+// says311 says whether a 3.1.1 client gets a CONNACK with code.
+func (c *conn) says311(code mqtt.ReasonCode) bool {
+	switch code {
+	case mqtt.ClientIdentifierNotValid, mqtt.UnsupportedProtocolVersion, mqtt.ServerUnavailable, mqtt.QuotaExceeded:
+		return true
+	}
+	return c.spec || c.listener.Auth == Password
 }

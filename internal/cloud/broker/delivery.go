@@ -27,6 +27,9 @@ type delivery struct {
 	skip        map[uint64]struct{} // entries that are acknowledged but still on disk
 	memory      []waiting
 	memoryBytes int
+	blocked     uint16 // packet id that the next entry on disk waits for; 0 for none
+	resent      uint64 // the last queue entry that an earlier connection was sent
+	aliases     map[string]uint16
 	pumping     bool // a goroutine is in pump
 	kicked      bool // a goroutine is on its way to pump
 }
@@ -34,6 +37,8 @@ type delivery struct {
 // sent is one publish that the client has not acknowledged.
 type sent struct {
 	packetID uint16
+	qos      byte
+	received bool   // PUBREC is here and not yet on disk
 	size     int    // of the queue entry
 	seq      uint64 // of the queue entry; 0 in a clean session
 	group    *group // that has the queue entry; nil: the session
@@ -47,21 +52,38 @@ type waiting struct {
 	seq    uint64 // of its queue entry, 0 when it has none
 	size   int    // of its queue entry, or the weight of its message
 	group  *group // that has the queue entry; nil: the session
+	ids    *subIDs
 }
 
-// room is how many QoS 1 publishes may still be sent.
+// room is how many publishes with QoS 1 and 2 may still be sent.
 func (d *delivery) room() int {
 	if d.c.out.waiting() >= d.c.b.limits.Output || !d.c.rates.deliverable() {
 		return 0
 	}
+	if d.c.spec {
+		return d.window - len(d.inFlight) - len(d.s.released)
+	}
 	return d.window - len(d.inFlight)
+}
+
+// full says whether w has to wait for an acknowledgement.
+func (d *delivery) full(w waiting) bool {
+	if w.qos == 0 {
+		return false
+	}
+	return d.room() <= 0 || d.c.spec && w.seq > 0 && w.group == nil && d.busy(packetIDOf(w.seq))
+}
+
+// busy says whether a packet id is in flight towards the client.
+func (d *delivery) busy(id uint16) bool {
+	return d.find(id) >= 0 || d.c.spec && slices.ContainsFunc(d.s.released, func(r released) bool { return r.id == id })
 }
 
 // nextID returns a packet id that is not in flight towards the client. The
 // ids of the client's own publishes are another space ([MQTT-2.2.1-4]).
 func (d *delivery) nextID() uint16 {
 	for {
-		if d.lastID++; d.lastID != 0 && d.find(d.lastID) < 0 {
+		if d.lastID++; d.lastID != 0 && !d.busy(d.lastID) {
 			return d.lastID
 		}
 	}
@@ -86,7 +108,7 @@ func (s *session) deliver(w waiting) {
 	}
 	allowed, known := d.c.receive.peek(w.m.Topic)
 	switch {
-	case d.behind(w) || !known || allowed && w.qos > 0 && d.room() <= 0:
+	case d.behind(w) || !known || allowed && d.full(w):
 		d.hold(w)
 		if !known {
 			d.kick()
@@ -113,7 +135,11 @@ func (d *delivery) hold(w waiting) {
 		return
 	}
 	b := d.c.b
-	if len(d.memory) >= max(b.limits.QueueMessages/10, 1) || d.memoryBytes+w.size > b.limits.QueueBytes/10 {
+	part := 10
+	if d.c.spec { // a filter may match as many retained messages at once
+		part = 1
+	}
+	if len(d.memory) >= max(b.limits.QueueMessages/part, 1) || d.memoryBytes+w.size > b.limits.QueueBytes/part {
 		d.drop()
 		return
 	}
@@ -186,13 +212,7 @@ func (d *delivery) write(w waiting) written {
 		c.b.counters.expired.Add(1)
 		return writeExpired
 	}
-	p := mqtt.Publish{Topic: w.m.Topic, Payload: w.m.Payload, QoS: w.qos, Retain: w.retain}
-	if w.qos > 0 {
-		p.PacketID = d.nextID()
-	}
-	if c.version == mqtt.V5 {
-		p.Props = properties(w.m)
-	}
+	p, alias := d.packet(w)
 	fits := true
 	ok := c.out.add(func(buf []byte) []byte {
 		out, err := mqtt.AppendPublish(buf, c.version, &p)
@@ -209,10 +229,78 @@ func (d *delivery) write(w waiting) written {
 	}
 	c.b.counters.sent.Add(1)
 	c.rates.delivered()
+	if w.group == nil {
+		d.s.sent = max(d.s.sent, w.seq)
+	}
+	if alias > 0 {
+		d.aliases[w.m.Topic] = alias
+	}
 	if w.qos > 0 {
-		d.inFlight = append(d.inFlight, sent{p.PacketID, w.size, w.seq, w.group})
+		d.inFlight = append(d.inFlight, sent{packetID: p.PacketID, qos: p.QoS, size: w.size, seq: w.seq, group: w.group})
 	}
 	return writeSent
+}
+
+// packet is the PUBLISH of w; alias is what it makes known, 0 for none.
+func (d *delivery) packet(w waiting) (p mqtt.Publish, alias uint16) {
+	c := d.c
+	p = mqtt.Publish{Topic: w.m.Topic, Payload: w.m.Payload, QoS: w.qos, Retain: w.retain}
+	switch {
+	case w.qos == 0:
+	case !c.spec: // QoS 1 is the most
+		p.QoS, p.PacketID = 1, d.nextID()
+	case w.seq == 0 || w.group != nil:
+		p.PacketID = d.nextID()
+	default:
+		p.PacketID, p.Dup = packetIDOf(w.seq), w.seq <= d.resent
+	}
+	if c.version != mqtt.V5 {
+		return p, 0
+	}
+	p.Props = properties(w.m)
+	if w.ids != nil && c.spec {
+		p.Props = orNew(p.Props)
+		p.Props.SubscriptionIDs = *w.ids
+	}
+	if c.aliasMax > 0 {
+		alias = d.shorten(&p)
+	}
+	return p, alias
+}
+
+func orNew(p *mqtt.Properties) *mqtt.Properties {
+	if p == nil {
+		return &mqtt.Properties{}
+	}
+	return p
+}
+
+// shorten puts an alias in the place of a topic that has one, or gives it one
+// (section 3.3.2.3.4): those that come first have them.
+func (d *delivery) shorten(p *mqtt.Publish) (alias uint16) {
+	if known, ok := d.aliases[p.Topic]; ok {
+		p.Topic, p.Props = "", orNew(p.Props)
+		p.Props.TopicAlias = mqtt.Some(known)
+		return 0
+	}
+	if len(d.aliases) >= d.c.aliasMax {
+		return 0
+	}
+	if d.aliases == nil {
+		d.aliases = map[string]uint16{}
+	}
+	alias = uint16(len(d.aliases) + 1)
+	p.Props = orNew(p.Props)
+	p.Props.TopicAlias = mqtt.Some(alias)
+	return alias
+}
+
+// aliasesTo is how many aliases the broker may use towards the client.
+func (c *conn) aliasesTo(p *mqtt.Properties) int {
+	if !c.spec {
+		return 0
+	}
+	return min(int(p.TopicAliasMaximum.Or(0)), c.limits.TopicAliases)
 }
 
 // giveUp lets go of w, and of its queue entry.
@@ -225,23 +313,33 @@ func (d *delivery) giveUp(w waiting) {
 
 // acknowledge takes the client's PUBACK for a packet id; an id that is not in
 // flight is ignored, as a client may acknowledge after a takeover.
-func (s *session) acknowledge(d *delivery, id uint16) {
-	if f := s.takeAcknowledged(d, id); f.group != nil {
+func (s *session) acknowledge(d *delivery, id uint16) *refused {
+	f, r := s.takeAcknowledged(d, id)
+	if f.group != nil {
 		f.group.acknowledge(f)
 	}
+	return r
 }
 
-func (s *session) takeAcknowledged(d *delivery, id uint16) (f sent) {
+func (s *session) takeAcknowledged(d *delivery, id uint16) (f sent, r *refused) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := d.find(id)
 	if s.out != d || i < 0 {
-		return f
+		return f, nil
 	}
-	f = d.inFlight[i]
+	if d.inFlight[i].qos == 2 {
+		return f, refuse(mqtt.ProtocolError, "PUBACK for packet id %d, which is a publish with QoS 2 (section 4.3)", id)
+	}
+	return d.settle(i), nil
+}
+
+// settle lets go of the publish inFlight[i].
+func (d *delivery) settle(i int) sent {
+	f := d.inFlight[i]
 	d.inFlight = slices.Delete(d.inFlight, i, i+1)
 	if f.seq > 0 && f.group == nil {
-		s.finish(d.c.b, f.seq, f.size)
+		d.s.finish(d.c.b, f.seq, f.size)
 	}
 	return f
 }
@@ -296,7 +394,10 @@ func (s *session) nextJob(d *delivery) job {
 		if topic := d.pumpMemory(); topic != "" {
 			return job{topic: topic}
 		}
-		if room := d.room(); d.onDisk && room > 0 {
+		if d.blocked != 0 && !d.busy(d.blocked) {
+			d.blocked = 0
+		}
+		if room := d.room(); d.onDisk && room > 0 && d.blocked == 0 {
 			if d.stored && d.c.rates != nil {
 				room = d.c.rates.takeStored(room)
 			}
@@ -318,7 +419,7 @@ func (d *delivery) pumpMemory() string {
 		if !known {
 			return w.m.Topic
 		}
-		if allowed && w.qos > 0 && d.room() <= 0 {
+		if allowed && d.full(w) {
 			return ""
 		}
 		d.memory[0] = waiting{}
@@ -373,6 +474,10 @@ func (d *delivery) sendEntries(entries []waiting) bool {
 		}
 		allowed, known := d.c.receive.peek(w.m.Topic)
 		if !known || d.room() <= 0 {
+			return false
+		}
+		if allowed && d.full(w) {
+			d.blocked = packetIDOf(w.seq)
 			return false
 		}
 		if allowed {

@@ -10,7 +10,7 @@ type flow struct {
 	changed *sync.Cond // of mu
 	bursts  int        // guarded by mu
 	bytes   int        // guarded by mu
-	unacked int        // QoS 1 publishes; guarded by mu
+	unacked int        // publishes that are about to be acknowledged; guarded by mu
 }
 
 // The most that one connection can have under way.
@@ -28,7 +28,7 @@ func (f *flow) begin(u *burst) (alone bool) {
 	alone = f.bursts == 0
 	f.bursts++
 	f.bytes += u.bytes
-	f.unacked += len(u.acks)
+	f.unacked += u.counted
 	return alone
 }
 
@@ -37,7 +37,7 @@ func (f *flow) begin(u *burst) (alone bool) {
 func (f *flow) answer(u *burst) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.unacked -= len(u.acks)
+	f.unacked -= u.counted
 }
 
 func (f *flow) finish(u *burst) {
@@ -45,6 +45,20 @@ func (f *flow) finish(u *burst) {
 	defer f.mu.Unlock()
 	f.bursts--
 	f.bytes -= u.bytes
+	f.changed.Signal()
+}
+
+// beginStep counts a commit that is no burst; finishStep is its end.
+func (f *flow) beginStep() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bursts++
+}
+
+func (f *flow) finishStep() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bursts--
 	f.changed.Signal()
 }
 

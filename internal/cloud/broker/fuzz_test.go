@@ -35,6 +35,9 @@ func FuzzConnection(f *testing.F) {
 			&mqtt.Publish{Topic: "a/b", QoS: 1, PacketID: 1, Retain: true, Payload: []byte("x")}, &mqtt.Publish{Topic: "b"},
 			&mqtt.Ack{Kind: mqtt.PUBACK, PacketID: 1}, &mqtt.Ping{}, &mqtt.Unsubscribe{PacketID: 2, Filters: []string{"b"}}, &mqtt.Disconnect{})
 		add(clean(v, ""), &mqtt.Publish{Topic: "a", QoS: 2, PacketID: 1})
+		add(lasting(v, "c"), &mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: "#", QoS: 2}}}, &mqtt.Publish{Topic: "a", QoS: 2, PacketID: 1},
+			&mqtt.Publish{Topic: "a", QoS: 2, PacketID: 1, Dup: true}, &mqtt.Ack{Kind: mqtt.PUBREL, PacketID: 1}, &mqtt.Ack{Kind: mqtt.PUBREC, PacketID: 2},
+			&mqtt.Ack{Kind: mqtt.PUBCOMP, PacketID: 2}, &mqtt.Ack{Kind: mqtt.PUBREC, PacketID: 3})
 		if v == mqtt.V5 {
 			add(lasting(v, "c"), &mqtt.Publish{Topic: "a", Props: &mqtt.Properties{TopicAlias: mqtt.Some[uint16](1), MessageExpiry: mqtt.Some[uint32](1)}},
 				&mqtt.Publish{Props: &mqtt.Properties{TopicAlias: mqtt.Some[uint16](1)}}, &mqtt.Disconnect{Code: mqtt.DisconnectWithWill})
@@ -53,9 +56,10 @@ func FuzzConnection(f *testing.F) {
 	f.Cleanup(func() { _ = b.Close(context.Background()); _ = st.Close() })
 	f.Fuzz(func(t *testing.T, data []byte, cut int) {
 		client, server := net.Pipe()
+		kind := Listener{Plain: true, Auth: Anonymous, Mode: Mode(cut & 1)}
 		done := make(chan struct{})
 		b.running.Go(func() {
-			b.newConn(server, policy.Subject{CertificateID: "c", SourceIP: "127.0.0.1"}).serve()
+			b.newConn(server, policy.Subject{CertificateID: "c", SourceIP: "127.0.0.1"}, kind).serve()
 			close(done)
 		})
 		go func() { _, _ = io.Copy(io.Discard, client) }() // ends when the pipe is closed
@@ -80,17 +84,18 @@ func FuzzMessageRecord(f *testing.F) {
 		{Topic: "a/b", Payload: []byte("x"), Time: now, Expiry: now.Add(time.Hour), UTF8Payload: true, ContentType: "text/plain", ResponseTopic: "r", CorrelationData: []byte{}},
 		{Topic: "a", Time: now, UserProperties: []message.UserProperty{{Name: "a", Value: "b"}, {}}},
 	} {
-		f.Add(appendMessage(nil, &m, 1, true))
+		f.Add(appendMessage(nil, &m, 1, true, nil))
+		f.Add(appendMessage(nil, &m, 2, false, &subIDs{1, 268435455}))
 	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := parseMessage(data)
+		m, ids, err := parseQueued(data)
 		if err != nil {
 			return
 		}
-		again := appendMessage(nil, m, m.QoS, m.Retain)
-		same, err := parseMessage(again)
-		if err != nil || !reflect.DeepEqual(m, same) {
+		again := appendMessage(nil, m, m.QoS, m.Retain, ids)
+		same, sameIDs, err := parseQueued(again)
+		if err != nil || !reflect.DeepEqual(m, same) || !reflect.DeepEqual(ids, sameIDs) {
 			t.Fatalf("%+v became %+v, %v", m, same, err)
 		}
 	})
@@ -102,7 +107,7 @@ func TestRecords(t *testing.T) {
 		Topic: "a/b", Payload: []byte("x"), QoS: 1, Retain: true, Time: now, Expiry: now.Add(time.Hour), UTF8Payload: true, ContentType: "text/plain",
 		ResponseTopic: "r", CorrelationData: []byte{1}, UserProperties: []message.UserProperty{{Name: "a", Value: "1"}, {Name: "a", Value: "2"}},
 	}
-	b := appendMessage(nil, m, 1, true)
+	b := appendMessage(nil, m, 1, true, nil)
 	got, err := parseMessage(b)
 	if err != nil || !reflect.DeepEqual(got, m) {
 		t.Errorf("got %+v, %v", got, err)
@@ -112,17 +117,17 @@ func TestRecords(t *testing.T) {
 			t.Errorf("cut at %d it parses", i)
 		}
 	}
-	if _, err := parseMessage(append([]byte{recordVersion + 1}, b[1:]...)); err == nil {
+	if _, err := parseMessage(append([]byte{secondVersion + 1}, b[1:]...)); err == nil {
 		t.Error("a newer record parses")
 	}
-	r := sessionRecord{id: 7, version: 5, expiry: time.Hour, disconnected: now}
+	r := sessionRecord{id: 7, version: 5, expiry: time.Hour, disconnected: now, sent: 9}
 	if got, err := parseSession(r.append(nil)); err != nil || got != r {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if _, err := parseSession(r.append(nil)[:10]); err == nil {
 		t.Error("a cut session parses")
 	}
-	for _, s := range []subscription{{}, {qos: 1, noLocal: true}, {asSent: true}} {
+	for _, s := range []subscription{{}, {qos: 1, noLocal: true}, {asSent: true}, {qos: 2, parent: true, id: 268435455}} {
 		if got, err := parseSubscription(s.record()); err != nil || got != s {
 			t.Errorf("got %+v, %v", got, err)
 		}

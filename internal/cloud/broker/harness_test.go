@@ -218,6 +218,7 @@ type world struct {
 	store    *store.Store
 	b        *Broker
 	addr     string
+	specAddr string // of a listener in the mode Spec, without TLS, anonymous
 	limits   Limits
 	config   func(*Config)
 	logs     *logBuffer
@@ -277,8 +278,14 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w.store, w.b, w.addr, w.cancel, w.served = st, b, l.Addr().String(), cancel, make(chan error, 1)
+	w.store, w.b, w.addr, w.cancel, w.served = st, b, l.Addr().String(), cancel, make(chan error, 2)
 	go func() { w.served <- b.ServeTLS(ctx, l) }()
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.specAddr = plain.Addr().String()
+	go func() { w.served <- b.Serve(ctx, plain, Listener{Mode: Spec, Auth: Anonymous, Plain: true}) }()
 }
 
 func (w *world) close() {
@@ -291,8 +298,10 @@ func (w *world) close() {
 		w.t.Errorf("close broker: %v", err)
 	}
 	w.cancel()
-	if err := <-w.served; err != nil {
-		w.t.Errorf("serve: %v", err)
+	for range cap(w.served) {
+		if err := <-w.served; err != nil {
+			w.t.Errorf("serve: %v", err)
+		}
 	}
 	if err := w.store.Close(); err != nil {
 		w.t.Errorf("close store: %v", err)

@@ -63,7 +63,7 @@ func (c *conn) route(topic []byte) *route {
 
 func (c *conn) newRoute(topic string) *route {
 	r := &route{topic: topic}
-	if r.refused = c.b.checkTopic(topic); r.refused != nil {
+	if r.refused = c.checkTopic(topic); r.refused != nil {
 		r.refused.on("iot:Publish", c.b.gate.ARN("topic/"+topic))
 	} else {
 		r.refused = c.decide("iot:Publish", "topic/"+topic)
@@ -76,7 +76,7 @@ func (c *conn) newRoute(topic string) *route {
 func (r *route) mayRetain(c *conn) *refused {
 	if !r.retainAsked {
 		r.retainAsked = true
-		if r.retain = checkRetain(r.topic); r.retain == nil {
+		if r.retain = c.checkRetain(r.topic); r.retain == nil {
 			r.retain = c.decide("iot:RetainPublish", "topic/"+r.topic)
 		}
 	}

@@ -9,31 +9,33 @@ import (
 
 // Limits are what one client can ask of the broker. The zero value of a field
 // means its default, which is AWS IoT Core's where AWS has one (AWS IoT Core
-// endpoints and quotas, "message broker and protocol limits").
+// endpoints and quotas, "message broker and protocol limits"). Where a listener
+// of the mode Spec has another default, it stands behind it.
 type Limits struct {
-	Payload       int // bytes of a PUBLISH payload; default 131072
-	Packet        int // bytes of a whole packet; default Payload + 18 KiB, the Maximum Packet Size of CONNACK
-	Connect       int // bytes of a CONNECT, before anything is known of the client but its certificate; default 64 KiB
-	Topic         int // bytes of a topic or filter, its reserved prefix not counted; default 256
-	Slashes       int // in a topic or filter, those of its reserved prefix not counted; default 7
-	ClientID      int // bytes; default 128
-	Filters       int // in one SUBSCRIBE; default 8
-	Subscriptions int // of one session; default 50
-	Inbound       int // unacknowledged QoS 1 publishes from a client, Receive Maximum of CONNACK; default 100
-	Outbound      int // unacknowledged QoS 1 publishes to a client; default 100
-	TopicAliases  int // of a client's publishes; default 8
+	Payload       int // bytes of a PUBLISH payload; default 131072; 1 MiB
+	Packet        int // bytes of a whole packet; default Payload + 18 KiB, the Maximum Packet Size of CONNACK; Payload + 128 KiB
+	Connect       int // bytes of a CONNECT, before anything is known of the client but its certificate; default 64 KiB; 128 KiB
+	Topic         int // bytes of a topic or filter, its reserved prefix not counted; default 256; 65535
+	Slashes       int // in a topic or filter, those of its reserved prefix not counted; default 7; 200
+	ClientID      int // bytes; default 128; 1024
+	Filters       int // in one SUBSCRIBE; default 8; 1000
+	Subscriptions int // of one session; default 50; 1000
+	Inbound       int // unacknowledged publishes from a client, Receive Maximum of CONNACK; default 100
+	Outbound      int // unacknowledged publishes to a client; default 100
+	TopicAliases  int // of a client's publishes, and of those to it; default 8; 64
 
-	KeepAliveMin, KeepAliveMax time.Duration // default 30 s and 1200 s; absent counts as the most
+	KeepAliveMin, KeepAliveMax time.Duration // default 30 s and 1200 s; absent counts as the most; with Spec as the client wants, and no more than the most where one is set
 	ConnectWithin              time.Duration // for the TLS handshake, and again for CONNECT; default 10 s
 	ReturnWithin               time.Duration // for clients after a kill of the server, before their wills are published; default 30 s
 	WriteWithin                time.Duration // for one write to a client that reads slowly; default 30 s
-	SessionExpiry              time.Duration // of 3.1.1 sessions with CleanSession=0; default 1 h
-	SessionExpiryMax           time.Duration // what a v5 client gets at most; default 7 days
+	SessionExpiry              time.Duration // of 3.1.1 sessions with CleanSession=0; default 1 h; for ever
+	SessionExpiryMax           time.Duration // what a v5 client gets at most; default 7 days; for ever
 
 	// Rates keeps AWS's rates too: messages and bytes per second of a
 	// connection, CONNECTs per client id, stored messages per second.
 	Rates bool
 
+	// The fields from here on are about the broker as a whole.
 	Connections int // at a time; default 20000
 	// Address is the connections from one address at a time; default three
 	// quarters of Connections, so that no address shuts out all others. Those
@@ -176,9 +178,9 @@ func checkRetain(topic string) *refused {
 	return nil
 }
 
-func (b *Broker) checkPayload(n int) *refused {
-	if n > b.limits.Payload {
-		return refuse(mqtt.PacketTooLarge, "the payload has %d bytes, the most are %d", n, b.limits.Payload)
+func (l *Limits) checkPayload(n int) *refused {
+	if n > l.Payload {
+		return refuse(mqtt.PacketTooLarge, "the payload has %d bytes, the most are %d", n, l.Payload)
 	}
 	return nil
 }

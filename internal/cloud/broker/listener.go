@@ -31,6 +31,14 @@ func (b *Broker) serverTLS(t *tls.Config) *tls.Config {
 	return t
 }
 
+// openTLS returns a copy of t for clients that have no certificate.
+func openTLS(t *tls.Config) *tls.Config {
+	t = t.Clone()
+	t.MinVersion = max(t.MinVersion, tls.VersionTLS12)
+	t.DynamicRecordSizingDisabled = true
+	return t
+}
+
 // TLSConfig returns a copy of the configuration of the broker's TLS listener,
 // for a listener that serves other protocols beside MQTT. Refused certificates
 // are recorded; without the address, which a handshake does not tell.
@@ -69,12 +77,17 @@ type certificateError struct {
 func (e *certificateError) Error() string { return "client certificate: " + e.err.Error() }
 func (e *certificateError) Unwrap() error { return e.err }
 
-// ServeTLS accepts connections from l, a plain TCP listener, until ctx ends,
-// l is closed or the broker is closed, and closes l. The connections live on
-// until Close.
+// ServeTLS is Serve in AWS's mode with client certificates.
 func (b *Broker) ServeTLS(ctx context.Context, l net.Listener) error {
-	if b.tls == nil {
-		return errors.New("broker: Config.TLS is not set")
+	return b.Serve(ctx, l, Listener{})
+}
+
+// Serve accepts connections from l, a plain TCP listener, until ctx ends, l is
+// closed or the broker is closed, and closes l. The connections live on until
+// Close.
+func (b *Broker) Serve(ctx context.Context, l net.Listener, kind Listener) error {
+	if err := b.checkListener(kind); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -93,7 +106,7 @@ func (b *Broker) ServeTLS(ctx context.Context, l net.Listener) error {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			b.accept(ctx, nc)
+			b.accept(ctx, nc, kind)
 		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 			return nil
 		default: // out of file descriptors, most likely: it passes
@@ -108,7 +121,7 @@ func (b *Broker) ServeTLS(ctx context.Context, l net.Listener) error {
 
 // accept serves one TCP connection on a goroutine of its own, unless there are
 // too many.
-func (b *Broker) accept(ctx context.Context, nc net.Conn) {
+func (b *Broker) accept(ctx context.Context, nc net.Conn, kind Listener) {
 	b.mu.Lock()
 	ip := ipOf(nc)
 	busy := b.closing || b.handshaking+len(b.conns) >= b.limits.Connections
@@ -133,13 +146,20 @@ func (b *Broker) accept(ctx context.Context, nc net.Conn) {
 	go func() { // Close waits for it through running
 		defer b.running.Done()
 		defer b.dismiss(ip)
-		tc := tls.Server(newSocket(nc), b.tls)
+		if kind.Plain {
+			b.handshakeEnds()
+			b.serve(ctx, nc, policy.Subject{SourceIP: ip}, kind)
+			return
+		}
+		config := b.tls
+		if kind.Auth != Certificate {
+			config = b.openTLS
+		}
+		tc := tls.Server(newSocket(nc), config)
 		ok := b.handshake(ctx, tc)
-		b.mu.Lock()
-		b.handshaking--
-		b.mu.Unlock()
+		b.handshakeEnds()
 		if ok {
-			b.serveTLS(ctx, tc)
+			b.serveTLS(ctx, tc, kind)
 		} else {
 			closeGently(nc, lingerWithin)
 		}
@@ -166,6 +186,12 @@ func (b *Broker) dismiss(ip string) {
 	if b.addresses[ip]--; b.addresses[ip] <= 0 {
 		delete(b.addresses, ip)
 	}
+}
+
+func (b *Broker) handshakeEnds() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.handshaking--
 }
 
 // handshake runs the TLS handshake within its deadline; a refusal is recorded.
@@ -233,20 +259,28 @@ func (b *Broker) ServeConn(ctx context.Context, tc *tls.Conn) {
 	b.running.Add(1)
 	b.mu.Unlock()
 	defer b.running.Done()
-	b.serveTLS(ctx, tc)
+	b.serveTLS(ctx, tc, Listener{})
 }
 
-// serveTLS judges the certificate and serves MQTT until the connection or ctx
-// ends.
-func (b *Broker) serveTLS(ctx context.Context, tc *tls.Conn) {
+// serveTLS judges the certificate, where the listener wants one, and serves MQTT
+// until the connection or ctx ends.
+func (b *Broker) serveTLS(ctx context.Context, tc *tls.Conn, kind Listener) {
 	cs := tc.ConnectionState()
+	if kind.Auth != Certificate {
+		b.serve(ctx, tc, policy.Subject{SourceIP: ipOf(tc), DomainName: cs.ServerName}, kind)
+		return
+	}
 	cert, id, err := b.verify(cs)
 	if err != nil {
 		b.refuseCertificate(err, ipOf(tc))
 		_ = tc.Close()
 		return
 	}
-	c := b.newConn(tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: ipOf(tc), DomainName: cs.ServerName})
+	b.serve(ctx, tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: ipOf(tc), DomainName: cs.ServerName}, kind)
+}
+
+func (b *Broker) serve(ctx context.Context, nc net.Conn, subject policy.Subject, kind Listener) {
+	c := b.newConn(nc, subject, kind)
 	defer context.AfterFunc(ctx, func() { c.stop(errShutdown) })()
 	c.serve()
 }

@@ -66,6 +66,20 @@ func (o *output) start() {
 	}
 }
 
+// ease waits until at most n bytes wait to be written, or nothing can be written
+// any more. Each write has its time, so it does not wait for ever.
+func (o *output) ease(n int) {
+	for {
+		o.mu.Lock()
+		done := o.closing || o.closed || len(o.buf) <= n
+		o.mu.Unlock()
+		if done {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // waiting is how many bytes wait to be written, besides the write under way;
 // endless when nothing can be written any more.
 func (o *output) waiting() int {

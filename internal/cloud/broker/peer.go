@@ -36,7 +36,7 @@ func (b *Broker) ServePeer(ctx context.Context, nc net.Conn, p Peer) {
 		_ = closeAtOnce(nc)
 		return
 	}
-	c := b.newConn(nc, policy.Subject{CertificateID: p.AccessKeyID, SourceIP: p.SourceIP, DomainName: p.DomainName})
+	c := b.newConn(nc, policy.Subject{CertificateID: p.AccessKeyID, SourceIP: p.SourceIP, DomainName: p.DomainName}, Listener{})
 	c.peer = &p
 	go func() { // Close waits for it through running
 		defer b.running.Done()
@@ -66,6 +66,16 @@ func (c *conn) newJudge() policy.Judge {
 func (c *conn) stillWelcome() error {
 	if c.peer != nil {
 		return c.peer.Check()
+	}
+	switch c.listener.Auth {
+	case Anonymous:
+		return nil
+	case Password:
+		a := c.account.Load()
+		if a == nil { // before CONNECT
+			return nil
+		}
+		return c.b.cfg.Accounts.CheckAccount(a.name, a.version)
 	}
 	_, err := c.b.gate.VerifyCertificate(c.subject.Certificate)
 	return err

@@ -33,6 +33,7 @@ type burst struct {
 	queues  bool // some item has a target with a queue on disk
 	settle  bool // what it says may show commits that are still on their way to the disk
 	bytes   int
+	counted int // publishes whose acknowledgement in acks makes room for another one
 
 	ending  *ending // of this burst, for the one that goes on with it; else nil
 	earlier *ending // of the burst that this one goes on with; else nil
@@ -60,10 +61,12 @@ type entry struct {
 	size int
 }
 
-// ack is the answer to one QoS 1 publish.
+// ack is the answer to one packet: PUBACK, PUBREC or PUBCOMP.
 type ack struct {
 	id     uint16
 	code   mqtt.ReasonCode
+	kind   mqtt.Type
+	again  bool // to a PUBLISH with QoS 2 that was received before
 	reason string
 }
 
@@ -241,7 +244,7 @@ func (u *burst) enqueue(it *item) {
 		if !it.queuedFor(t) {
 			continue
 		}
-		u.record = appendMessage(u.record[:0], it.m, 1, it.retainFlag(t))
+		u.record = appendMessage(u.record[:0], it.m, min(it.m.QoS, t.qos), it.retainFlag(t), t.ids)
 		e := entry{q: t.queue(), size: len(u.record)}
 		if e.q.enqueue(e.size, &u.b.limits) {
 			u.b.queueSeq++
@@ -323,12 +326,15 @@ func (u *burst) acknowledge() {
 	}
 	u.c.out.add(func(buf []byte) []byte {
 		for _, a := range u.acks {
-			if a.code == mqtt.Success {
-				buf = mqtt.AppendPuback(buf, a.id)
+			switch {
+			case a.again && !u.c.session.has(a.id): // it failed since
+				continue
+			case a.code == mqtt.Success:
+				buf = appendStep(buf, a.kind, a.id)
 				continue
 			}
 			buf = u.c.appendReason(buf, a.reason, func(p *mqtt.Properties) mqtt.Packet {
-				return &mqtt.Ack{Kind: mqtt.PUBACK, PacketID: a.id, Code: a.code, Props: p}
+				return &mqtt.Ack{Kind: a.kind, PacketID: a.id, Code: a.code, Props: p}
 			})
 		}
 		return buf
@@ -341,7 +347,7 @@ func (u *burst) deliver() {
 	for i := range u.items {
 		it := &u.items[i]
 		for _, t := range it.targets {
-			w := waiting{m: it.m, qos: min(it.m.QoS, t.qos), retain: it.retainFlag(t), size: weight(it.m)}
+			w := waiting{m: it.m, qos: min(it.m.QoS, t.qos), retain: it.retainFlag(t), size: weight(it.m), ids: t.ids}
 			switch {
 			case it.queuedFor(t):
 				w.seq, w.size = u.entries[next].seq, u.entries[next].size
@@ -380,15 +386,20 @@ func (u *burst) refuseAcks(err error) {
 		return
 	}
 	r := refuseStore(err)
+	ends := u.c.undo(u.acks)
 	if u.c.version != mqtt.V5 {
 		if len(u.acks) > 0 {
 			u.c.stop(r)
 		}
 		return
 	}
+	if ends {
+		u.c.stop(r)
+		return
+	}
 	for i := range u.acks {
 		if u.acks[i].code == mqtt.Success {
-			u.acks[i].code, u.acks[i].reason = r.code, r.reason
+			u.acks[i].code, u.acks[i].reason, u.acks[i].again = r.code, r.reason, false
 		}
 	}
 	u.acknowledge()
@@ -484,7 +495,7 @@ func (b *Broker) checkMessage(m *message.Message) error {
 	if r := checkRetain(m.Topic); r != nil && m.Retain {
 		return &TopicError{r.reason}
 	}
-	if r := b.checkPayload(len(m.Payload)); r != nil {
+	if r := b.limits.checkPayload(len(m.Payload)); r != nil {
 		return &TopicError{r.reason}
 	}
 	if m.Retain {

@@ -120,10 +120,7 @@ func (c *conn) tooFast() *refused {
 	r := refuse(mqtt.QuotaExceeded, "more than %d messages per second on this connection: send fewer, or run without limits = \"aws\"", ratePublishes).on("iot:Publish", "")
 	c.deny(r)
 	if c.version == mqtt.V5 && c.view.QoS > 0 {
-		if c.burst == nil {
-			c.burst = c.b.newBurst(c)
-		}
-		c.burst.acks = append(c.burst.acks, ack{id: c.view.PacketID, code: r.code, reason: r.reason})
+		c.answer(ack{kind: answerKind(c.view.QoS), id: c.view.PacketID, code: r.code, reason: r.reason})
 	}
 	return nil
 }

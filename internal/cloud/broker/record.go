@@ -14,6 +14,10 @@ import (
 
 const recordVersion = 1
 
+// secondVersion is that of messages and subscriptions with what only the mode
+// Spec knows.
+const secondVersion = 2
+
 var errRecord = errors.New("the record is damaged or of a newer mote")
 
 // Flags of a message record.
@@ -23,6 +27,8 @@ const (
 	flagUTF8
 	flagExpiry
 	flagProperties
+	flagQoS2
+	flagIDs
 )
 
 func retainedKey(topic string) []byte { return append([]byte{byte(store.SpaceRetained)}, topic...) }
@@ -59,8 +65,9 @@ func splitQueueKey(key []byte) (id, seq uint64, ok bool) {
 	return binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:]), true
 }
 
-// appendMessage appends the record of m, delivered with qos and the retain flag.
-func appendMessage(dst []byte, m *message.Message, qos byte, retain bool) []byte {
+// appendMessage appends the record of m, delivered with qos, the retain flag and
+// the identifiers of subscriptions.
+func appendMessage(dst []byte, m *message.Message, qos byte, retain bool, ids *subIDs) []byte {
 	flags := byte(0)
 	set := func(on bool, flag byte) {
 		if on {
@@ -68,12 +75,21 @@ func appendMessage(dst []byte, m *message.Message, qos byte, retain bool) []byte
 		}
 	}
 	props := m.ContentType != "" || m.ResponseTopic != "" || m.CorrelationData != nil || len(m.UserProperties) > 0
-	set(qos > 0, flagQoS1)
+	set(qos == 1, flagQoS1)
+	set(qos == 2, flagQoS2)
+	set(ids != nil, flagIDs)
 	set(retain, flagRetain)
 	set(m.UTF8Payload, flagUTF8)
 	set(!m.Expiry.IsZero(), flagExpiry)
 	set(props, flagProperties)
-	dst = append(dst, recordVersion, flags)
+	version := byte(recordVersion)
+	if flags&(flagQoS2|flagIDs) != 0 {
+		version = secondVersion
+	}
+	dst = append(dst, version, flags)
+	if ids != nil {
+		dst = ids.append(dst)
+	}
 	dst = binary.BigEndian.AppendUint64(dst, uint64(m.Time.UnixMilli()))
 	if flags&flagExpiry != 0 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(m.Expiry.UnixMilli()))
@@ -101,12 +117,25 @@ func appendText(dst []byte, s string) []byte {
 
 // parseMessage reads the record of a message; the result shares no memory with b.
 func parseMessage(b []byte) (*message.Message, error) {
+	m, _, err := parseQueued(b)
+	return m, err
+}
+
+// parseQueued is parseMessage with the identifiers of subscriptions.
+func parseQueued(b []byte) (*message.Message, *subIDs, error) {
 	c := fields{b: b}
 	version, flags := c.byte(), c.byte()
-	if version != recordVersion {
-		return nil, errRecord
+	if version != recordVersion && version != secondVersion {
+		return nil, nil, errRecord
+	}
+	var ids *subIDs
+	if flags&flagIDs != 0 {
+		ids = c.ids()
 	}
 	m := &message.Message{QoS: flags & flagQoS1, Retain: flags&flagRetain != 0, UTF8Payload: flags&flagUTF8 != 0}
+	if flags&flagQoS2 != 0 {
+		m.QoS = 2
+	}
 	m.Time = time.UnixMilli(int64(c.uint64()))
 	if flags&flagExpiry != 0 {
 		m.Expiry = time.UnixMilli(int64(c.uint64()))
@@ -122,10 +151,10 @@ func parseMessage(b []byte) (*message.Message, error) {
 		}
 	}
 	if c.bad || m.Topic == "" {
-		return nil, errRecord
+		return nil, nil, errRecord
 	}
 	m.Payload = append([]byte{}, c.b...)
-	return m, nil
+	return m, ids, nil
 }
 
 // fields takes a record apart; once it is bad it stays bad and gives zeros.
@@ -168,6 +197,23 @@ func (c *fields) uvarint() uint64 {
 	return v
 }
 
+// ids reads identifiers of subscriptions.
+func (c *fields) ids() *subIDs {
+	var ids subIDs
+	for n := c.uvarint(); n > 0 && !c.bad; n-- {
+		ids = append(ids, uint32(c.uvarint()))
+	}
+	return &ids
+}
+
+func (l *subIDs) append(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(*l)))
+	for _, id := range *l {
+		dst = binary.AppendUvarint(dst, uint64(id))
+	}
+	return dst
+}
+
 func (c *fields) text() string { return string(c.take(c.uvarint())) }
 
 // sessionRecord is what is kept of a persistent session besides its
@@ -177,6 +223,7 @@ type sessionRecord struct {
 	version      byte          // 4 or 5
 	expiry       time.Duration // after the connection ended
 	disconnected time.Time     // zero while connected
+	sent         uint64        // the last queue entry that was sent when the connection ended
 }
 
 func (r *sessionRecord) append(dst []byte) []byte {
@@ -187,7 +234,7 @@ func (r *sessionRecord) append(dst []byte) []byte {
 	if !r.disconnected.IsZero() {
 		at = r.disconnected.UnixMilli()
 	}
-	return binary.BigEndian.AppendUint64(dst, uint64(at))
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(at)), r.sent)
 }
 
 func parseSession(b []byte) (r sessionRecord, err error) {
@@ -198,6 +245,9 @@ func parseSession(b []byte) (r sessionRecord, err error) {
 	if at := int64(c.uint64()); at != 0 {
 		r.disconnected = time.UnixMilli(at)
 	}
+	if len(c.b) > 0 { // it was not always there
+		r.sent = c.uint64()
+	}
 	if c.bad || version != recordVersion || r.id == 0 {
 		return r, errRecord
 	}
@@ -205,7 +255,8 @@ func parseSession(b []byte) (r sessionRecord, err error) {
 }
 
 // Options byte of a subscription record: bits 0-1 QoS, 2 no local, 3 retain as
-// published, as in SUBSCRIBE (MQTT 5, 3.8.3.1).
+// published, as in SUBSCRIBE (MQTT 5, 3.8.3.1); 4 the filter a/# matches a. In
+// the second version its identifier follows.
 func (s subscription) record() []byte {
 	o := s.qos
 	if s.noLocal {
@@ -214,12 +265,21 @@ func (s subscription) record() []byte {
 	if s.asSent {
 		o |= 1 << 3
 	}
-	return []byte{recordVersion, o}
+	if !s.parent {
+		return []byte{recordVersion, o}
+	}
+	return binary.AppendUvarint([]byte{secondVersion, o | 1<<4}, uint64(s.id))
 }
 
 func parseSubscription(b []byte) (subscription, error) {
-	if len(b) != 2 || b[0] != recordVersion {
+	c := fields{b: b}
+	version, o := c.byte(), c.byte()
+	s := subscription{qos: o & 3, noLocal: o&(1<<2) != 0, asSent: o&(1<<3) != 0, parent: o&(1<<4) != 0}
+	if version == secondVersion {
+		s.id = uint32(c.uvarint())
+	}
+	if c.bad || len(c.b) > 0 || version != recordVersion && version != secondVersion || s.qos > 2 {
 		return subscription{}, errRecord
 	}
-	return subscription{qos: b[1] & 1, noLocal: b[1]&(1<<2) != 0, asSent: b[1]&(1<<3) != 0}, nil
+	return s, nil
 }

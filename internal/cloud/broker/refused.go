@@ -18,6 +18,7 @@ type refused struct {
 	reason   string
 	action   string // "iot:Publish", …; "MQTT" when it is about the protocol
 	resource string // ARN or filter; may be ""
+	detail   string // for the log alone, in the place of reason; may be ""
 	quiet    bool   // an ordinary end of a connection: nothing for the refusal log
 }
 
@@ -140,8 +141,12 @@ func (c *conn) record(r *refused) {
 	if r.action == "iot:Connect" && resource == "" {
 		resource = c.b.gate.ARN("client/" + c.subject.ClientID)
 	}
+	reason := r.reason
+	if r.detail != "" {
+		reason = r.detail
+	}
 	c.b.refusals.Add(refusal.Refusal{
-		Where: "mqtt", Action: r.action, Resource: cut(resource), Reason: r.reason,
-		Principal: c.subject.CertificateID, ClientID: cut(c.subject.ClientID), SourceIP: c.subject.SourceIP,
+		Where: "mqtt", Action: r.action, Resource: cut(resource), Reason: reason,
+		Principal: c.subject.Principal(), ClientID: cut(c.subject.ClientID), SourceIP: c.subject.SourceIP,
 	})
 }

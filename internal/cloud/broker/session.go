@@ -25,6 +25,9 @@ type session struct {
 	out          *delivery               // to the connection, nil while there is none; guarded by mu
 	expiry       time.Duration           // guarded by mu
 	disconnected time.Time               // guarded by mu
+	inbound      map[uint16]struct{}     // ids of QoS 2 publishes of the client before their PUBREL; guarded by mu
+	released     []released              // messages to the client before PUBCOMP, by their PUBRECs; guarded by mu
+	sent         uint64                  // the last queue entry that was ever sent; guarded by mu
 	pendingWill  *will                   // a delayed one, while away; guarded by mu
 	willAt       time.Time               // guarded by mu
 }
@@ -92,6 +95,6 @@ func (q *queue) end() {
 
 // record is what the store keeps of s; mu is held.
 func (s *session) record() []byte {
-	r := sessionRecord{id: s.id, version: s.version, expiry: s.expiry, disconnected: s.disconnected}
+	r := sessionRecord{id: s.id, version: s.version, expiry: s.expiry, disconnected: s.disconnected, sent: s.sent}
 	return r.append(nil)
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -97,7 +98,7 @@ func (b *Broker) tryClaim(c *conn, p *mqtt.Connect) (owner *conn, old *session, 
 	s.owner = c
 	c.session, c.orphan = s, b.adopt(p.ClientID)
 	s.mu.Lock()
-	s.expiry, s.disconnected = b.limits.expiry(p), time.Time{}
+	s.expiry, s.disconnected = c.limits.expiry(p), time.Time{}
 	s.mu.Unlock()
 	return nil, old, nil
 }
@@ -131,7 +132,7 @@ func (b *Broker) end(batch *store.Batch, s *session) {
 	s.mu.Lock()
 	s.queue.end()
 	subs := s.subs
-	s.subs = nil
+	s.subs, s.inbound, s.released = nil, nil, nil
 	s.mu.Unlock()
 	for filter := range subs {
 		b.unsubscribe(batch, s, filter)
@@ -140,6 +141,8 @@ func (b *Broker) end(batch *store.Batch, s *session) {
 		batch.Delete(sessionKey(s.clientID))
 		batch.DeleteRange(filtersKey(s.id), store.PrefixEnd(filtersKey(s.id)))
 		batch.DeleteRange(queuePrefix(s.id), store.PrefixEnd(queuePrefix(s.id)))
+		batch.DeleteRange(inboundPrefix(s.id), store.PrefixEnd(inboundPrefix(s.id)))
+		batch.DeleteRange(releasedPrefix(s.id), store.PrefixEnd(releasedPrefix(s.id)))
 	}
 }
 
@@ -167,7 +170,7 @@ func (c *conn) start(p *mqtt.Connect, present bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pendingWill = nil
-	d := &delivery{s: s, c: c, window: c.window, onDisk: s.queued > 0, stored: s.queued > 0}
+	d := &delivery{s: s, c: c, window: c.window, onDisk: s.queued > 0, stored: s.queued > 0, resent: s.sent}
 	if len(s.acked) > 0 {
 		d.skip = make(map[uint64]struct{}, len(s.acked))
 		for _, seq := range s.acked {
@@ -182,6 +185,7 @@ func (c *conn) start(p *mqtt.Connect, present bool) {
 		return buf
 	})
 	s.out = d
+	d.resendReleases()
 	if d.onDisk {
 		d.kick()
 	}
@@ -316,13 +320,18 @@ func (b *Broker) markDirty(q *queue) {
 // deletion did not get to the disk is delivered again after a restart.
 func (b *Broker) flushAcked() {
 	b.dirtyMu.Lock()
-	dirty := b.dirty
-	b.dirty = nil
+	dirty, stale := b.dirty, b.stale
+	b.dirty, b.stale = nil, nil
 	b.dirtyMu.Unlock()
-	if len(dirty) == 0 {
+	if len(dirty)+len(stale) == 0 {
 		return
 	}
 	batch := b.store.NewBatch()
+	for _, one := range stale {
+		if !one.s.has(one.id) {
+			batch.Delete(inboundKey(one.s.queue.id, one.id))
+		}
+	}
 	taken := make(map[*queue][]uint64, len(dirty))
 	for _, q := range dirty {
 		q.mu.Lock()
@@ -363,9 +372,12 @@ func (b *Broker) load() error {
 		if err != nil {
 			return fmt.Errorf("session of client %q: %w", key[2:], err)
 		}
-		s := &session{clientID: string(key[2:]), version: r.version, persistent: true, queue: queue{id: r.id, total: &b.queuedBytes}, expiry: r.expiry, disconnected: r.disconnected, subs: map[string]subscription{}}
+		s := &session{
+			clientID: string(key[2:]), version: r.version, persistent: true, queue: queue{id: r.id, total: &b.queuedBytes},
+			expiry: r.expiry, disconnected: r.disconnected, sent: r.sent, subs: map[string]subscription{},
+		}
 		if s.disconnected.IsZero() { // it was connected when the process ended
-			s.disconnected = time.Now()
+			s.disconnected, s.sent = time.Now(), maybeAll
 		}
 		b.sessions[s.clientID], byID[s.id] = s, s
 		b.lastSession.Store(max(b.lastSession.Load(), s.id))
@@ -385,6 +397,9 @@ func (b *Broker) load() error {
 	}
 	if err := b.loadFilters(byID); err != nil {
 		return fmt.Errorf("load subscriptions: %w", err)
+	}
+	if err := b.loadExchanges(byID); err != nil {
+		return fmt.Errorf("load exchanges of QoS 2: %w", err)
 	}
 	return b.loadQueues(byID)
 }
@@ -414,6 +429,10 @@ func (b *Broker) endOrphans() error {
 	b.queueMu.Unlock()
 	return b.commitOrDiscard(batch)
 }
+
+// maybeAll stands for the last queue entry sent where nobody knows it, until the
+// queue has been counted.
+const maybeAll = math.MaxUint64
 
 func (b *Broker) loadFilters(byID map[uint64]*session) error {
 	return b.scan([]byte{byte(store.SpaceSession), 'f'}, func(key, value []byte) error {
@@ -460,6 +479,9 @@ func (b *Broker) loadQueues(byID map[uint64]*session) error {
 	if err != nil {
 		return fmt.Errorf("load queues: %w", err)
 	}
+	for _, s := range byID {
+		s.sent = min(s.sent, s.durable)
+	}
 	return b.endOrphans()
 }
 
@@ -503,8 +525,8 @@ func (b *Broker) readQueue(id uint64, j job) (entries []waiting, more bool, err 
 		_, seq, _ := splitQueueKey(it.Key())
 		w := waiting{seq: seq, size: len(it.Value()), qos: 1}
 		bytes += w.size
-		if m, err := parseMessage(it.Value()); err == nil {
-			w.m, w.retain = m, m.Retain
+		if m, ids, err := parseQueued(it.Value()); err == nil {
+			w.m, w.retain, w.ids, w.qos = m, m.Retain, ids, max(m.QoS, 1)
 		} else {
 			b.log.Error("a queued message cannot be read, it is dropped", "seq", seq, "err", err)
 		}

@@ -67,7 +67,7 @@ func (b *Broker) Status() Status {
 type Client struct {
 	ClientID      string
 	Connected     bool
-	Principal     string    // certificate id; "" while away
+	Principal     string    // certificate id, account/NAME or anonymous; "" while away
 	SourceIP      string    // "" while away
 	Version       byte      // 4 for MQTT 3.1.1, 5
 	Since         time.Time // when it connected, or when it left
@@ -98,7 +98,7 @@ func (s *session) client() Client {
 		Subscriptions: len(s.subs), Queued: s.queued, Dropped: s.dropped,
 	}
 	if d := s.out; d != nil {
-		c.Connected, c.Principal, c.SourceIP = true, d.c.subject.CertificateID, d.c.subject.SourceIP
+		c.Connected, c.Principal, c.SourceIP = true, d.c.principal, d.c.subject.SourceIP
 		c.Since, c.InFlight = d.c.since, len(d.inFlight)
 	}
 	return c

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func (c *conn) handleSubscribe(p *mqtt.Subscribe) *refused {
 	c.session.kickGroups()
 	for i, f := range p.Filters {
 		if !codes[i].Failed() && (f.RetainHandling == 0 || f.RetainHandling == 1 && !before[f.Filter]) {
-			c.sendRetained(f.Filter, subscriptionOf(f))
+			c.sendRetained(f.Filter, c.subscriptionOf(p, f))
 		}
 	}
 	return nil
@@ -50,20 +51,33 @@ func granted(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (filters []string) {
 	return filters
 }
 
-func subscriptionOf(f mqtt.Subscription) subscription {
-	return subscription{qos: min(f.QoS, 1), noLocal: f.NoLocal, asSent: f.RetainAsPublished}
+func (c *conn) subscriptionOf(p *mqtt.Subscribe, f mqtt.Subscription) subscription {
+	s := subscription{qos: min(f.QoS, c.mostQoS(f.Filter)), noLocal: f.NoLocal, asSent: f.RetainAsPublished, parent: c.spec}
+	if p.Props != nil && len(p.Props.SubscriptionIDs) > 0 {
+		s.id = p.Props.SubscriptionIDs[0]
+	}
+	return s
+}
+
+// mostQoS is the highest QoS that a subscription gets. That of members of a
+// shared one is 1: a message that goes to another member may come twice.
+func (c *conn) mostQoS(filter string) byte {
+	if _, shared := sharedFilter(filter); c.spec && !shared {
+		return 2
+	}
+	return 1
 }
 
 // checkSubscribe refuses what ends the connection on AWS.
 func (c *conn) checkSubscribe(p *mqtt.Subscribe) *refused {
-	if p.Props != nil && len(p.Props.SubscriptionIDs) > 0 {
+	if p.Props != nil && len(p.Props.SubscriptionIDs) > 0 && !c.spec {
 		return refuse(mqtt.SubscriptionIdentifiersNotSupported, "subscription identifiers are not served").on("iot:Subscribe", "")
 	}
-	if n := len(p.Filters); n > c.b.limits.Filters {
-		return refuse(mqtt.QuotaExceeded, "%d filters in one SUBSCRIBE, the most are %d: send several", n, c.b.limits.Filters).on("iot:Subscribe", "")
+	if n := len(p.Filters); n > c.limits.Filters {
+		return refuse(mqtt.QuotaExceeded, "%d filters in one SUBSCRIBE, the most are %d: send several", n, c.limits.Filters).on("iot:Subscribe", "")
 	}
 	for _, f := range p.Filters {
-		if f.QoS > 1 && !c.b.cfg.GrantQoS1 {
+		if f.QoS > 1 && !c.spec && !c.b.cfg.GrantQoS1 {
 			return refuse(mqtt.QoSNotSupported, "QoS 2 is not served: subscribe with QoS 0 or 1").on("iot:Subscribe", c.b.gate.ARN("topicfilter/"+f.Filter))
 		}
 	}
@@ -78,16 +92,16 @@ func (c *conn) judgeFilters(p *mqtt.Subscribe) (codes []mqtt.ReasonCode, why str
 	fresh := map[string]bool{}
 	for i, f := range p.Filters {
 		arn := c.b.gate.ARN("topicfilter/" + f.Filter)
-		r := c.b.checkFilter(f.Filter)
+		r := c.checkFilter(f.Filter)
 		if r != nil {
-			if r.on("iot:Subscribe", arn); c.version != mqtt.V5 {
+			if r.on("iot:Subscribe", arn); c.version != mqtt.V5 && !c.spec {
 				return nil, "", r
 			}
 		} else if r = c.decide("iot:Subscribe", "topicfilter/"+f.Filter); r == nil {
 			r = c.countFilter(f.Filter, arn, fresh)
 		}
 		if r == nil {
-			codes[i] = mqtt.ReasonCode(min(f.QoS, 1))
+			codes[i] = mqtt.ReasonCode(min(f.QoS, c.mostQoS(f.Filter)))
 			continue
 		}
 		c.deny(r)
@@ -105,8 +119,8 @@ func (c *conn) countFilter(filter, arn string, fresh map[string]bool) *refused {
 	if _, had := s.subs[filter]; had || fresh[filter] {
 		return nil
 	}
-	if len(s.subs)+len(fresh) >= c.b.limits.Subscriptions {
-		return refuse(mqtt.QuotaExceeded, "the session has %d subscriptions, which is the most: unsubscribe from some, or use wildcards", c.b.limits.Subscriptions).on("iot:Subscribe", arn)
+	if len(s.subs)+len(fresh) >= c.limits.Subscriptions {
+		return refuse(mqtt.QuotaExceeded, "the session has %d subscriptions, which is the most: unsubscribe from some, or use wildcards", c.limits.Subscriptions).on("iot:Subscribe", arn)
 	}
 	fresh[filter] = true
 	return nil
@@ -126,7 +140,7 @@ func (c *conn) subscribe(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (before map
 		if codes[i].Failed() {
 			continue
 		}
-		sub := subscriptionOf(f)
+		sub := c.subscriptionOf(p, f)
 		s.mu.Lock()
 		if _, had := s.subs[f.Filter]; had {
 			before[f.Filter] = true
@@ -157,7 +171,7 @@ func (c *conn) storeSubscriptions(p *mqtt.Subscribe, codes []mqtt.ReasonCode) (g
 			groups = append(groups, c.b.pin(batch, f.Filter))
 		}
 		if s.persistent {
-			batch.Set(filterKey(s.id, f.Filter), subscriptionOf(f).record())
+			batch.Set(filterKey(s.id, f.Filter), c.subscriptionOf(p, f).record())
 		}
 	}
 	wait := c.b.commitInOrder(batch)
@@ -257,7 +271,7 @@ func (u *burst) retain(m *message.Message) {
 		u.batch.Delete(key)
 		return
 	}
-	u.record = appendMessage(u.record[:0], m, m.QoS, true)
+	u.record = appendMessage(u.record[:0], m, m.QoS, true, nil)
 	before, ok := u.b.shelf.put(m.Topic, len(key)+len(u.record), &u.b.limits)
 	if !ok { // a rule's, a will, or many at once: publishers are refused before
 		u.b.counters.dropped.Add(1)
@@ -308,12 +322,18 @@ func (b *Broker) RetainedMessages(after string, n int) (list []*message.Message,
 	return list, more, closeIterator(it, err)
 }
 
-// sendRetained sends the retained message of a new subscription: only for a
-// filter without wildcards that is not shared (AWS IoT developer guide, "MQTT retained messages").
-// For a persistent session it goes through the queue, so that it is delivered
-// even when the connection ends first.
+// sendRetained sends the retained messages of a new subscription that is not
+// shared; in the mode AWS only for a filter without wildcards (AWS IoT developer
+// guide, "MQTT retained messages"). For a persistent session they go through the
+// queue, so that they are delivered even when the connection ends first.
 func (c *conn) sendRetained(filter string, sub subscription) {
-	if _, shared := sharedFilter(filter); shared || strings.ContainsAny(filter, "+#") {
+	if _, shared := sharedFilter(filter); shared {
+		return
+	}
+	if i := strings.IndexAny(filter, "+#"); i >= 0 {
+		if c.spec {
+			c.sendRetainedBelow(filter, filter[:i], sub)
+		}
 		return
 	}
 	m, err := c.b.Retained(filter)
@@ -323,10 +343,67 @@ func (c *conn) sendRetained(filter string, sub subscription) {
 	if m == nil {
 		return
 	}
-	sub.noLocal = false
-	targets := []target{{s: c.session, subscription: sub}}
 	u := c.b.newBurst(c)
-	u.items = append(u.items, item{m: m, targets: targets, stored: m.QoS > 0 && anyStored(targets), retained: true})
-	u.queues = u.items[0].stored
+	u.addRetained(m, c.session, sub)
 	u.commit()
+}
+
+func (u *burst) addRetained(m *message.Message, s *session, sub subscription) {
+	sub.noLocal = false
+	targets := []target{{s: s, subscription: sub, ids: sub.ids()}}
+	stored := m.QoS > 0 && anyStored(targets)
+	u.items = append(u.items, item{m: m, targets: targets, stored: stored, retained: true})
+	u.queues = u.queues || stored
+}
+
+// retainedAtOnce and retainedBytes bound one burst of retained messages.
+const (
+	retainedAtOnce = 256
+	retainedBytes  = 512 << 10
+)
+
+// sendRetainedBelow sends the retained messages that match a filter with
+// wildcards; all their topics begin with prefix. It goes no faster than the
+// client reads, as far as that can be waited for.
+func (c *conn) sendRetainedBelow(filter, prefix string, sub subscription) {
+	from := retainedKey(prefix)
+	for from != nil && c.cause.Load() == nil {
+		u := c.b.newBurst(c)
+		next, err := c.b.fillRetained(u, from, filter, prefix, func(m *message.Message) { u.addRetained(m, c.session, sub) })
+		if err != nil {
+			c.b.log.Error("retained messages cannot be read", "filter", filter, "err", err)
+		}
+		u.commit()
+		c.flow.idle()
+		c.out.ease(c.b.limits.Output / 2)
+		from = next
+	}
+}
+
+// fillRetained calls add with retained messages from the key from on that match,
+// as many as go into one burst. It returns where to go on, nil at the end.
+func (b *Broker) fillRetained(u *burst, from []byte, filter, prefix string, add func(*message.Message)) (next []byte, err error) {
+	it, err := b.store.Iterator(from, store.PrefixEnd(retainedKey(prefix)))
+	if err != nil {
+		return nil, err
+	}
+	for it.First(); it.Valid(); it.Next() {
+		if len(u.items) == retainedAtOnce || u.bytes > retainedBytes {
+			next = bytes.Clone(it.Key())
+			break
+		}
+		if !mqtt.Match(filter, string(it.Key()[1:])) {
+			continue
+		}
+		m, err := parseMessage(it.Value())
+		if err != nil {
+			b.log.Error("a retained message cannot be read", "topic", string(it.Key()[1:]), "err", err)
+			continue
+		}
+		if m.Expiry.IsZero() || time.Now().Before(m.Expiry) {
+			u.bytes += len(m.Payload)
+			add(m)
+		}
+	}
+	return next, closeIterator(it, nil)
 }

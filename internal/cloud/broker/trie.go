@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -8,17 +9,24 @@ import (
 
 // subscription is what a session wants of the messages that match one filter.
 type subscription struct {
+	id      uint32 // its identifier; 0 for none
 	qos     byte
 	noLocal bool // not those it published itself (MQTT 5, 3.8.3.1)
 	asSent  bool // Retain As Published
+	parent  bool // a/# matches a
 }
+
+// subIDs are the identifiers of the subscriptions through which one message
+// reaches one session, in order.
+type subIDs []uint32
 
 // target is one session that gets a message, with the union of its
 // subscriptions that match the topic; or one group, with its highest QoS.
 type target struct {
 	s *session // nil for a group
 	subscription
-	g *group // nil for a session
+	ids *subIDs // of its subscriptions that have one; nil for none
+	g   *group  // nil for a session
 }
 
 // stored says whether QoS 1 messages go through a queue on disk.
@@ -128,8 +136,9 @@ func (n *node) remove(filter string, take func(*node) bool) bool {
 }
 
 // match returns the sessions subscribed to topic, each once, with the highest
-// QoS of its matching subscriptions, and the version of this answer. a/# does
-// not match a (AWS IoT developer guide, "Topic filters").
+// QoS of its matching subscriptions, and the version of this answer. a/#
+// matches a for subscriptions that say so ([MQTT-4.7.1-2]); AWS's do not (AWS
+// IoT developer guide, "Topic filters").
 func (t *trie) match(topic string) ([]target, uint64) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -165,6 +174,9 @@ func (n *node) step(rest string, more bool, m *matches) {
 		n.match(rest, m, false)
 	} else {
 		m.add(n)
+		if child := n.children["#"]; child != nil {
+			m.addSessions(child.subs, true)
+		}
 	}
 }
 
@@ -179,10 +191,18 @@ func (m *matches) add(n *node) {
 	for _, g := range n.groups {
 		m.list = append(m.list, target{g: g, subscription: subscription{qos: g.top}})
 	}
-	for s, sub := range n.subs {
+	m.addSessions(n.subs, false)
+}
+
+// addSessions adds subscriptions; with parent, only those whose a/# matches a.
+func (m *matches) addSessions(subs map[*session]subscription, parent bool) {
+	for s, sub := range subs {
+		if parent && !sub.parent {
+			continue
+		}
 		i := m.find(s)
 		if i < 0 {
-			m.list = append(m.list, target{s: s, subscription: sub})
+			m.list = append(m.list, target{s: s, subscription: sub, ids: sub.ids()})
 			if m.index != nil {
 				m.index[s] = len(m.list) - 1
 			}
@@ -192,6 +212,7 @@ func (m *matches) add(n *node) {
 		have.qos = max(have.qos, sub.qos)
 		have.noLocal = have.noLocal && sub.noLocal
 		have.asSent = have.asSent || sub.asSent
+		m.list[i].addID(sub.id)
 	}
 }
 
@@ -214,4 +235,23 @@ func (m *matches) find(s *session) int {
 		return i
 	}
 	return -1
+}
+
+// ids is the identifier alone; nil for none.
+func (s subscription) ids() *subIDs {
+	if s.id == 0 {
+		return nil
+	}
+	return &subIDs{s.id}
+}
+
+func (t *target) addID(id uint32) {
+	switch {
+	case id == 0:
+	case t.ids == nil:
+		t.ids = &subIDs{id}
+	case !slices.Contains(*t.ids, id):
+		*t.ids = append(*t.ids, id)
+		slices.Sort(*t.ids)
+	}
 }

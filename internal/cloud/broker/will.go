@@ -45,7 +45,7 @@ func (w *will) record(due time.Time) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(w.delay/time.Millisecond))
 	b = binary.BigEndian.AppendUint64(b, uint64(left))
 	b = appendText(appendText(appendText(b, m.ClientID), m.Principal), m.SourceIP)
-	return appendMessage(b, &m, m.QoS, m.Retain)
+	return appendMessage(b, &m, m.QoS, m.Retain, nil)
 }
 
 func parseWill(b []byte) (w *will, due time.Time, err error) {

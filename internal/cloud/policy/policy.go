@@ -9,7 +9,9 @@ import "crypto/x509"
 
 // Subject is who asks: the source of the policy variables.
 type Subject struct {
-	CertificateID string            // lower-case hex SHA-256 of the DER certificate
+	CertificateID string            // lower-case hex SHA-256 of the DER certificate; "" without one
+	Account       string            // name of the account whose password was given; "" without one
+	Anonymous     bool              // neither; the listener lets them in
 	Certificate   *x509.Certificate // for iot:Certificate.* variables; may be nil
 	ClientID      string            // MQTT client id; "" over HTTP
 	SourceIP      string            // without port
@@ -19,6 +21,18 @@ type Subject struct {
 	PersistentConnect bool   // iot:ConnectAttributes of a CONNECT
 	LastWill          bool   // iot:ConnectAttributes of a CONNECT
 	LastWillTopic     string // topic; "" without will
+}
+
+// Principal names who asks in messages, refusals and lists: a certificate id,
+// "account/NAME" or "anonymous".
+func (s *Subject) Principal() string {
+	switch {
+	case s.Account != "":
+		return "account/" + s.Account
+	case s.Anonymous:
+		return "anonymous"
+	}
+	return s.CertificateID
 }
 
 // Thing is what policy variables can say about an attached thing.
