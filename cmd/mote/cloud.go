@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -24,10 +25,13 @@ const stopTime = time.Second
 // the configuration.
 type cloudFlags struct {
 	dataFlag
-	MQTT  string   `name:"mqtt" help:"MQTT listener, HOST:PORT, port 0 for a free one, or off (default 127.0.0.1:8883)." placeholder:"ADDR"`
-	HTTPS string   `name:"https" help:"HTTPS listener (default 127.0.0.1:8443)." placeholder:"ADDR"`
-	HTTP  string   `name:"http" help:"HTTP listener, this machine only (default 127.0.0.1:8080)." placeholder:"ADDR"`
-	Host  []string `help:"Further name or address for the server certificate." placeholder:"NAME"`
+	MQTT        string   `name:"mqtt" help:"MQTT listener, HOST:PORT, port 0 for a free one, or off (default 127.0.0.1:8883)." placeholder:"ADDR"`
+	HTTPS       string   `name:"https" help:"HTTPS listener (default 127.0.0.1:8443)." placeholder:"ADDR"`
+	HTTP        string   `name:"http" help:"HTTP listener, this machine only (default 127.0.0.1:8080)." placeholder:"ADDR"`
+	Plain       string   `help:"MQTT listener without TLS, MQTT as the standards say it, HOST:PORT on this machine; clients give the name and password of an account." placeholder:"ADDR"`
+	Anonymous   bool     `help:"With --plain: ask clients for nothing."`
+	PlainPublic bool     `name:"plain-public" help:"With --plain: permit an address beyond this machine, where all can be read on the way."`
+	Host        []string `help:"Further name or address for the server certificate." placeholder:"NAME"`
 }
 
 // options joins flags and configuration.
@@ -42,11 +46,36 @@ func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
 		Region: c.Region,
 		Rates:  c.Limits == "aws",
 		Log:    log,
+
+		Listeners: f.listeners(c.Listeners),
 		Actions: cloud.Actions{
 			Buckets: c.Buckets, Trust: c.Trust, Lambda: c.Lambda, Credentials: credentials,
 		},
 		Cluster: cloud.Cluster{URL: c.Table.DynamoDB, Region: c.Table.Region, Credentials: credentials},
 	}
+}
+
+// listeners are those of the configuration, and the one of --plain.
+func (f cloudFlags) listeners(configured []config.Listener) (out []cloud.Listener) {
+	for _, l := range configured {
+		out = append(out, cloud.Listener{Address: l.Address, MQTT: l.MQTT, TLS: *l.TLS, Auth: l.Auth, Public: l.Public})
+	}
+	if f.Plain != "" {
+		auth := "password"
+		if f.Anonymous {
+			auth = "anonymous"
+		}
+		out = append(out, cloud.Listener{Address: f.Plain, MQTT: "spec", Auth: auth, Public: f.PlainPublic})
+	}
+	return out
+}
+
+// checkPlain refuses flags that would change nothing.
+func (f cloudFlags) checkPlain() error {
+	if f.Plain == "" && (f.Anonymous || f.PlainPublic) {
+		return errors.New("--anonymous and --plain-public belong to --plain ADDR")
+	}
+	return nil
 }
 
 // defaultChain finds the credentials of the AWS default chain when somebody
@@ -84,7 +113,7 @@ func (c cloudCmd) Run(s *session) error {
 	}
 	log := s.logger(slog.LevelInfo)
 	options := c.options(file.Cloud, log)
-	if err := options.Check(); err != nil {
+	if err := errors.Join(c.checkPlain(), options.Check()); err != nil {
 		return usageError{err}
 	}
 	running, err := cloud.Start(options)

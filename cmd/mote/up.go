@@ -38,7 +38,7 @@ func (c upCmd) Run(s *session) error {
 	}
 	log := s.logger(slog.LevelWarn)
 	options := c.options(file.Cloud, log)
-	if err := errors.Join(options.Check(), checkGateway(s.ctx, file, log)); err != nil {
+	if err := errors.Join(c.checkPlain(), options.Check(), checkGateway(s.ctx, file, log)); err != nil {
 		return usageError{err}
 	}
 	running, err := cloud.Start(options)

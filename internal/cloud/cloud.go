@@ -47,6 +47,8 @@ type Options struct {
 	Rates  bool     // AWS's rates are kept, see broker.Limits
 	Log    *slog.Logger
 
+	Listeners []Listener // of MQTT, beside the one that MQTT says
+
 	Actions Actions
 	Cluster Cluster
 }
@@ -148,6 +150,11 @@ func (o Options) Check() error {
 		}
 		if ip := net.ParseIP(host); l.name == "http" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 			return fmt.Errorf("http address %q is not on this machine: the listener without TLS is for 127.0.0.1 only, use https for the network", l.addr)
+		}
+	}
+	for _, l := range o.Listeners {
+		if err := l.Check(); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -32,6 +32,7 @@ func (c *Cloud) openBroker() (err error) {
 		Refusals: c.refusals,
 		Log:      c.log,
 
+		Accounts:    c.registry,
 		BasicIngest: true,
 		Limits:      broker.Limits{Connections: crowdFor(fileLimit()).mqtt, Rates: c.opts.Rates},
 		TLS:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.serverCert.get},
@@ -57,7 +58,11 @@ func (c *Cloud) hosts() []string {
 	if name, err := os.Hostname(); err == nil {
 		hosts = append(hosts, name, name+".local")
 	}
-	for _, addr := range []string{c.opts.MQTT, c.opts.HTTPS} {
+	addrs := []string{c.opts.MQTT, c.opts.HTTPS}
+	for _, l := range c.opts.Listeners {
+		addrs = append(addrs, l.Address)
+	}
+	for _, addr := range addrs {
 		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
 			hosts = append(hosts, host)
 		}
@@ -102,6 +107,9 @@ func (c *Cloud) listen() error {
 		s := c.server(streams, handler)
 		l := newBounded(l, "http", crowdFor(fileLimit()).http, c.log)
 		c.serve(func() error { return s.Serve(l) })
+	}
+	if err := c.listenMore(streams); err != nil {
+		return err
 	}
 	return c.writeConfig()
 }

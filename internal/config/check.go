@@ -237,6 +237,40 @@ func (c *checker) cloud(cl *Cloud) {
 		}
 	}
 	c.cloudTable(&cl.Table)
+	for i := range cl.Listeners {
+		c.listener(fmt.Sprintf("cloud.listener[%d]", i), &cl.Listeners[i])
+	}
+}
+
+func (c *checker) listener(at string, l *Listener) {
+	if l.Address == "" {
+		c.fail(at, "a [[cloud.listener]] needs an address, for example \"127.0.0.1:1883\"")
+		return
+	}
+	c.hostPort(at+".address", l.Address)
+	if l.MQTT == "" {
+		l.MQTT = "aws"
+	}
+	c.oneOf(at+".mqtt", l.MQTT, "aws", "spec")
+	if l.TLS == nil {
+		l.TLS = new(true)
+	}
+	if l.Auth == "" {
+		l.Auth = "certificate"
+		if !*l.TLS {
+			l.Auth = "password"
+		}
+	}
+	c.oneOf(at+".auth", l.Auth, "certificate", "password", "anonymous")
+	if *l.TLS {
+		return
+	}
+	if l.Auth == "certificate" {
+		c.fail(at+".auth", "certificates need TLS: set tls = true, or auth = \"password\"")
+	}
+	if host, _, err := net.SplitHostPort(l.Address); err == nil && !Loopback(host) && !l.Public {
+		c.fail(at+".address", "address %q is not on this machine, and without TLS all can be read and changed on the way: use tls, or set public = true", l.Address)
+	}
 }
 
 func (c *checker) cloudTable(t *CloudTable) {

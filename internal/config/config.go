@@ -117,6 +117,17 @@ type Cloud struct {
 	Lambda  map[string]string `toml:"lambda"`  // function name → URL that the action lambda posts to
 
 	Table CloudTable `toml:"table"`
+
+	Listeners []Listener `toml:"listener"` // of MQTT, beside mqtt
+}
+
+// Listener is one more MQTT listener.
+type Listener struct {
+	Address string `toml:"address"` // HOST:PORT
+	MQTT    string `toml:"mqtt"`    // aws (default) or spec
+	TLS     *bool  `toml:"tls"`     // default true
+	Auth    string `toml:"auth"`    // certificate, password or anonymous; default: certificate with TLS, else password
+	Public  bool   `toml:"public"`  // permits an address beyond this machine without TLS
 }
 
 // CloudTable says where the tables are, when they are not in the data directory.

@@ -16,14 +16,23 @@ const Name = "endpoints.json"
 
 // Endpoints is the content of the file.
 type Endpoints struct {
-	MQTT       string `json:"mqtt,omitempty"`  // host:port
-	HTTPS      string `json:"https,omitempty"` // URL
-	HTTP       string `json:"http,omitempty"`  // URL
-	CA         string `json:"ca"`              // path of the root certificate
-	Region     string `json:"region"`
-	Account    string `json:"account"`
-	APIKeyFile string `json:"api_key_file"` // path
-	PID        int    `json:"pid"`
+	MQTT       string     `json:"mqtt,omitempty"`      // host:port
+	HTTPS      string     `json:"https,omitempty"`     // URL
+	HTTP       string     `json:"http,omitempty"`      // URL
+	Listeners  []Listener `json:"listeners,omitempty"` // further ones of MQTT
+	CA         string     `json:"ca"`                  // path of the root certificate
+	Region     string     `json:"region"`
+	Account    string     `json:"account"`
+	APIKeyFile string     `json:"api_key_file"` // path
+	PID        int        `json:"pid"`
+}
+
+// Listener is a further listener of MQTT.
+type Listener struct {
+	Address string `json:"address"` // host:port
+	MQTT    string `json:"mqtt"`    // "aws" or "spec"
+	TLS     bool   `json:"tls"`
+	Auth    string `json:"auth"` // "certificate", "password" or "anonymous"
 }
 
 // Read returns what the cloud with the data directory data has written, and an

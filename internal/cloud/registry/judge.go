@@ -18,6 +18,9 @@ func (r *Registry) Judge(s *policy.Subject) policy.Judge {
 // JudgeWith is Judge with further policies, and without some, by name; those
 // that do not exist are left out.
 func (r *Registry) JudgeWith(s *policy.Subject, add, skip []string) policy.Judge {
+	if s.Account != "" || s.Anonymous {
+		return r.judgeLogin(s, add, skip)
+	}
 	return r.JudgeTarget(s, s.CertificateID, add, skip)
 }
 

@@ -114,7 +114,8 @@ func (r *Registry) CreatePolicy(name, document string, tags map[string]string) (
 // putPolicy writes a policy.
 func (r *Registry) putPolicy(t *tx, p *Policy) error {
 	if old, ok := r.policies.get(p.Name); ok && old.compiled != p.compiled {
-		t.judges = len(r.attached.right(p.Name)) > 0
+		_, loginHas := r.loginWith(p.Name)
+		t.judges = loginHas || len(r.attached.right(p.Name)) > 0
 	}
 	t.then(func() { r.policies.put(p.Name, p) })
 	return t.set(kindPolicy, p.Name, p)
@@ -160,11 +161,14 @@ func (r *Registry) Policies(p Page) ([]Policy, string, error) {
 func (r *Registry) DeletePolicy(name string) error {
 	return r.change(func(t *tx) error {
 		p, err := r.policy(name)
+		login, loginHas := r.loginWith(name)
 		switch {
 		case err != nil:
 			return err
 		case len(r.attached.right(name)) > 0:
 			return errorf(DeleteConflict, "The policy cannot be deleted as the policy is attached to one or more principals (name=%s)", name)
+		case loginHas:
+			return errorf(DeleteConflict, "The policy cannot be deleted as account %s has it (name=%s)", login, name)
 		case len(p.Versions) > 1:
 			return errorf(DeleteConflict, "Cannot delete the policy because it has one or more policy versions attached to it (name=%s)", name)
 		}

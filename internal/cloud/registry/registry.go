@@ -44,6 +44,8 @@ type Registry struct {
 	ca      *authority
 	epoch   atomic.Uint64
 
+	verifier *verifier
+
 	// writeMu makes changes one after the other. A change reads the state
 	// below under it alone and takes mu only to put its result in place, when
 	// it is on disk.
@@ -60,6 +62,7 @@ type Registry struct {
 	tokens       map[string]*token // of certificates that wait to be provisioned, by tokenKey, and claims, by certificate id
 	templates    shelf[*Template]  // provisioning templates
 	policies     shelf[*Policy]
+	logins       map[string]*Login // by name
 	policyOrder  []string          // creation time and name, sorted
 	attached     relation          // policy name to target, see Target
 	principals   relation          // thing name to certificate id
@@ -105,6 +108,7 @@ func Open(st *store.Store, o Options) (*Registry, error) {
 	}
 	r := &Registry{
 		st: st, log: o.Log,
+		verifier: newVerifier(), logins: map[string]*Login{},
 		keys: map[string]accessKey{}, exclusive: map[string]string{}, tags: map[string]map[string]string{},
 		things: newShelf[*Thing](), certificates: newShelf[*Certificate](), authorities: newShelf[*CA](), policies: newShelf[*Policy](),
 		tokens: map[string]*token{}, templates: newShelf[*Template](), announced: map[string]time.Time{},
@@ -195,6 +199,7 @@ const (
 	kindBilling   kind = 'b'
 	kindToken     kind = 'K'
 	kindTemplate  kind = 'T'
+	kindLogin     kind = 'U'
 )
 
 func key(k kind, id string) []byte {
@@ -288,6 +293,7 @@ func (r *Registry) load() error {
 		{kindCA, r.loadCA}, {kindRegCode, r.loadRegistrationCode},
 		{kindType, r.loadType}, {kindGroup, r.loadGroup}, {kindMember, r.loadMember}, {kindBilling, r.loadBilling},
 		{kindToken, r.loadToken}, {kindTemplate, r.loadTemplate},
+		{kindLogin, r.loadLogin},
 	}
 	for _, l := range loaders {
 		if err := r.each(l.kind, l.load); err != nil {
