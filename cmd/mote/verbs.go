@@ -18,6 +18,7 @@ type cloudVerbs struct {
 	Import  importCmd  `cmd:"" help:"Put the rows of a CSV or JSON lines file into a table."`
 	Rule    ruleCmd    `cmd:"" help:"Try rules: what they make of a message, how their SQL is understood."`
 	Policy  policyCmd  `cmd:"" help:"Say what a device may do, and which statement of its policies decides."`
+	Account accountCmd `cmd:"" help:"Manage the MQTT accounts of the running cloud: names with passwords."`
 	Backup  backupCmd  `cmd:"" help:"Copy a cloud's data to a directory, also while it runs."`
 	Restore restoreCmd `cmd:"" help:"Make a data directory of a backup."`
 	Verify  verifyCmd  `cmd:"" help:"Read all data of a cloud or a backup, and say what is damaged."`

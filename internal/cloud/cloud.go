@@ -117,6 +117,7 @@ func Start(o Options) (c *Cloud, err error) {
 	if c.backups, err = backup.Serve(o.Data, c.store, c.log); err != nil {
 		return c, err
 	}
+	c.backups.Handle("account", c.answerAccounts)
 	return c, c.listen()
 }
 

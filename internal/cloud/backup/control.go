@@ -28,12 +28,15 @@ const (
 
 	askTime    = 5 * time.Second // for the question of a client
 	maxClients = 4
+	askMost    = 16 << 10 // bytes of a question
 )
 
 // answer is what a [Server] says to a client.
 type answer struct {
 	Name  string `json:"name,omitempty"` // of the checkpoint, in the data directory
 	Error string `json:"error,omitempty"`
+
+	Result json.RawMessage `json:"result,omitempty"` // of a [Handler]
 }
 
 // Server makes checkpoints of a running cloud for the programs of its user,
@@ -47,6 +50,67 @@ type Server struct {
 	ctx      context.Context // ends with Close
 	stop     context.CancelFunc
 	clients  sync.WaitGroup
+
+	mu       sync.Mutex
+	handlers map[string]Handler // by the word that a question begins with; guarded by mu
+}
+
+// Handler answers the questions of one word.
+type Handler func(ctx context.Context, body []byte) (result any, err error)
+
+// Handle has h answer the questions of word from now on.
+func (s *Server) Handle(word string, h Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.handlers == nil {
+		s.handlers = map[string]Handler{}
+	}
+	s.handlers[word] = h
+}
+
+// handle answers a question that is not about a checkpoint.
+func (s *Server) handle(conn net.Conn, question string) {
+	word, body, _ := strings.Cut(strings.TrimSuffix(question, "\n"), " ")
+	s.mu.Lock()
+	h := s.handlers[word]
+	s.mu.Unlock()
+	if h == nil {
+		reply(conn, answer{Error: "not a question of this mote: use the mote that runs the cloud"})
+		return
+	}
+	result, err := h(s.ctx, []byte(body))
+	if err != nil {
+		reply(conn, answer{Error: err.Error()})
+		return
+	}
+	data, err := json.Marshal(result)
+	if err != nil {
+		reply(conn, answer{Error: err.Error()})
+		return
+	}
+	reply(conn, answer{Result: data})
+}
+
+// Ask has the cloud that runs in a data directory answer a question of word, and
+// decodes the result into result.
+func Ask(ctx context.Context, data, word string, body, result any) error {
+	conn, err := dial(ctx, data)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("no cloud is running with the data directory %s: start it first, or name it with --data", data)
+	}
+	if err != nil {
+		return fmt.Errorf("ask the running cloud of %s: %w", data, err)
+	}
+	defer conn.Close()
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	a, err := exchange(ctx, conn, word+" "+string(text)+"\n")
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(a.Result, result)
 }
 
 // Serve opens the socket. It removes what an earlier process left; the caller
@@ -153,13 +217,13 @@ func (s *Server) serve(conn net.Conn) {
 	unhook := context.AfterFunc(s.ctx, func() { _ = conn.Close() })
 	defer unhook()
 	defer conn.Close()
-	question := make([]byte, len(askCheckpoint))
 	_ = conn.SetDeadline(time.Now().Add(askTime))
-	if _, err := io.ReadFull(conn, question); err != nil || string(question) != askCheckpoint {
-		reply(conn, answer{Error: "not a question of this mote: use the mote that runs the cloud"})
+	question, err := bufio.NewReader(io.LimitReader(conn, askMost)).ReadString('\n')
+	_ = conn.SetDeadline(time.Time{})
+	if err != nil || question != askCheckpoint {
+		s.handle(conn, question)
 		return
 	}
-	_ = conn.SetDeadline(time.Time{})
 	name := checkpointPrefix + rand.Text()[:12]
 	dir := filepath.Join(s.data, name)
 	defer func() {
@@ -225,26 +289,35 @@ func dial(ctx context.Context, data string) (conn net.Conn, err error) {
 	return conn, err
 }
 
-// ask gets the name of a new checkpoint.
-func ask(ctx context.Context, conn net.Conn) (string, error) {
+// exchange asks a question and returns the answer.
+func exchange(ctx context.Context, conn net.Conn, question string) (a answer, err error) {
 	unhook := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer unhook()
-	if _, err := io.WriteString(conn, askCheckpoint); err != nil {
-		return "", err
+	if _, err := io.WriteString(conn, question); err != nil {
+		return a, err
 	}
-	line, err := bufio.NewReader(io.LimitReader(conn, 64<<10)).ReadBytes('\n')
+	line, err := bufio.NewReader(io.LimitReader(conn, 1<<20)).ReadBytes('\n')
 	if err := ctx.Err(); err != nil {
-		return "", err
+		return a, err
 	}
 	if err != nil {
-		return "", fmt.Errorf("no answer: %w", err)
+		return a, fmt.Errorf("no answer: %w", err)
 	}
-	var a answer
-	switch err := json.Unmarshal(line, &a); {
+	if err := json.Unmarshal(line, &a); err != nil {
+		return a, fmt.Errorf("the answer cannot be read: %w", err)
+	}
+	if a.Error != "" {
+		return a, errors.New(a.Error)
+	}
+	return a, nil
+}
+
+// ask gets the name of a new checkpoint.
+func ask(ctx context.Context, conn net.Conn) (string, error) {
+	a, err := exchange(ctx, conn, askCheckpoint)
+	switch {
 	case err != nil:
-		return "", fmt.Errorf("the answer cannot be read: %w", err)
-	case a.Error != "":
-		return "", errors.New(a.Error)
+		return "", err
 	case !strings.HasPrefix(a.Name, checkpointPrefix) || filepath.Base(a.Name) != a.Name:
 		return "", fmt.Errorf("the answer names no checkpoint: %.80q", a.Name)
 	}
