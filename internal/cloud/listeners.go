@@ -74,7 +74,7 @@ func (c *Cloud) listenMore(ctx context.Context) error {
 		if kind.Mode == broker.Spec {
 			mode = "spec"
 		}
-		c.endpoints.Listeners = append(c.endpoints.Listeners, endpoints.Listener{l.Addr().String(), mode, one.TLS, one.Auth})
+		c.endpoints.Listeners = append(c.endpoints.Listeners, endpoints.Listener{Address: l.Addr().String(), MQTT: mode, TLS: one.TLS, Auth: one.Auth})
 		c.serve(func() error { return c.broker.Serve(ctx, l, kind) })
 	}
 	return nil
