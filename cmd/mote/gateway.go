@@ -5,15 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 
 	"mote/internal/config"
 	"mote/internal/edge"
@@ -25,9 +18,6 @@ import (
 	"mote/internal/edge/source/tcp"
 	"mote/internal/edge/spool"
 	"mote/internal/edge/uplink"
-	"mote/internal/edge/uplink/iotcore"
-	"mote/internal/edge/uplink/rest"
-	"mote/internal/mqtt"
 )
 
 type gatewayCmd struct {
@@ -65,12 +55,6 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// sender is an uplink of either kind.
-type sender interface {
-	Name() string
-	Run(ctx context.Context, q uplink.Queue) error
-}
-
 // gateway is a checked configuration, ready to run. Nothing is open yet.
 type gateway struct {
 	spool   config.Spool
@@ -89,8 +73,8 @@ func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gate
 		return nil, errors.New("there is no [gateway]: give it a name")
 	case len(file.Sources) == 0:
 		return nil, errors.New("there is no [[source]]: nothing to read from")
-	case file.Uplink.IoT == nil && file.Uplink.REST == nil:
-		return nil, errors.New("there is no uplink: add [uplink.iot] or [uplink.rest]")
+	case file.Uplink.None():
+		return nil, errors.New("there is no uplink: add [uplink.iot], [uplink.rest] or [uplink.dynamodb]")
 	}
 	g := &gateway{spool: file.Gateway.Spool, log: log}
 	for i := range file.Sources {
@@ -100,36 +84,10 @@ func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gate
 		}
 		g.lines = append(g.lines, lines...)
 	}
-	if u := file.Uplink.IoT; u != nil {
-		if err := g.steer(file.Gateway.Thing); err != nil {
-			return nil, fmt.Errorf("gateway.thing: %w", err)
-		}
-		up, err := newIoT(u, g.refused("iot"), g.control, log)
-		if err != nil {
-			return nil, fmt.Errorf("uplink.iot: %w", err)
-		}
-		g.uplinks = append(g.uplinks, up)
-	}
-	if u := file.Uplink.REST; u != nil {
-		up, err := newREST(ctx, u, g.refused("rest"), log)
-		if err != nil {
-			return nil, fmt.Errorf("uplink.rest: %w", err)
-		}
-		g.uplinks = append(g.uplinks, up)
+	if err := g.addUplinks(ctx, file); err != nil {
+		return nil, err
 	}
 	return g, nil
-}
-
-// steer lets the shadows of things steer the boards.
-func (g *gateway) steer(thing string) (err error) {
-	if thing == "off" {
-		return nil
-	}
-	g.control, err = control.New(control.Options{Thing: thing, Log: g.log, Command: func(board string, rate time.Duration) bool {
-		e := g.running.Load()
-		return e != nil && e.Command(board, rate)
-	}})
-	return err
 }
 
 // check looks at what does not keep a gateway from spooling but would keep it
@@ -143,11 +101,6 @@ func (g *gateway) check() error {
 		}
 	}
 	return nil
-}
-
-// refused is the file for readings that the uplink's server will never take.
-func (g *gateway) refused(uplink string) string {
-	return filepath.Join(g.spool.Dir, "refused-"+uplink+".jsonl")
 }
 
 // newLines makes the lines of one [[source]]; only sim makes several.
@@ -200,73 +153,6 @@ type named struct {
 }
 
 func (n named) Name() string { return n.name }
-
-func newIoT(u *config.UplinkIoT, refused string, steering *control.Control, log *slog.Logger) (sender, error) {
-	o := iotcore.Options{
-		Endpoint: u.Endpoint, ClientID: u.ClientID, Topic: u.Topic, Version: mqtt.V5,
-		Files:       iotcore.Files{Cert: u.Cert, Key: u.Key, CA: u.CA},
-		RefusedFile: refused, Log: log,
-	}
-	if u.MQTT == "3.1.1" {
-		o.Version = mqtt.V311
-	}
-	if steering != nil {
-		o.Control = steering
-	}
-	return iotcore.New(o)
-}
-
-func newREST(ctx context.Context, u *config.UplinkREST, refused string, log *slog.Logger) (sender, error) {
-	o := rest.Options{URL: u.URL, Auth: rest.Auth(u.Auth), CAFile: u.CA, RefusedFile: refused, Log: log}
-	if strings.Contains(u.Auth, "api-key") {
-		key, err := apiKey(u.APIKeyFile)
-		if err != nil {
-			return nil, err
-		}
-		o.APIKey = key
-	}
-	if strings.Contains(u.Auth, "iam") {
-		chain, err := awsconfig.LoadDefaultConfig(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("AWS credentials: %w", err)
-		}
-		o.Credentials = aws.NewCredentialsCache(chain.Credentials)
-		if o.Region = firstSet(u.Region, firstSet(regionOf(u.URL), chain.Region)); o.Region == "" {
-			return nil, errors.New("auth \"iam\" needs a region: set region here, or AWS_REGION in the environment")
-		}
-	}
-	return rest.New(o)
-}
-
-// apiKey is the key from the environment or else from the file.
-func apiKey(file string) (string, error) {
-	if key := os.Getenv("AWS_API_KEY"); key != "" {
-		return key, nil
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
-	key := strings.TrimSpace(string(data))
-	if key == "" || strings.ContainsAny(key, "\r\n") {
-		return "", fmt.Errorf("%s: want one line with the API key", file)
-	}
-	return key, nil
-}
-
-// regionOf finds the region in a URL of API Gateway:
-// https://ID.execute-api.REGION.amazonaws.com/….
-func regionOf(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return ""
-	}
-	labels := strings.Split(u.Hostname(), ".")
-	if len(labels) >= 5 && labels[1] == "execute-api" && labels[3] == "amazonaws" {
-		return labels[2]
-	}
-	return ""
-}
 
 // run opens the spool and works until ctx ends.
 func (g *gateway) run(ctx context.Context) (err error) {

@@ -91,7 +91,7 @@ func checkGateway(ctx context.Context, file *config.File, log *slog.Logger) erro
 	if file.Gateway == nil {
 		return nil
 	}
-	if file.Uplink.IoT != nil || file.Uplink.REST != nil {
+	if !file.Uplink.None() {
 		_, err := newGateway(ctx, file, log)
 		return err
 	}
@@ -127,7 +127,7 @@ func (c upCmd) prepare(s *session, running *cloud.Cloud, file *config.File, log 
 	if file.Gateway == nil {
 		return nil, nil
 	}
-	if file.Uplink.IoT == nil && file.Uplink.REST == nil {
+	if file.Uplink.None() {
 		if file.Uplink.IoT, err = c.localUplink(file.Gateway.Name, things, e); err != nil {
 			return nil, err
 		}

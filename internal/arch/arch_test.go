@@ -44,7 +44,9 @@ var mayImport = map[string][]string{
 	"internal/edge/uplink":            {},
 	"internal/edge/uplink/uplinktest": {},
 	"internal/edge/uplink/iotcore":    {"internal/edge/uplink", "internal/mqtt", "internal/mqtt/client", "internal/reading"},
-	"internal/edge/uplink/rest":       {"internal/edge/uplink", "internal/sigv4", "internal/reading"},
+	"internal/edge/uplink/web":        {"internal/edge/uplink", "internal/sigv4"},
+	"internal/edge/uplink/rest":       {"internal/edge/uplink", "internal/edge/uplink/web", "internal/reading"},
+	"internal/edge/uplink/dynamodb":   {"internal/edge/uplink", "internal/edge/uplink/web", "internal/reading"},
 
 	// the cloud: never the edge
 	"internal/cloud":                   {"internal/cloud/...", "internal/endpoints", "internal/mqtt", "internal/sigv4"},

@@ -64,6 +64,9 @@ func (c *checker) check(f *File) {
 	if u := f.Uplink.REST; u != nil {
 		c.uplinkREST(u)
 	}
+	if u := f.Uplink.DynamoDB; u != nil {
+		c.uplinkDynamoDB(u)
+	}
 	c.cloud(&f.Cloud)
 	c.provisioned(f)
 }

@@ -78,9 +78,13 @@ const DefaultPattern = "{id:dust:temp:humid:rate}"
 // Uplinks are the ways to the cloud. Several may be set; each has its own
 // place in the spool.
 type Uplinks struct {
-	IoT  *UplinkIoT  `toml:"iot"`
-	REST *UplinkREST `toml:"rest"`
+	IoT      *UplinkIoT      `toml:"iot"`
+	REST     *UplinkREST     `toml:"rest"`
+	DynamoDB *UplinkDynamoDB `toml:"dynamodb"`
 }
+
+// None says that no uplink is set.
+func (u *Uplinks) None() bool { return u.IoT == nil && u.REST == nil && u.DynamoDB == nil }
 
 // UplinkIoT is MQTT with mutual TLS.
 type UplinkIoT struct {
@@ -100,6 +104,24 @@ type UplinkREST struct {
 	APIKeyFile string `toml:"api_key_file"` // the environment's AWS_API_KEY wins
 	Region     string `toml:"region"`       // for Signature V4; default: from the URL, else the AWS default chain
 	CA         string `toml:"ca"`           // path, PEM; default: the system's roots
+
+	Credentials Credentials `toml:"credentials"`
+}
+
+// UplinkDynamoDB is a table of the DynamoDB API.
+type UplinkDynamoDB struct {
+	Table    string `toml:"table"`
+	Endpoint string `toml:"endpoint"` // URL; default: AWS's in the region
+	Region   string `toml:"region"`   // default: from the endpoint, else the AWS default chain
+	CA       string `toml:"ca"`       // path, PEM; default: the system's roots
+
+	Credentials Credentials `toml:"credentials"`
+}
+
+// Credentials say where those for Signature V4 come from: the AWS default chain,
+// or a profile of it.
+type Credentials struct {
+	Profile string `toml:"profile"`
 }
 
 // Cloud is the back end of this machine.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"mote/internal/edge/uplink"
+	"mote/internal/edge/uplink/web"
 	"mote/internal/reading"
 )
 
@@ -25,7 +26,7 @@ type delivery struct {
 	room    *semaphore.Weighted
 	workers chan struct{}
 	running sync.WaitGroup // the lanes
-	gate    gate
+	gate    *web.Gate
 
 	mu      sync.Mutex
 	lanes   map[string][]*item // guarded by mu; by board id, the first is being sent
@@ -46,7 +47,7 @@ func newDelivery(ctx context.Context, u *Uplink, q uplink.Queue) *delivery {
 	d := &delivery{
 		u: u, q: q, room: semaphore.NewWeighted(maxPendingBytes), workers: make(chan struct{}, u.o.Workers), lanes: map[string][]*item{},
 	}
-	d.gate.backoff = uplink.Backoff{Min: u.o.MinBackoff, Max: u.o.MaxBackoff}
+	d.gate = web.NewGate(uplink.Backoff{Min: u.o.MinBackoff, Max: u.o.MaxBackoff})
 	d.ctx, d.cancel = context.WithCancel(ctx)
 	sending, end := context.WithCancel(context.WithoutCancel(ctx))
 	d.sending = sending
@@ -167,18 +168,18 @@ func (d *delivery) attempt(it *item) (v verdict, ok bool) {
 	case <-d.ctx.Done():
 		return v, false
 	}
-	if !d.gate.wait(d.ctx) {
+	if !d.gate.Wait(d.ctx) {
 		return v, false
 	}
 	start := time.Now()
 	v = d.u.send(d.sending, it.body)
 	switch {
 	case v.kind == delivered, v.kind == refused:
-		d.gate.opened(time.Now())
+		d.gate.Opened(time.Now())
 	case d.ctx.Err() != nil:
 		return v, false
 	case v.everyone:
-		d.gate.failed(start, time.Now(), v.retryAfter)
+		d.gate.Failed(start, time.Now(), v.retryAfter)
 	}
 	if v.kind == delivered {
 		d.u.state.Up()
@@ -218,49 +219,4 @@ func (d *delivery) done(it *item) {
 	if upTo, ok := d.u.acks.Done(it.seq); ok {
 		d.q.Ack(upTo)
 	}
-}
-
-// gate holds all lanes back while the route as a whole fails, so that a server
-// in trouble gets few requests however many boards there are.
-type gate struct {
-	mu      sync.Mutex
-	backoff uplink.Backoff // guarded by mu
-	until   time.Time      // guarded by mu; nothing is sent before
-	success time.Time      // guarded by mu; the last one
-}
-
-// wait waits until the gate is open; it is false when ctx ended before.
-func (g *gate) wait(ctx context.Context) bool {
-	for {
-		g.mu.Lock()
-		d := time.Until(g.until)
-		g.mu.Unlock()
-		if d <= 0 {
-			return ctx.Err() == nil
-		}
-		if !uplink.Sleep(ctx, d) {
-			return false
-		}
-	}
-}
-
-// opened notes a request that succeeded.
-func (g *gate) opened(now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.success = now
-	g.backoff.Reset()
-}
-
-// failed closes the gate for a while after a request, begun at start, that
-// failed for a reason that is not its own. When another one succeeded since,
-// the reason was its own after all; when the gate was closed since, this
-// failure is not news.
-func (g *gate) failed(start, now time.Time, retryAfter time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.success.After(start) || g.until.After(start) {
-		return
-	}
-	g.until = now.Add(max(g.backoff.Next(), retryAfter))
 }

@@ -11,15 +11,11 @@ package rest
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"regexp"
 	"sync/atomic"
 	"time"
@@ -27,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"mote/internal/edge/uplink"
+	"mote/internal/edge/uplink/web"
 )
 
 // Auth says how requests show who they are.
@@ -54,7 +51,7 @@ type Options struct {
 
 	Auth        Auth                    // default None
 	APIKey      string                  // for api-key
-	Credentials aws.CredentialsProvider // for iam
+	Credentials aws.CredentialsProvider // for iam; see [web.Signer]
 	Region      string                  // for iam; taken from the URL of an API Gateway
 	Service     string                  // for iam; default execute-api
 
@@ -75,12 +72,11 @@ const (
 	defaultTimeout    = 35 * time.Second
 	defaultMinBackoff = time.Second
 	defaultMaxBackoff = time.Minute
-	slower            = 10               // how much slower what needs a person is tried
-	mostRetryAfter    = 15 * time.Minute // Retry-After is not believed beyond
-	farewell          = time.Second      // how long requests may go on when Run ends
-	maxPendingBytes   = 4 << 20          // of records taken from the queue
-	maxAhead          = 100_000          // records that others may be ahead of one that is not delivered
-	maxAnswer         = 64 << 10         // bytes of an answer that are read
+	slower            = 10          // how much slower what needs a person is tried
+	farewell          = time.Second // how long requests may go on when Run ends
+	maxPendingBytes   = 4 << 20     // of records taken from the queue
+	maxAhead          = 100_000     // records that others may be ahead of one that is not delivered
+	maxAnswer         = 64 << 10    // bytes of an answer that are read
 )
 
 // Uplink delivers one queue.
@@ -88,7 +84,7 @@ type Uplink struct {
 	o       Options
 	url     *url.URL
 	client  *http.Client
-	creds   aws.CredentialsProvider // nil when requests are not signed
+	signer  *web.Signer // nil when requests are not signed
 	log     *slog.Logger
 	state   uplink.State
 	refused uplink.Refused
@@ -103,18 +99,12 @@ func New(o Options) (*Uplink, error) {
 	if err := u.fillIn(); err != nil {
 		return nil, err
 	}
-	transport, err := u.transport()
-	if err != nil {
+	var err error
+	if u.client, err = web.Client(u.o.CAFile, u.o.Workers, u.o.Timeout); err != nil {
 		return nil, err
 	}
-	u.client = &http.Client{
-		Transport: transport,
-		Timeout:   u.o.Timeout,
-		// the body and the key are for this server only
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	if u.o.Auth.signed() {
-		u.creds = aws.NewCredentialsCache(u.o.Credentials)
+		u.signer = &web.Signer{Credentials: u.o.Credentials, Service: u.o.Service, Region: u.o.Region}
 	}
 	u.log = u.o.Log.With("uplink", u.o.Name)
 	u.state.Log, u.refused.Log = u.log, u.log
@@ -135,7 +125,7 @@ func (u *Uplink) fillIn() (err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if u.url, err = checkURL(o.URL, o.AllowPlain); err != nil {
+	if u.url, err = web.ParseURL(o.URL, o.AllowPlain); err != nil {
 		return err
 	}
 	setDefault(&o.Region, regionOf(u.url.Hostname()))
@@ -147,32 +137,6 @@ func setDefault[T comparable](v *T, to T) {
 	if *v == zero {
 		*v = to
 	}
-}
-
-func checkURL(text string, allowPlain bool) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("url %q: %w", text, errors.Unwrap(err))
-	}
-	switch {
-	case u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Opaque != "":
-		return nil, fmt.Errorf("url %q: want https://host/stage/path", text)
-	case u.User != nil:
-		return nil, fmt.Errorf("url with a user name or password: set an API key or credentials instead")
-	case u.Fragment != "":
-		return nil, fmt.Errorf("url %q: a fragment (#…) is never sent, remove it", text)
-	case u.Scheme == "http" && !allowPlain && !isLoopback(u.Hostname()):
-		return nil, fmt.Errorf("url %q is not encrypted: use https", text)
-	}
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	return u, nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // executeAPI is the host of an API Gateway stage (API Gateway developer guide,
@@ -213,32 +177,6 @@ func (o *Options) checkAuth() error {
 		return fmt.Errorf("auth %q needs a region, which the url does not name: set it", o.Auth)
 	}
 	return nil
-}
-
-func (u *Uplink) transport() (*http.Transport, error) {
-	t := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
-		TLSHandshakeTimeout:    15 * time.Second,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2:      true,
-		MaxConnsPerHost:        u.o.Workers,
-		MaxIdleConnsPerHost:    u.o.Workers,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-	if u.o.CAFile == "" {
-		return t, nil
-	}
-	pem, err := os.ReadFile(u.o.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("CA file: %w", err)
-	}
-	t.TLSClientConfig.RootCAs = x509.NewCertPool()
-	if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("CA file %s holds no certificate in PEM form: give the root that signed the server's certificate", u.o.CAFile)
-	}
-	return t, nil
 }
 
 // Name is the uplink's name.

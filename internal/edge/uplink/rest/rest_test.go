@@ -26,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"mote/internal/edge/uplink/uplinktest"
+	"mote/internal/edge/uplink/web"
 	"mote/internal/sigv4"
 )
 
@@ -235,25 +236,6 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	for text, want := range map[string]time.Duration{
-		"": 0, "0": 0, "7": 7 * time.Second, " 7 ": 7 * time.Second, "-1": 0, "soon": 0, "1.5": 0, "99999999999999999999": 0,
-		"4294967295":                    mostRetryAfter,
-		"Sun, 22 Nov 2026 12:01:00 GMT": time.Minute,
-		"Sun, 22 Nov 2026 11:00:00 GMT": 0,
-		"Tue, 22 Nov 2044 12:00:00 GMT": mostRetryAfter,
-	} {
-		if got := retryAfter(http.Header{"Retry-After": {text}}, now); got != want {
-			t.Errorf("%q: %v, want %v", text, got, want)
-		}
-	}
-	skewed := http.Header{"Retry-After": {"Sun, 22 Nov 2026 12:01:00 GMT"}, "Date": {"Sun, 22 Nov 2026 12:00:30 GMT"}}
-	if got := retryAfter(skewed, now.Add(-time.Hour)); got != 30*time.Second {
-		t.Errorf("with the server's date: %v", got)
-	}
-}
-
 // answers is a server inside the program: the function gives status and
 // headers.
 type answers func(*http.Request) (int, http.Header, error)
@@ -279,7 +261,7 @@ func TestPauses(t *testing.T) {
 	}{
 		"server error":        {503, nil, 500 * time.Millisecond, time.Second, time.Minute, 5 * time.Minute},
 		"retry after":         {503, http.Header{"Retry-After": {"120"}}, 120 * time.Second, 121 * time.Second, 18 * time.Minute, 20 * time.Minute},
-		"retry after, absurd": {429, http.Header{"Retry-After": {"100000000"}}, mostRetryAfter, mostRetryAfter + time.Second, 0, 3 * time.Hour},
+		"retry after, absurd": {429, http.Header{"Retry-After": {"100000000"}}, web.MostRetryAfter, web.MostRetryAfter + time.Second, 0, 3 * time.Hour},
 		"wrong key":           {403, nil, 5 * time.Second, 10 * time.Second, 10 * time.Minute, time.Hour},
 		"network":             {0, nil, 500 * time.Millisecond, time.Second, time.Minute, 5 * time.Minute},
 	} {
@@ -575,7 +557,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, text, date, after string) {
 		h := http.Header{"Date": {date}, "Retry-After": {after}}
 		v := judge(&http.Response{StatusCode: status, Header: h}, []byte(text), time.Unix(0, 0), IAM)
-		if v.retryAfter < 0 || v.retryAfter > mostRetryAfter || v.kind == delivered != (v.err == nil) {
+		if v.retryAfter < 0 || v.retryAfter > web.MostRetryAfter || v.kind == delivered != (v.err == nil) {
 			t.Fatalf("%+v", v)
 		}
 		if v.err != nil && len(v.err.Error()) > 1000 {

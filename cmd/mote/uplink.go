@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+
+	"mote/internal/config"
+	"mote/internal/edge/control"
+	"mote/internal/edge/uplink"
+	"mote/internal/edge/uplink/dynamodb"
+	"mote/internal/edge/uplink/iotcore"
+	"mote/internal/edge/uplink/rest"
+	"mote/internal/mqtt"
+)
+
+// sender is an uplink of either kind.
+type sender interface {
+	Name() string
+	Run(ctx context.Context, q uplink.Queue) error
+}
+
+// addUplinks makes the uplinks of file.
+func (g *gateway) addUplinks(ctx context.Context, file *config.File) error {
+	if u := file.Uplink.IoT; u != nil {
+		if err := g.steer(file.Gateway.Thing); err != nil {
+			return fmt.Errorf("gateway.thing: %w", err)
+		}
+		up, err := newIoT(u, g.refused("iot"), g.control, g.log)
+		if err != nil {
+			return fmt.Errorf("uplink.iot: %w", err)
+		}
+		g.uplinks = append(g.uplinks, up)
+	}
+	if u := file.Uplink.REST; u != nil {
+		up, err := newREST(ctx, u, g.refused("rest"), g.log)
+		if err != nil {
+			return fmt.Errorf("uplink.rest: %w", err)
+		}
+		g.uplinks = append(g.uplinks, up)
+	}
+	if u := file.Uplink.DynamoDB; u != nil {
+		up, err := newDynamoDB(ctx, u, g.refused("dynamodb"), g.log)
+		if err != nil {
+			return fmt.Errorf("uplink.dynamodb: %w", err)
+		}
+		g.uplinks = append(g.uplinks, up)
+	}
+	return nil
+}
+
+// steer lets the shadows of things steer the boards.
+func (g *gateway) steer(thing string) (err error) {
+	if thing == "off" {
+		return nil
+	}
+	g.control, err = control.New(control.Options{Thing: thing, Log: g.log, Command: func(board string, rate time.Duration) bool {
+		e := g.running.Load()
+		return e != nil && e.Command(board, rate)
+	}})
+	return err
+}
+
+// refused is the file for readings that the uplink's server will never take.
+func (g *gateway) refused(uplink string) string {
+	return filepath.Join(g.spool.Dir, "refused-"+uplink+".jsonl")
+}
+
+func newIoT(u *config.UplinkIoT, refused string, steering *control.Control, log *slog.Logger) (sender, error) {
+	o := iotcore.Options{
+		Endpoint: u.Endpoint, ClientID: u.ClientID, Topic: u.Topic, Version: mqtt.V5,
+		Files:       iotcore.Files{Cert: u.Cert, Key: u.Key, CA: u.CA},
+		RefusedFile: refused, Log: log,
+	}
+	if u.MQTT == "3.1.1" {
+		o.Version = mqtt.V311
+	}
+	if steering != nil {
+		o.Control = steering
+	}
+	return iotcore.New(o)
+}
+
+func newREST(ctx context.Context, u *config.UplinkREST, refused string, log *slog.Logger) (sender, error) {
+	o := rest.Options{URL: u.URL, Auth: rest.Auth(u.Auth), CAFile: u.CA, RefusedFile: refused, Log: log}
+	if strings.Contains(u.Auth, "api-key") {
+		key, err := apiKey(u.APIKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		o.APIKey = key
+	}
+	if strings.Contains(u.Auth, "iam") {
+		creds, region, err := credentials(ctx, &u.Credentials)
+		if err != nil {
+			return nil, err
+		}
+		o.Credentials = creds
+		if o.Region = firstSet(u.Region, firstSet(regionOf(u.URL), region)); o.Region == "" {
+			return nil, errors.New("auth \"iam\" needs a region: set region here, or AWS_REGION in the environment")
+		}
+	}
+	return rest.New(o)
+}
+
+func newDynamoDB(ctx context.Context, u *config.UplinkDynamoDB, refused string, log *slog.Logger) (sender, error) {
+	creds, region, err := credentials(ctx, &u.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	o := dynamodb.Options{Table: u.Table, Endpoint: u.Endpoint, CAFile: u.CA, Credentials: creds, RefusedFile: refused, Log: log}
+	if o.Region = firstSet(u.Region, firstSet(dynamodb.RegionOf(u.Endpoint), region)); o.Region == "" {
+		return nil, errors.New("a table needs a region: set region here, or AWS_REGION in the environment")
+	}
+	return dynamodb.New(o)
+}
+
+// credentials are those that c says, and the region that the AWS default chain
+// names, or "".
+func credentials(ctx context.Context, c *config.Credentials) (aws.CredentialsProvider, string, error) {
+	var options []func(*awsconfig.LoadOptions) error
+	if c.Profile != "" {
+		options = append(options, awsconfig.WithSharedConfigProfile(c.Profile))
+	}
+	chain, err := awsconfig.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, "", fmt.Errorf("AWS credentials: %w", err)
+	}
+	return chain.Credentials, chain.Region, nil
+}
+
+// apiKey is the key from the environment or else from the file.
+func apiKey(file string) (string, error) {
+	if key := os.Getenv("AWS_API_KEY"); key != "" {
+		return key, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	key := strings.TrimSpace(string(data))
+	if key == "" || strings.ContainsAny(key, "\r\n") {
+		return "", fmt.Errorf("%s: want one line with the API key", file)
+	}
+	return key, nil
+}
+
+// regionOf finds the region in a URL of API Gateway:
+// https://ID.execute-api.REGION.amazonaws.com/….
+func regionOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	labels := strings.Split(u.Hostname(), ".")
+	if len(labels) >= 5 && labels[1] == "execute-api" && labels[3] == "amazonaws" {
+		return labels[2]
+	}
+	return ""
+}

@@ -1,0 +1,140 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"mote/internal/cloud/table/tabletest"
+)
+
+// withKeys gives the processes that the test starts the cloud's access key.
+func (s *site) withKeys() {
+	s.t.Helper()
+	s.t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(s.data, "credentials"))
+	s.t.Setenv("AWS_CONFIG_FILE", filepath.Join(s.data, "config"))
+	s.t.Setenv("AWS_REGION", "us-east-1")
+}
+
+func (s *site) tableUplink(addr string) string {
+	return fmt.Sprintf("[uplink.dynamodb]\ntable = \"air\"\nendpoint = %q\n", "http://"+addr)
+}
+
+// TestTheTableRoadOfTheGateway cuts the network again and again, and kills the
+// gateway.
+func TestTheTableRoadOfTheGateway(t *testing.T) {
+	s := newSite(t, "")
+	s.withKeys()
+	s.startCloud()
+	b := startBoard(t, 2*time.Millisecond)
+	net := startFlaky(t, s.web)
+	s.configure(`dir = "spool"`, b.listener.Addr().String(), s.tableUplink(net.listener.Addr().String()))
+	s.startGateway()
+	time.Sleep(1500 * time.Millisecond)
+	s.gateway.kill()
+	s.startGateway()
+	time.Sleep(1500 * time.Millisecond)
+	b.stop()
+	net.calm.Store(true)
+	frames := b.sent()
+	var got []int
+	waitFor(t, "an empty spool", 60*time.Second, func() error {
+		if got = s.cloud.numbers("t"); len(got) == 0 || got[len(got)-1] != frames-1 {
+			return fmt.Errorf("%d rows of %d frames", len(got), frames)
+		}
+		return nil
+	})
+	time.Sleep(200 * time.Millisecond) // batches come in any order
+	got = s.cloud.numbers("t")
+	for i := 1; i < len(got); i++ {
+		if got[i] <= got[i-1] {
+			t.Fatalf("row %d is frame %d, after %d", i, got[i], got[i-1])
+		}
+	}
+	// what the board wrote and the killed gateway had not yet read is the board's loss
+	if len(got) < frames*9/10 {
+		t.Errorf("%d rows of %d frames", len(got), frames)
+	}
+	t.Logf("%d rows of %d frames through %d troubles", len(got), frames, net.cuts.Load())
+	if took := s.gateway.interrupt(); s.gateway.err != nil || took > 2*time.Second {
+		t.Errorf("Ctrl-C: ended after %v with %v", took, s.gateway.err)
+	}
+}
+
+// TestATableOfAnotherMake writes into dynalite, which is killed meanwhile.
+func TestATableOfAnotherMake(t *testing.T) {
+	d := tabletest.StartDynalite(t, filepath.Join(t.TempDir(), "tables"))
+	keys := aws.Credentials{AccessKeyID: "AKIDCLUSTER", SecretAccessKey: "of the cluster"}
+	t.Setenv("AWS_ACCESS_KEY_ID", keys.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", keys.SecretAccessKey)
+	t.Setenv("AWS_REGION", "us-east-1")
+	server := tabletest.Server{URL: d.URL, Credentials: keys}
+	api := server.Client()
+	s := newSite(t, "")
+	b := startBoard(t, 5*time.Millisecond)
+	s.configure(`dir = "spool"`, b.listener.Addr().String(), s.tableUplink(strings.TrimPrefix(d.URL, "http://")))
+	makeAir(t, api)
+	s.startGateway()
+	waitFor(t, "rows", 30*time.Second, func() error { return atLeast(len(dustOf(t, api)), 50) })
+	d.Kill()
+	time.Sleep(500 * time.Millisecond)
+	d.Start()
+	time.Sleep(500 * time.Millisecond)
+	b.stop()
+	waitFor(t, "all rows", 60*time.Second, func() error { return atLeast(len(dustOf(t, api)), b.sent()) })
+	for i, n := range dustOf(t, api) {
+		if n != i {
+			t.Fatalf("row %d is frame %d", i, n)
+		}
+	}
+}
+
+func atLeast(n, want int) error {
+	if n < want {
+		return fmt.Errorf("%d of %d", n, want)
+	}
+	return nil
+}
+
+func makeAir(t *testing.T, api *dynamodb.Client) {
+	t.Helper()
+	text := types.ScalarAttributeTypeS
+	_, err := api.CreateTable(context.Background(), &dynamodb.CreateTableInput{
+		TableName: aws.String("air"), BillingMode: types.BillingModePayPerRequest,
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("id"), KeyType: types.KeyTypeHash}, {AttributeName: aws.String("time"), KeyType: types.KeyTypeRange}},
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("id"), AttributeType: text}, {AttributeName: aws.String("time"), AttributeType: text}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dustOf returns the values of dust in table air in rising order.
+func dustOf(t *testing.T, api *dynamodb.Client) (list []int) {
+	t.Helper()
+	pages := dynamodb.NewScanPaginator(api, &dynamodb.ScanInput{TableName: aws.String("air"), ConsistentRead: aws.Bool(true)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, item := range page.Items {
+			n, err := strconv.Atoi(text(item["dust"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, n)
+		}
+	}
+	sort.Ints(list)
+	return list
+}
