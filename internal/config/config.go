@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -268,7 +269,21 @@ type Error struct {
 //	    patern = "{id:dust}"
 func (e *Error) Error() string {
 	if e.Line == 0 {
-		return e.File + ": " + e.Msg
+		return e.File + ": " + masked(e.Msg)
 	}
-	return fmt.Sprintf("%s:%d: %s\n    %s", e.File, e.Line, e.Msg, strings.TrimSpace(e.Text))
+	return fmt.Sprintf("%s:%d: %s\n    %s", e.File, e.Line, masked(e.Msg), masked(strings.TrimSpace(e.Text)))
+}
+
+// secrets are what a line may hold that no log should: who a URL logs in as, and
+// the values of keys that are no keys of ours but sound like secrets.
+var secrets = []*regexp.Regexp{
+	regexp.MustCompile(`(://)[^/@\s"']+(@)`),
+	regexp.MustCompile(`(?i)([\w-]*(?:password|secret|token|api_?key)"?\s*=\s*["'])[^"']+(["'])`),
+}
+
+func masked(text string) string {
+	for _, secret := range secrets {
+		text = secret.ReplaceAllString(text, "${1}…${2}")
+	}
+	return text
 }

@@ -96,6 +96,7 @@ func TestBad(t *testing.T) {
 		{"missing key", `key = "k.pem"`, ``, ":14:", "key is needed here"},
 		{"bad size", "64MiB", "64 lots", ":4:", `bad size "64 lots"`},
 		{"bad choice", `full = "block"`, `full = "blok"`, ":4:", `did you mean "block"?`},
+		{"bad thing", `name = "pi-roof"`, "name = \"pi-roof\"\nthing = \"board\"", ":4:", "want {id} in it"},
 		{"bad silence", "90s", "90", ":8:", "want a duration"},
 		{"no such policy", `policy = "gateway"`, `policy = "gatway"`, ":26:", `no [[policy]] named "gatway"`},
 		{"policy not JSON", `"Statement":[]}`, `"Statement":[}`, ":22:", "is not JSON"},
@@ -137,6 +138,37 @@ func TestKeysInTheClearAreRefused(t *testing.T) {
 	_, err := parse(t, "[uplink.rest]\nurl = \"http://example.com/prod/dust\"\n[cloud]\nhttp = \"0.0.0.0:8080\"\n")
 	if err == nil || !strings.Contains(err.Error(), "in the clear") || !strings.Contains(err.Error(), "for this machine only: use 127.0.0.1") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestTheClusterOfTablesIsChecked also holds that a password in a URL is not
+// shown with the line that has it.
+func TestTheClusterOfTablesIsChecked(t *testing.T) {
+	for text, want := range map[string]string{
+		`dynamodb = "https://dynamodb.eu-west-1.amazonaws.com"`:           "",
+		`dynamodb = "https://alternator.lab:8043/"`:                       "",
+		`dynamodb = "http://127.0.0.1:8000"` + "\nregion = \"eu-west-1\"": "",
+		`dynamodb = "http://[::1]:8000"`:                                  "",
+		`dynamodb = "http://alternator.lab:8000"`:                         "sends rows in the clear: use https",
+		`dynamodb = "dynamodb.eu-west-1.amazonaws.com"`:                   "bad URL",
+		`dynamodb = "ftp://a"`:                                            "bad URL",
+		`dynamodb = "https://a/prod"`:                                     "has no path: want https://a",
+		`dynamodb = "https://a?b=c"`:                                      "has no path: want https://a",
+		`dynamodb = "https://me:s3cret@a"`:                                "the credentials are those of the AWS default chain",
+		`password = "s3cret"`:                                             `unknown key "password"`,
+		`api_key='s3cret'`:                                                `unknown key "api_key"`,
+		`region = "eu-west-1"`:                                            "set dynamodb to its URL",
+		`endpoint = "https://a"`:                                          `unknown key "endpoint" in [cloud.table]`,
+	} {
+		_, err := parse(t, "[cloud.table]\n"+text+"\n")
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%s: %v", text, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "mote.toml:2")):
+			t.Errorf("%s: %v, want %q", text, err, want)
+		case err != nil && strings.Contains(err.Error(), "s3cret"):
+			t.Errorf("the password is shown: %v", err)
+		}
 	}
 }
 
