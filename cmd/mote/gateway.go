@@ -11,7 +11,6 @@ import (
 	"mote/internal/config"
 	"mote/internal/edge"
 	"mote/internal/edge/control"
-	"mote/internal/edge/frame"
 	"mote/internal/edge/source/rfcomm"
 	"mote/internal/edge/source/serial"
 	"mote/internal/edge/source/sim"
@@ -105,7 +104,7 @@ func (g *gateway) check() error {
 
 // newLines makes the lines of one [[source]]; only sim makes several.
 func newLines(c *config.Source) ([]edge.Line, error) {
-	format, err := frame.Compile(c.Pattern, frame.Options{Text: c.Text, Max: c.MaxFrame})
+	format, err := newFormat(c)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +117,7 @@ func newLines(c *config.Source) ([]edge.Line, error) {
 		if c.Name != "" {
 			s = named{s, c.Name}
 		}
-		lines = append(lines, edge.Line{Source: s, Format: format, Silence: c.SilenceAfter})
+		lines = append(lines, edge.Line{Source: s, Format: format, Silence: c.SilenceAfter, Every: c.EveryTime, Heartbeat: c.HeartbeatAfter})
 	}
 	return lines, nil
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // off is what a setting says that turns something off.
@@ -144,22 +143,9 @@ func (c *checker) sourceReading(at string, s *Source) {
 	if !slices.Contains(bauds, s.Baud) {
 		c.fail(at+".baud", "baud %d is not a standard rate: want one of %s", s.Baud, strings.Trim(fmt.Sprint(bauds), "[]"))
 	}
-	if s.Pattern == "" {
-		s.Pattern = DefaultPattern
-	}
-	if s.MaxFrame == 0 {
-		s.MaxFrame = 256
-	}
-	if s.MaxFrame < 8 || s.MaxFrame > 4096 {
-		c.fail(at+".max_frame", "max_frame %d: want 8 to 4096 bytes", s.MaxFrame)
-	}
-	if s.Silence != "" {
-		d, err := time.ParseDuration(s.Silence)
-		if err != nil || d < time.Second {
-			c.fail(at+".silence", "silence %q: want a duration of a second or more, such as \"90s\" or \"5m\"", s.Silence)
-		}
-		s.SilenceAfter = d
-	}
+	s.SilenceAfter = c.duration(at+".silence", s.Silence)
+	c.sourceFormat(at, s)
+	c.sourceValues(at, s)
 }
 
 func (c *checker) uplinkIoT(u *UplinkIoT, g *Gateway) {
@@ -410,13 +396,15 @@ func (c *checker) oneOf(path, value string, allowed ...string) {
 	if slices.Contains(allowed, value) {
 		return
 	}
-	key := path[strings.LastIndexByte(path, '.')+1:]
-	msg := fmt.Sprintf("%s = %q: want one of %s", key, value, strings.Join(allowed, ", "))
+	msg := fmt.Sprintf("%s = %q: want one of %s", keyOf(path), value, strings.Join(allowed, ", "))
 	if near := nearest(value, allowed); near != "" {
 		msg += fmt.Sprintf(" (did you mean %q?)", near)
 	}
 	c.fail(path, "%s", msg)
 }
+
+// keyOf is the last key of a path.
+func keyOf(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
 
 func (c *checker) hostPort(path, value string) {
 	_, port, err := net.SplitHostPort(value)

@@ -67,10 +67,41 @@ type Source struct {
 	Sim       int      `toml:"sim"`       // number of simulated boards, each behind a pseudo-terminal
 	Pattern   string   `toml:"pattern"`   // the frame; default {id:dust:temp:humid:rate}
 	Text      []string `toml:"text"`      // fields that stay text even when they look like numbers
-	MaxFrame  int      `toml:"max_frame"` // bytes; default 256
+	MaxFrame  int      `toml:"max_frame"` // bytes; default 256, of JSON lines 2048
 	Silence   string   `toml:"silence"`   // redial after this long without a byte, such as "90s"; default: from the rate that the board says
 
-	SilenceAfter time.Duration `toml:"-"` // Silence, checked; 0 means from the rate
+	// Frames in another form than a pattern.
+	Format    string   `toml:"format"`    // "pattern" (default), "jsonl" or "csv"
+	Columns   []string `toml:"columns"`   // of csv
+	Delimiter string   `toml:"delimiter"` // of csv; default a comma
+	Comment   string   `toml:"comment"`   // of csv: begins a line that is no frame
+	ID        string   `toml:"id"`        // of jsonl: the member with the board's id; default id
+	Board     string   `toml:"board"`     // the id of the one board that does not say who it is
+	Time      string   `toml:"time"`      // the field with the board's own clock
+	Skip      []string `toml:"skip"`      // fields that are left out
+
+	// What becomes of values.
+	Fields      []Field `toml:"field"`
+	Implausible string  `toml:"implausible"` // "drop-field" (default) or "drop-frame"
+	Units       bool    `toml:"units"`       // adds NAME_unit beside NAME
+	Every       string  `toml:"every"`       // at most one reading of a board in so long
+	Heartbeat   string  `toml:"heartbeat"`   // with dead-bands: a reading at least so often; default 10m
+
+	SilenceAfter   time.Duration `toml:"-"` // Silence, checked; 0 means from the rate
+	EveryTime      time.Duration `toml:"-"` // Every, checked; 0 means each reading
+	HeartbeatAfter time.Duration `toml:"-"` // Heartbeat, checked
+}
+
+// Field is what is known of one field's values.
+type Field struct {
+	Name     string   `toml:"name"`
+	Unit     string   `toml:"unit"`
+	Scale    *float64 `toml:"scale"`
+	Offset   *float64 `toml:"offset"`
+	Round    *int     `toml:"round"` // places after the point
+	Min      *float64 `toml:"min"`
+	Max      *float64 `toml:"max"`
+	Deadband *float64 `toml:"deadband"`
 }
 
 // DefaultPattern is the frame of the seed's boards.

@@ -65,7 +65,7 @@ func typeWords(msg string) string {
 	if m == nil {
 		return msg
 	}
-	want, ok := map[string]string{"int": "a whole number", "string": "text in quotes", "[]string": "a list of texts"}[m[2]]
+	want, ok := map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false", "string": "text in quotes", "[]string": "a list of texts"}[m[2]]
 	if !ok {
 		want = "a table"
 	}
@@ -163,7 +163,7 @@ func (c *checker) index() {
 		case unstable.Table:
 			table = c.note(&p, "", e)
 		case unstable.ArrayTable:
-			name := keyText(e.Key())
+			name := inElement(keyText(e.Key()), counts)
 			table = fmt.Sprintf("%s[%d]", name, counts[name])
 			counts[name]++
 			c.lines[table] = c.keyLine(&p, e)
@@ -171,6 +171,15 @@ func (c *checker) index() {
 			c.note(&p, table, e)
 		}
 	}
+}
+
+// inElement makes of source.field, a table in the last [[source]] so far, the
+// path source[2].field.
+func inElement(name string, counts map[string]int) string {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 && counts[name[:i]] > 0 {
+		return fmt.Sprintf("%s[%d]%s", name[:i], counts[name[:i]]-1, name[i:])
+	}
+	return name
 }
 
 // note records the lines of e and, when its value is an inline table, of the

@@ -70,6 +70,12 @@ type Line struct {
 	// MaxBoards bounds the distinct ids taken from the line, since each costs
 	// memory; 0 means DefaultMaxBoards. Frames of further ids are refused.
 	MaxBoards int
+	// Every thins out: of a board's frames that come within Every, about, only
+	// the first becomes a reading. 0 takes all.
+	Every time.Duration
+	// Heartbeat is after how long a reading is made of a frame although no
+	// value changed beyond its dead-band. It is used when the format has bands.
+	Heartbeat time.Duration
 }
 
 // DefaultMaxBoards bounds the ids of one line.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,7 @@ type line struct {
 	batch    batch
 	rejected int64 // refused frames since the last log line about them
 	loggedAt time.Time
+	oddAt    time.Time // of the last log line about implausible values
 
 	mu     sync.Mutex
 	status SourceStatus      // guarded by mu
@@ -66,12 +68,17 @@ type board struct {
 	seen   time.Time       // when it was complete
 	rate   time.Duration   // 0 while unknown
 	frames int64
+
+	sent     []reading.Field // values of the last reading that was not thinned out
+	sentAt   time.Time
+	thinning bool // sent is there
 }
 
 // batch collects the readings of one read.
 type batch struct {
 	readings []reading.Reading
-	records  [][]byte
+	records  [][]byte          // of the readings
+	thinned  []reading.Reading // that are not to be sent
 	bytes    int
 }
 
@@ -178,7 +185,12 @@ func (l *line) take(appending context.Context, scanner *frame.Scanner, p []byte)
 		if !l.admit(fr) {
 			return
 		}
-		r := fr.Reading(l.gateway.clock.Stamp(fr.ID, now))
+		l.odd(fr)
+		if !l.wanted(fr, now) {
+			l.batch.thinned = append(l.batch.thinned, fr.Reading(now))
+			return
+		}
+		r := fr.Reading(l.gateway.stamp(fr, now))
 		record := r.AppendJSON(nil)
 		if len(record) > spool.MaxRecord {
 			l.refuse(frame.Reject{Reason: fmt.Errorf("its reading has %d bytes; the spool takes %d", len(record), spool.MaxRecord), Length: len(record), Data: []byte(fr.ID)})
@@ -220,6 +232,7 @@ func (l *line) admit(fr frame.Frame) bool {
 // line is not read meanwhile, and nothing that was read is given up.
 func (l *line) append(ctx context.Context, seen time.Time) error {
 	if len(l.batch.records) == 0 {
+		l.appended(seen)
 		return nil
 	}
 	l.asking(time.Now())
@@ -272,13 +285,14 @@ func (l *line) lost(err error) {
 
 // appended notes readings that are durable.
 func (l *line) appended(seen time.Time) {
-	done := l.batch.readings
+	done, thinned := l.batch.readings, l.batch.thinned
 	l.batch = batch{} // its memory is not used again: a status may show the readings
 	l.note(done, seen)
+	l.noteThinned(thinned, seen)
 	if l.gateway.seen == nil {
 		return
 	}
-	for _, r := range done {
+	for _, r := range slices.Concat(done, thinned) {
 		every, _ := rate(r.Rate)
 		l.gateway.seen(r.ID, every)
 	}
@@ -290,12 +304,17 @@ func (l *line) note(readings []reading.Reading, seen time.Time) {
 	defer l.mu.Unlock()
 	l.status.Frames += int64(len(readings))
 	for _, r := range readings {
-		b := l.boards[r.ID]
-		b.last, b.seen = r, seen
-		b.frames++
-		if rate, ok := rate(r.Rate); ok {
-			b.rate = rate
-		}
+		l.boards[r.ID].last = r
+		l.boards[r.ID].spoke(r, seen)
+	}
+}
+
+// spoke notes that a board sent a frame.
+func (b *board) spoke(r reading.Reading, seen time.Time) {
+	b.seen = seen
+	b.frames++
+	if rate, ok := rate(r.Rate); ok {
+		b.rate = rate
 	}
 }
 

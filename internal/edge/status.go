@@ -40,6 +40,9 @@ type SourceStatus struct {
 	Dials      int64
 	Bytes      int64
 	Frames     int64   // made durable
+	Thinned    int64   // frames that made no reading: too soon, or no change
+	Odd        int64   // values left out as implausible
+	LastOdd    string  // why the last one was, or ""
 	Rejects    int64   // frames refused
 	LastReject *Reject // or nil
 	Skipped    int64   // bytes between frames
@@ -59,8 +62,8 @@ type Reject struct {
 type BoardStatus struct {
 	ID     string
 	Source string
-	Last   reading.Reading // the last that is durable
-	Seen   time.Time       // when that one was complete
+	Last   reading.Reading // the last that is durable; without id while all are thinned out
+	Seen   time.Time       // when the last frame was complete
 	Rate   time.Duration   // as the board reports it; 0 while unknown
 	Alive  bool            // seen within three times its rate
 	Frames int64

@@ -1,6 +1,7 @@
 package reading
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,6 +11,14 @@ import (
 type Clock struct {
 	mu     sync.Mutex
 	boards map[string]*stamps
+	own    map[string]*ownStamp // by board
+}
+
+// ownStamp is the last time that a board gave with its own clock.
+type ownStamp struct {
+	at     time.Time // in milliseconds
+	taken  int       // sequence numbers given out at that time
+	fields []Field   // of the last reading at that time
 }
 
 // stamps is what a Clock remembers of one board.
@@ -67,4 +76,26 @@ func (b *stamps) following() time.Time {
 		return b.last.Add(time.Microsecond)
 	}
 	return ms.Add(time.Millisecond + time.Microsecond)
+}
+
+// Own returns the time of a reading of board id that has one by the board's own
+// clock, t: t in milliseconds. A reading that says the same as the one before,
+// at the same time, is that one sent again, and keeps its identity; another one
+// gets a sequence number in the microseconds.
+func (c *Clock) Own(id string, t time.Time, fields []Field) time.Time {
+	t = t.UTC().Truncate(time.Millisecond)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.own == nil {
+		c.own = map[string]*ownStamp{}
+	}
+	b := c.own[id]
+	switch {
+	case b == nil || !b.at.Equal(t):
+		b = &ownStamp{at: t, fields: fields}
+		c.own[id] = b
+	case !slices.Equal(b.fields, fields):
+		b.taken, b.fields = (b.taken+1)%1000, fields
+	}
+	return t.Add(time.Duration(b.taken) * time.Microsecond)
 }

@@ -43,19 +43,40 @@ const (
 // ErrPattern is wrapped by every error of [Compile].
 var ErrPattern = errors.New("bad pattern")
 
-// Options are what a pattern does not say itself.
+// Options are what a pattern, or the name of another format, does not say.
 type Options struct {
 	Text []string // fields that stay text even where they look like a number
 	Max  int      // longest frame in bytes, marks included; 0 means DefaultMax
+	// Board is the id of every frame, for a line with one board that does not
+	// say who it is. The frames then have no field id.
+	Board string
+	// Addressed says that each message brings its board from outside, as
+	// [Format.Message] gives it, and that frames have no field id either.
+	Addressed bool
+	Time      string   // the field that holds the board's own clock; "" for none
+	ID        string   // of JSON lines: the field that holds the id; "" means id
+	Skip      []string // fields that are left out
+	Values    []Value  // what is known of the values
+	// DropFrame refuses a frame with an implausible value as a whole; without
+	// it the value alone is left out.
+	DropFrame bool
+	Units     bool // adds the unit of each value as a field, temp_unit for temp
 }
 
-// Format is a compiled pattern. It is immutable and safe for concurrent use.
+// Format is a compiled pattern, or another description of what a line sends. It
+// is immutable and safe for concurrent use.
 type Format struct {
 	pattern     string
 	open, close string
 	fields      []field
 	delimiters  []string // each once
 	max         int
+	board       string                                      // of every frame, or ""
+	addressed   bool                                        // the board comes with the message
+	time        string                                      // name of the board's clock, or ""
+	body        func(f *Format, body []byte) (Frame, error) // nil: the pattern
+	whole       bool                                        // a body may have lines, and a connection begins with a frame: JSON
+	refinery
 }
 
 // field is one name of the pattern and the literal text before it; the first
@@ -75,22 +96,48 @@ type field struct {
 // end of a connection is then skipped, since nothing tells a whole frame from
 // the rest of one.
 func Compile(pattern string, o Options) (*Format, error) {
-	f := &Format{pattern: pattern, max: o.Max}
-	if f.max == 0 {
-		f.max = DefaultMax
+	f := &Format{pattern: pattern}
+	err := f.take(o)
+	if err == nil {
+		err = f.split()
 	}
-	err := f.split()
 	if err == nil {
 		err = f.check()
 	}
 	if err == nil {
 		err = f.declareText(o.Text)
 	}
+	if err == nil {
+		err = f.refine(o, f.Fields())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w %.100q: %w", ErrPattern, pattern, err)
 	}
 	return f, nil
 }
+
+// take reads the options that every format has.
+func (f *Format) take(o Options) error {
+	if f.max = o.Max; f.max == 0 {
+		f.max = DefaultMax
+	}
+	f.board, f.addressed, f.time = o.Board, o.Addressed, o.Time
+	if f.board != "" && f.addressed {
+		return errors.New("the board is given twice, by its name and by the message")
+	}
+	if f.board != "" {
+		if err := checkID(f.board); err != nil {
+			return fmt.Errorf("the board's name: %w", err)
+		}
+	}
+	if f.time == "id" || f.time == "rate" {
+		return fmt.Errorf("the field %q cannot be the board's clock", f.time)
+	}
+	return nil
+}
+
+// named reports whether frames say themselves what board they are from.
+func (f *Format) named() bool { return f.board == "" && !f.addressed }
 
 // Pattern returns the text that the format was compiled from.
 func (f *Format) Pattern() string { return f.pattern }
@@ -192,13 +239,23 @@ func (f *Format) checkNames() error {
 			return fmt.Errorf("the field name %.20q… has %d bytes; at most %d", fd.name, len(fd.name), maxName)
 		case seen[fd.name]:
 			return fmt.Errorf("the field %q is there twice", fd.name)
-		case fd.name == "time":
-			return errors.New(`the field "time" is given by the gateway when a frame is complete; name the board's own clock something else`)
+		case fd.name == "time" && f.time != "time":
+			return errors.New(`the field "time" is given by the gateway when a frame is complete; if it is the board's own clock, say time = "time"`)
 		}
 		seen[fd.name] = true
 	}
-	if !seen["id"] {
-		return errors.New(`it has no field "id", which says what board a frame is from`)
+	return f.checkRoles(seen)
+}
+
+// checkRoles checks the fields that are not values.
+func (f *Format) checkRoles(seen map[string]bool) error {
+	switch {
+	case f.named() && !seen["id"]:
+		return errors.New(`it has no field "id", which says what board a frame is from; for a line with one board, name it with board = "…"`)
+	case !f.named() && seen["id"]:
+		return errors.New(`it has a field "id", and the board is named elsewhere too: keep one of them`)
+	case f.time != "" && !seen[f.time]:
+		return fmt.Errorf("the board's clock %q is no field of it", f.time)
 	}
 	return nil
 }
@@ -236,6 +293,9 @@ type Frame struct {
 	ID     string
 	Rate   string // the board's upload period in seconds as it said it, or ""
 	Fields []reading.Field
+	Time   time.Time // by the board's own clock; zero when it has none
+	// Left says of each value that was left out because it is implausible why.
+	Left []string
 }
 
 // Reading returns the reading of a frame that was complete at at; see
@@ -269,6 +329,27 @@ func (f *Format) Parse(body []byte) (Frame, error) {
 	return out, nil
 }
 
+// read reads a frame's body in any format. board is who sent it when the frame
+// does not say.
+func (f *Format) read(board string, body []byte) (fr Frame, err error) {
+	if f.body != nil {
+		fr, err = f.body(f, body)
+	} else {
+		fr, err = f.Parse(body)
+	}
+	if err != nil {
+		return Frame{}, err
+	}
+	if !f.named() {
+		if fr.ID = board; f.addressed {
+			if err := checkID(board); err != nil {
+				return Frame{}, err
+			}
+		}
+	}
+	return fr, f.refinery.apply(&fr)
+}
+
 // set checks one value and puts it in its place.
 func (f *Format) set(out *Frame, fd *field, value string) error {
 	for _, d := range f.delimiters {
@@ -276,21 +357,29 @@ func (f *Format) set(out *Frame, fd *field, value string) error {
 			return fmt.Errorf("the value of %s holds the delimiter %q; the pattern has %d fields", fd.name, d, len(f.fields))
 		}
 	}
-	value = strings.Trim(value, " ")
+	return f.put(out, fd.name, strings.Trim(value, " "), fd.text)
+}
+
+// put checks the value of a field and puts it in its place.
+func (f *Format) put(out *Frame, name, value string, text bool) (err error) {
 	if i := strings.IndexFunc(value, control); i >= 0 {
-		return fmt.Errorf("the value of %s holds the control character %#02x", fd.name, value[i])
+		return fmt.Errorf("the value of %s holds the control character %#02x", name, value[i])
 	}
 	if len(value) > MaxValue {
-		return fmt.Errorf("the value of %s has %d bytes; at most %d", fd.name, len(value), MaxValue)
+		return fmt.Errorf("the value of %s has %d bytes; at most %d", name, len(value), MaxValue)
 	}
-	switch fd.name {
-	case "id":
+	switch {
+	case name == f.time && name != "":
+		out.Time, err = clock(value)
+		return err
+	case name == "id":
 		out.ID = value
 		return checkID(value)
-	case "rate":
+	case name == "rate":
 		out.Rate = value
+	case f.skip[name]:
 	default:
-		out.Fields = append(out.Fields, reading.Value(fd.name, value, fd.text))
+		out.Fields = append(out.Fields, reading.Value(name, value, text))
 	}
 	return nil
 }

@@ -19,6 +19,10 @@ var (
 	ErrTooLong = errors.New("no closing mark came within the longest frame")
 	ErrUnended = errors.New("the connection ended inside the frame")
 	errEmpty   = errors.New("it is empty")
+
+	// errNothing is a line that is not meant to be a frame: an empty one, a
+	// comment, the heading of a table.
+	errNothing = errors.New("there is no frame on this line")
 )
 
 // Reject is a piece of the stream that looked like a frame and was refused.
@@ -45,6 +49,8 @@ func (r Reject) Text() string {
 // of at most the format's longest length. It belongs to one goroutine.
 type Scanner struct {
 	format *Format
+	board  string  // of the frames that do not say it
+	first  bool    // what comes is the first line, which may be the rest of one
 	start  matcher // the opening mark; without one, the closing mark of the frame before
 	end    matcher
 	inside bool
@@ -57,10 +63,11 @@ type Scanner struct {
 
 // NewScanner returns a scanner at the begin of a connection.
 func (f *Format) NewScanner() *Scanner {
-	s := &Scanner{format: f, end: newMatcher(f.close), buf: make([]byte, 0, min(f.max, 1024))}
+	s := &Scanner{format: f, board: f.board, end: newMatcher(f.close), buf: make([]byte, 0, min(f.max, 1024))}
 	if s.start = newMatcher(f.open); f.open == "" {
 		s.start = newMatcher(f.close)
 	}
+	s.inside, s.first = f.whole, f.whole
 	return s
 }
 
@@ -92,8 +99,10 @@ func (s *Scanner) End(reject func(Reject)) {
 		s.skipped += int64(len(s.buf))
 	}
 	s.skipped += int64(s.held)
-	s.inside, s.held, s.buf, s.head = false, 0, s.buf[:0], 0
+	s.inside, s.first = s.format.whole, s.format.whole
+	s.held, s.buf, s.head = 0, s.buf[:0], 0
 	s.start.reset()
+	s.end.reset()
 }
 
 // skip passes over bytes outside frames up to and including the next opening
@@ -155,7 +164,7 @@ func (s *Scanner) finish(frame func(Frame), reject func(Reject)) {
 	switch fr, err := s.parse(body); {
 	case err == nil:
 		frame(fr)
-	case s.head == 0 && len(body) == 0: // an empty line
+	case s.head == 0 && len(body) == 0, errors.Is(err, errNothing), s.first:
 		s.skipped += int64(len(s.buf))
 	default:
 		reject(s.refuse(err, len(s.buf)))
@@ -163,14 +172,14 @@ func (s *Scanner) finish(frame func(Frame), reject func(Reject)) {
 	s.buf = s.buf[:0]
 	s.start.reset()
 	s.end.reset()
-	s.inside = s.head == 0
+	s.inside, s.first = s.head == 0, false
 }
 
 func (s *Scanner) parse(body []byte) (Frame, error) {
 	if len(body) == 0 {
 		return Frame{}, errEmpty
 	}
-	return s.format.Parse(body)
+	return s.format.read(s.board, body)
 }
 
 // restart is an opening mark inside a frame: what came before it is refused,
@@ -189,7 +198,7 @@ func (s *Scanner) restart(reject func(Reject)) {
 // overflow refuses a frame that has reached its longest length. What may be the
 // begin of an opening mark at its end stays.
 func (s *Scanner) overflow(reject func(Reject)) {
-	s.inside = false
+	s.inside, s.first = false, false
 	s.held = 0
 	if s.head > 0 {
 		s.held = s.start.matched

@@ -1,0 +1,69 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const sourceHead = "[gateway]\nname = \"g\"\n[[source]]\nsim = 1\n"
+
+func TestSourceFormats(t *testing.T) {
+	f, err := Parse("mote.toml", "/", []byte(`[gateway]
+name = "g"
+[[source]]
+tcp = "a:1"
+format = "csv"
+columns = ["id", "", "temp"]
+every = "1m"
+[[source.field]]
+name = "temp"
+unit = "°C"
+scale = 0.1
+min = -40
+deadband = 0.5
+[[source]]
+tcp = "b:1"
+format = "jsonl"
+board = "roof"
+units = true
+[[source.field]]
+name = "x"
+round = 1
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := f.Sources[0], f.Sources[1]
+	if a.EveryTime != time.Minute || a.HeartbeatAfter != DefaultHeartbeat || a.MaxFrame != 256 || a.Pattern != "" || a.Implausible != "drop-field" ||
+		len(a.Fields) != 1 || *a.Fields[0].Scale != 0.1 || *a.Fields[0].Min != -40 || a.Fields[0].Max != nil {
+		t.Errorf("%+v", a)
+	}
+	if b.MaxFrame != 2048 || b.Board != "roof" || b.HeartbeatAfter != 0 || *b.Fields[0].Round != 1 || b.Fields[0].Scale != nil {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestSourceFormatsRefuse(t *testing.T) {
+	for text, want := range map[string]string{
+		`format = "json"`:                          `5: format = "json": want one of pattern, jsonl, csv (did you mean "jsonl"?)`,
+		`format = "csv"`:                           `5: format "csv" needs the names of the columns`,
+		"format = \"jsonl\"\npattern = \"{id}\"":   `6: pattern and format "jsonl": want one of them`,
+		`columns = ["id"]`:                         `5: columns belongs to format "csv"`,
+		`delimiter = ";"`:                          `5: delimiter belongs to format "csv"`,
+		`id = "device"`:                            `5: id belongs to format "jsonl"`,
+		`every = "10"`:                             `5: every "10": want a duration`,
+		`heartbeat = "1m"`:                         `5: heartbeat belongs to a dead-band`,
+		`implausible = "drop"`:                     `5: implausible = "drop": want one of drop-field, drop-frame`,
+		`max_frame = 40000`:                        `5: max_frame 40000`,
+		"[[source.field]]\nunit = \"x\"":           `number 1 has no name`,
+		"[[source.field]]\nname = \"a\"\nround=31": `round = 31`,
+		"[[source.field]]\nnmae = \"a\"":           `6: unknown key "nmae" in [source.field]: did you mean "name"?`,
+		"[[source.field]]\nscale = \"a\"":          `6: wrong type: this is a TOML string, want a number`,
+	} {
+		_, err := Parse("mote.toml", "/", []byte(sourceHead+text+"\n"))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", text, err, want)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package edge
+
+import (
+	"time"
+
+	"mote/internal/edge/frame"
+	"mote/internal/reading"
+)
+
+// early is which part of Every a frame may come early: boards are not exact,
+// and a board that sends once a minute is meant by every minute.
+const early = 10
+
+// wanted decides whether a frame that was complete at now becomes a reading. The
+// first of a board always does.
+func (l *line) wanted(fr frame.Frame, now time.Time) bool {
+	if l.Every <= 0 && !l.Format.Bands() {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := l.boards[fr.ID]
+	since := now.Sub(b.sentAt)
+	switch {
+	case !b.thinning:
+	case l.Every > 0 && since < l.Every-l.Every/early:
+		return false
+	case l.Format.Bands() && (l.Heartbeat <= 0 || since < l.Heartbeat-l.Heartbeat/early) && !l.Format.Changed(b.sent, fr.Fields):
+		return false
+	}
+	b.thinning, b.sent, b.sentAt = true, fr.Fields, now
+	return true
+}
+
+// noteThinned keeps what the frames that made no reading tell of their boards.
+func (l *line) noteThinned(readings []reading.Reading, seen time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Thinned += int64(len(readings))
+	for _, r := range readings {
+		l.boards[r.ID].spoke(r, seen)
+	}
+}
+
+// odd counts values that were left out as implausible. The log shows the
+// latest, at most every half minute.
+func (l *line) odd(fr frame.Frame) {
+	if len(fr.Left) == 0 {
+		return
+	}
+	l.mu.Lock()
+	l.status.Odd += int64(len(fr.Left))
+	l.status.LastOdd = fr.Left[len(fr.Left)-1]
+	odd := l.status.Odd
+	l.mu.Unlock()
+	if now := time.Now(); l.oddAt.IsZero() || now.Sub(l.oddAt) >= rejectLogPause {
+		l.log.Warn("value left out", "board", fr.ID, "reason", fr.Left[len(fr.Left)-1], "left_out_so_far", odd)
+		l.oddAt = now
+	}
+}
+
+// ahead is how far a board's clock may be ahead of this machine's.
+const ahead = 24 * time.Hour
+
+// stamp returns the time of a frame's reading: the board's, when it has a clock
+// that is set, or now.
+func (g *Gateway) stamp(fr frame.Frame, now time.Time) time.Time {
+	if fr.Time.IsZero() || fr.Time.Sub(now) > ahead {
+		return g.clock.Stamp(fr.ID, now)
+	}
+	return g.clock.Own(fr.ID, fr.Time, fr.Fields)
+}
