@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -233,13 +234,14 @@ func (s *Spool) encode(t target, reqs []*request) ([]byte, []ackState) {
 // always is false. The caller holds mu.
 func (s *Spool) ackStates(always bool) (acks []ackState) {
 	for _, r := range s.readers {
-		always = always || r.acked != r.saved
+		always = always || r.change != r.saved
 	}
 	if !always {
 		return nil
 	}
 	for _, r := range s.readers {
-		acks = append(acks, ackState{r.name, r.acked})
+		kept := r.ranges[:min(len(r.ranges), rangesOf(len(s.readers)))] // what is forgotten comes again
+		acks = append(acks, ackState{r.name, progress{r.acked, slices.Clone(kept)}, r.change})
 	}
 	return acks
 }
@@ -247,7 +249,7 @@ func (s *Spool) ackStates(always bool) (acks []ackState) {
 func ackRecordBytes(acks []ackState) int64 {
 	n := 1
 	for _, a := range acks {
-		n += 1 + len(a.name) + 8
+		n += 1 + len(a.name) + 8 + 1 + 16*len(a.ranges)
 	}
 	return recordBytes(n)
 }
@@ -268,7 +270,7 @@ func (s *Spool) publish(t target, n int64, reqs []*request, acks []ackState) {
 	t.seg.cap = s.next
 	s.stats.deviceBytes += uint64(blocks(t.off, t.off+n))
 	for i, a := range acks {
-		s.readers[i].saved = a.acked
+		s.readers[i].saved = a.change
 	}
 	s.release()
 	s.mu.Unlock()

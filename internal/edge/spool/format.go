@@ -37,11 +37,11 @@ var (
 	le         = binary.LittleEndian
 )
 
-// ackState is how far one reader has acknowledged: every sequence up to and
-// including acked.
+// ackState is what one reader has acknowledged.
 type ackState struct {
-	name  string
-	acked uint64
+	name string
+	progress
+	change uint64 // of the reader's progress; not on disk
 }
 
 // header is what stands twice at the start of a segment.
@@ -74,7 +74,7 @@ func appendHeader(dst []byte, h *header) []byte {
 	le.PutUint64(block[24:], h.base)
 	le.PutUint64(block[32:], h.salt)
 	le.PutUint64(block[40:], uint64(h.created))
-	block = appendAcks(block, h.acks)[:blockBytes]
+	block = appendRanges(appendAcks(block, h.acks), h.acks)[:blockBytes]
 	le.PutUint32(block[headCRC:], crc32.Checksum(block[:headCRC], castagnoli))
 	dst = append(dst, block...)
 	return append(dst, block...)
@@ -125,7 +125,39 @@ func appendAcks(dst []byte, acks []ackState) []byte {
 	return dst
 }
 
-// parseAcks reads count states from the start of b.
+// appendRanges appends each reader's ranges: their number, then the ends of
+// each. Programs that do not know them ignore what follows the states.
+func appendRanges(dst []byte, acks []ackState) []byte {
+	for _, a := range acks {
+		dst = append(dst, byte(len(a.ranges)))
+		for _, r := range a.ranges {
+			dst = le.AppendUint64(le.AppendUint64(dst, r.from), r.to)
+		}
+	}
+	return dst
+}
+
+// parseRanges reads the ranges that follow the states. It believes them as far
+// as they make sense: a range that is not believed is delivered again.
+func parseRanges(b []byte, acks []ackState) {
+	for i := range acks {
+		if len(b) == 0 || b[0] > maxRanges || len(b) < 1+16*int(b[0]) {
+			return
+		}
+		n := int(b[0])
+		b = b[1:]
+		for range n {
+			r := seqs{le.Uint64(b), le.Uint64(b[8:])}
+			if r.from > r.to || r.to > maxBase {
+				return
+			}
+			acks[i].add(r)
+			b = b[16:]
+		}
+	}
+}
+
+// parseAcks reads count states from the start of b, and the ranges behind them.
 func parseAcks(b []byte, count int) ([]ackState, bool) {
 	if count > maxReaders {
 		return nil, false
@@ -136,12 +168,13 @@ func parseAcks(b []byte, count int) ([]ackState, bool) {
 			return nil, false
 		}
 		n := 1 + int(b[0])
-		a := ackState{name: string(b[1:n]), acked: le.Uint64(b[n:])}
+		a := ackState{name: string(b[1:n]), progress: progress{acked: le.Uint64(b[n:])}}
 		if checkReaderName(a.name) != nil || a.acked > maxBase {
 			return nil, false
 		}
 		acks, b = append(acks, a), b[n+8:]
 	}
+	parseRanges(b, acks)
 	return acks, true
 }
 
@@ -155,7 +188,7 @@ func parseAckRecord(b []byte) ([]ackState, bool) {
 
 func appendAckRecord(dst []byte, seed, delta uint32, acks []ackState) []byte {
 	var small [256]byte
-	data := appendAcks(append(small[:0], byte(len(acks))), acks)
+	data := appendRanges(appendAcks(append(small[:0], byte(len(acks))), acks), acks)
 	return appendRecord(dst, seed, typeAcks, delta, data)
 }
 

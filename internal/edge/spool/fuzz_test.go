@@ -21,7 +21,7 @@ func (m memReader) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func sampleSegment() []byte {
-	h := header{size: 4 * headBytes, generation: 3, base: 7, salt: 5, acks: []ackState{{"iot", 6}, {"rest", 2}}}
+	h := header{size: 4 * headBytes, generation: 3, base: 7, salt: 5, acks: []ackState{{name: "iot", progress: progress{6, []seqs{{9, 12}, {20, 20}}}}, {name: "rest", progress: progress{acked: 2}}}}
 	b := appendHeader(nil, &h)
 	b = appendRecord(b, h.seed(), typeData, 0, []byte(`{"id":"1","dust":35.2}`))
 	b = appendAckRecord(b, h.seed(), 1, h.acks)

@@ -31,11 +31,14 @@ type Reader struct {
 	refused error // set on a reader that is not configured
 	wake    chan struct{}
 
-	acked   uint64 // everything up to it is delivered; guarded by s.mu
-	saved   uint64 // acked as it is on disk; guarded by s.mu
-	cursor  uint64 // the next sequence to hand out; guarded by s.mu
-	seen    uint64 // the highest sequence handed out; guarded by s.mu
-	dropped uint64 // guarded by s.mu
+	progress         // what is delivered; guarded by s.mu
+	change   uint64  // counts the changes of progress; guarded by s.mu
+	saved    uint64  // change as it is on disk; guarded by s.mu
+	cursor   uint64  // the next sequence to hand out, or one before it; guarded by s.mu
+	bound    uint64  // nothing from it on is handed out; guarded by s.mu
+	tail     *Reader // reads the live lane, see [Live]; guarded by s.mu
+	seen     uint64  // the highest sequence handed out; guarded by s.mu
+	dropped  uint64  // guarded by s.mu
 
 	mu       sync.Mutex // guards the fields below; taken before s.mu
 	walk     *walker
@@ -132,6 +135,7 @@ func (r *Reader) Poll(dst []Record, limit int) ([]Record, error) {
 type plan struct {
 	seg    *segment // nil: nothing to read
 	cursor uint64
+	stop   uint64 // the first sequence behind cursor that is not to be read, at most cap
 	end    int64
 	cap    uint64
 }
@@ -143,16 +147,18 @@ func (r *Reader) plan() (plan, error) {
 	if s.closed {
 		return plan{}, fmt.Errorf("spool %s: %w", s.dir, ErrClosed)
 	}
-	if r.cursor >= s.next {
+	var stop uint64
+	r.cursor, stop = r.open(r.cursor)
+	if stop = min(stop, r.bound, s.next); r.cursor >= stop {
 		return plan{}, nil
 	}
 	seg := s.find(r.cursor)
 	if seg == nil { // damage took the records up to next
-		s.stats.lost += s.next - r.cursor
-		r.cursor = s.next
+		s.stats.lost += stop - r.cursor
+		r.cursor = stop
 		return plan{}, nil
 	}
-	return plan{seg: seg, cursor: r.cursor, end: seg.end, cap: seg.cap}, nil
+	return plan{seg: seg, cursor: r.cursor, stop: min(stop, seg.cap), end: seg.end, cap: seg.cap}, nil
 }
 
 // fromSegment appends up to limit records of p's segment to dst and moves the
@@ -168,9 +174,9 @@ func (r *Reader) fromSegment(p plan, dst []Record, limit int) ([]Record, error) 
 	var failed error
 	for bytes := 0; len(dst)-n < limit && bytes < batchBytes; {
 		rec, err := r.step(p)
-		if err == io.EOF {
-			lost += p.cap - cursor
-			cursor = p.cap
+		if err == io.EOF || err == nil && !rec.acks && rec.seq >= p.stop {
+			lost += p.stop - cursor
+			cursor = p.stop
 			break
 		}
 		if failed = err; err != nil {
@@ -185,7 +191,7 @@ func (r *Reader) fromSegment(p plan, dst []Record, limit int) ([]Record, error) 
 		var own []byte
 		arena, own = keep(arena, rec.data, limit == 1)
 		dst = append(dst, Record{rec.seq, own})
-		if cursor == p.cap {
+		if cursor == p.stop {
 			break
 		}
 	}
@@ -317,7 +323,7 @@ func (r *Reader) lostFile(p plan, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return r.readFailed(p.seg.name, err)
 	}
-	r.move(p, p.cap, p.cap-p.cursor)
+	r.move(p, p.stop, p.stop-p.cursor)
 	return nil
 }
 
@@ -335,10 +341,16 @@ func (r *Reader) Ack(seq uint64) {
 	if seq <= r.acked || s.closed {
 		return
 	}
-	r.acked = seq
+	r.advance(seq)
 	r.cursor = max(r.cursor, seq+1)
-	s.release()
-	s.wantFlush()
+	r.acknowledged()
+}
+
+// acknowledged notes that the progress has changed. The caller holds s.mu.
+func (r *Reader) acknowledged() {
+	r.change++
+	r.s.release()
+	r.s.wantFlush()
 }
 
 // Rewind makes the next record the one behind the last acknowledged.
@@ -363,6 +375,12 @@ func (r *Reader) close() {
 	r.mu.Lock()
 	r.drop()
 	r.mu.Unlock()
+	r.s.mu.Lock()
+	tail := r.tail
+	r.s.mu.Unlock()
+	if tail != nil {
+		tail.close()
+	}
 }
 
 func (s *Spool) wakeReaders() {

@@ -147,7 +147,8 @@ func mergeAcks(head, later []ackState) []ackState {
 	for i := range out {
 		for _, a := range later {
 			if a.name == out[i].name {
-				out[i].acked = max(out[i].acked, a.acked)
+				out[i].ranges = slices.Clone(a.ranges)
+				out[i].advance(a.acked)
 			}
 		}
 	}
@@ -158,7 +159,7 @@ func mergeAcks(head, later []ackState) []ackState {
 // damage took the records themselves, and ends the newest segment there.
 func (s *Spool) capAtNext(acks []ackState) {
 	for _, a := range acks {
-		s.next = max(s.next, a.acked+1)
+		s.next = max(s.next, a.last()+1)
 	}
 	for _, seg := range s.segs {
 		seg.cap = min(seg.cap, s.next)
@@ -174,13 +175,20 @@ func (s *Spool) placeReaders(acks []ackState) {
 	}
 	oldest := s.oldestKept(acks)
 	for _, name := range s.opts.Readers {
-		r := &Reader{s: s, name: name, acked: oldest - 1, wake: make(chan struct{}, 1)}
+		r := &Reader{s: s, name: name, bound: noCap, wake: make(chan struct{}, 1)}
+		known := false
 		for _, a := range acks {
 			if a.name == name {
-				r.acked = max(a.acked, first-1)
+				known = true
+				r.progress = progress{a.acked, slices.Clone(a.ranges)}
+				r.advance(first - 1)
 				r.saved = a.acked
 			}
 		}
+		if !known {
+			r.acked = oldest - 1
+		}
+		r.change = r.acked // a counter from here on: the same as saved when nothing changed
 		r.seen, r.cursor = r.acked, r.acked+1
 		s.readers = append(s.readers, r)
 	}

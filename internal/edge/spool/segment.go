@@ -212,11 +212,15 @@ func (s *Spool) dropOldest() {
 		if from >= seg.cap {
 			continue
 		}
-		r.dropped += seg.cap - from
+		r.dropped += r.missing(from, seg.cap)
 		s.log.Warn("spool is full: dropped the oldest records", "reader", r.name, "from", from, "to", seg.cap-1, "max_bytes", s.opts.MaxBytes)
-		r.acked = seg.cap - 1
+		r.advance(seg.cap - 1)
+		r.change++
 		r.seen = max(r.seen, r.acked)
 		r.cursor = max(r.cursor, seg.cap)
+		if r.tail != nil {
+			r.tail.cursor = max(r.tail.cursor, seg.cap)
+		}
 	}
 	s.retire()
 }

@@ -358,7 +358,7 @@ func (s *Spool) Stats() Stats {
 		WriteErrors: c.writeErrors, ReadErrors: c.readErrors, DeviceBytes: c.deviceBytes, LastError: c.lastError,
 	}
 	for _, r := range s.readers {
-		rs := ReaderStats{Name: r.name, Acked: r.acked, Waiting: s.next - 1 - r.acked, Dropped: r.dropped}
+		rs := ReaderStats{Name: r.name, Acked: r.acked, Waiting: r.missing(0, s.next), Dropped: r.dropped}
 		if seg := s.find(r.acked + 1); rs.Waiting > 0 && seg != nil {
 			rs.Age = max(0, time.Since(time.UnixMilli(seg.head.created)))
 		}
