@@ -57,6 +57,7 @@ func plural(n int, what string) string {
 // gateway is a checked configuration, ready to run. Nothing is open yet.
 type gateway struct {
 	spool   config.Spool
+	live    bool // new readings go beside a backlog
 	lines   []edge.Line
 	uplinks []sender
 	control *control.Control // nil when the boards' shadows are left alone
@@ -75,7 +76,7 @@ func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gate
 	case file.Uplink.None():
 		return nil, errors.New("there is no uplink: add [uplink.iot], [uplink.rest] or [uplink.dynamodb]")
 	}
-	g := &gateway{spool: file.Gateway.Spool, log: log}
+	g := &gateway{spool: file.Gateway.Spool, live: file.Gateway.Live == nil || *file.Gateway.Live, log: log}
 	for i := range file.Sources {
 		lines, err := newLines(&file.Sources[i])
 		if err != nil {
@@ -170,7 +171,7 @@ func (g *gateway) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, sp.Close()) }()
 	o := edge.Options{Lines: g.lines, Spool: sp, Log: g.log}
 	for _, u := range g.uplinks {
-		o.Uplinks = append(o.Uplinks, edge.Deliver[uplink.Queue](u, sp.Reader(u.Name())))
+		o.Uplinks = append(o.Uplinks, edge.Deliver(u, g.queue(sp.Reader(u.Name()))))
 	}
 	if g.control != nil {
 		o.Seen = g.control.Seen
@@ -181,4 +182,12 @@ func (g *gateway) run(ctx context.Context) (err error) {
 	}
 	g.running.Store(e)
 	return e.Run(ctx)
+}
+
+// queue is what an uplink delivers of a reader's records.
+func (g *gateway) queue(r *spool.Reader) uplink.Queue {
+	if g.live {
+		return r.Live()
+	}
+	return r
 }

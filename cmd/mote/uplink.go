@@ -78,8 +78,8 @@ func (g *gateway) refused(uplink string) string {
 func newIoT(u *config.UplinkIoT, refused string, steering *control.Control, log *slog.Logger) (sender, error) {
 	o := iotcore.Options{
 		Endpoint: u.Endpoint, ClientID: u.ClientID, Topic: u.Topic, Version: mqtt.V5,
-		Files:       iotcore.Files{Cert: u.Cert, Key: u.Key, CA: u.CA},
-		RefusedFile: refused, Log: log,
+		Files: iotcore.Files{Cert: u.Cert, Key: u.Key, CA: u.CA},
+		Rate:  u.MaxRate, RefusedFile: refused, Log: log,
 	}
 	if u.MQTT == "3.1.1" {
 		o.Version = mqtt.V311

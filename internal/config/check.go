@@ -174,6 +174,25 @@ func (c *checker) uplinkIoT(u *UplinkIoT, g *Gateway) {
 		u.MQTT = "5"
 	}
 	c.oneOf(at+".mqtt", u.MQTT, "5", "3.1.1")
+	u.MaxRate = c.rate(at+".rate", u.Rate)
+}
+
+// rate checks the most publishes in a second: a number, "off" (-1) or nothing (0).
+func (c *checker) rate(at string, v any) int {
+	switch v := v.(type) {
+	case nil:
+		return 0
+	case int64:
+		if v >= 1 && v <= 100_000 {
+			return int(v)
+		}
+	case string:
+		if v == "off" {
+			return -1
+		}
+	}
+	c.fail(at, "bad rate %v: want 1 to 100000 publishes a second, or \"off\"", v)
+	return 0
 }
 
 func (c *checker) uplinkREST(u *UplinkREST) {

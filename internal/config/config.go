@@ -43,6 +43,7 @@ type Gateway struct {
 	Name  string `toml:"name"`  // its thing name and MQTT client id
 	Thing string `toml:"thing"` // of a board, with {id} in it; "off" leaves the boards' shadows alone
 	Spool Spool  `toml:"spool"`
+	Live  *bool  `toml:"live"` // default true: new readings go beside a long backlog, not behind it
 }
 
 // Spool says where readings wait for their acknowledgement.
@@ -127,6 +128,9 @@ type UplinkIoT struct {
 	Topic    string `toml:"topic"`    // default sensors/{id}/air
 	ClientID string `toml:"client_id"`
 	MQTT     string `toml:"mqtt"` // "5" (default) or "3.1.1"
+	Rate     any    `toml:"rate"` // the most publishes in a second, or "off"; default: AWS's quotas at AWS
+
+	MaxRate int `toml:"-"` // Rate, checked: 0 when it is not set, -1 for "off"
 }
 
 // UplinkREST is HTTPS with an API key and, or, Signature V4.

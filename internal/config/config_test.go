@@ -93,6 +93,7 @@ func TestBad(t *testing.T) {
 		{"two kinds of source", "sim = 2", "sim = 2\ntcp = \"a:1\"", ":10:", "this one has 2"},
 		{"no port", "amazonaws.com\"", "amazonaws.com:x\"", ":15:", "want HOST:PORT"},
 		{"missing file", `cert = "c.pem"`, `cert = "nowhere.pem"`, ":16:", "nowhere.pem: no such file"},
+		{"bad rate", `cert = "c.pem"`, "cert = \"c.pem\"\nrate = 0", ":17:", `bad rate 0: want 1 to 100000 publishes a second, or "off"`},
 		{"missing key", `key = "k.pem"`, ``, ":14:", "key is needed here"},
 		{"bad size", "64MiB", "64 lots", ":4:", `bad size "64 lots"`},
 		{"bad choice", `full = "block"`, `full = "blok"`, ":4:", `did you mean "block"?`},

@@ -187,7 +187,7 @@ func (d *dumper) record(rec record) {
 	}
 	fmt.Fprintf(d.w, "  %d @%d", rec.seq, rec.off)
 	for _, a := range d.acks {
-		fmt.Fprintf(d.w, " %s=%s", a.name, state(a.acked, rec.seq))
+		fmt.Fprintf(d.w, " %s=%s", a.name, state(a, rec.seq))
 	}
 	fmt.Fprintf(d.w, " %s\n", textData(rec.data))
 }
@@ -203,13 +203,13 @@ type recordLine struct {
 func (d *dumper) states(seq uint64) map[string]string {
 	m := make(map[string]string, len(d.acks))
 	for _, a := range d.acks {
-		m[a.name] = state(a.acked, seq)
+		m[a.name] = state(a, seq)
 	}
 	return m
 }
 
-func state(acked, seq uint64) string {
-	if seq <= acked {
+func state(a ackState, seq uint64) string {
+	if first, _ := a.open(seq); first > seq {
 		return "acked"
 	}
 	return "waiting"

@@ -43,6 +43,10 @@ type Options struct {
 	Version     byte          // mqtt.V311 or mqtt.V5; default V5
 	KeepAlive   time.Duration // default 60 s
 	MaxInflight int           // unacknowledged publishes; default 100
+	// Rate is the most publishes in a second; 0 keeps the quotas of AWS IoT
+	// Core when Endpoint is there, and otherwise goes as fast as the server
+	// acknowledges, as [RateOff] always does.
+	Rate int
 
 	// Control, when set, uses the connections beside the readings.
 	Control Control
@@ -76,9 +80,13 @@ const (
 	maxHeldBytes      = 4 << 20         // of records held back because their topic is denied
 	maxAhead          = 100_000         // records that others may be ahead of one that is not delivered
 	maxClientID       = 128             // AWS IoT Core, as above
+	maxRate           = 100_000
 	amazon            = ".amazonaws.com"
 	amazonChina       = ".amazonaws.com.cn"
 )
+
+// RateOff is an [Options.Rate] without bound.
+const RateOff = -1
 
 // Uplink delivers one queue.
 type Uplink struct {
@@ -90,6 +98,7 @@ type Uplink struct {
 	refused  uplink.Refused
 	acks     uplink.Acks
 	backoff  uplink.Backoff // of connections; owned by Run
+	pace     uplink.Pace    // owned by Run
 
 	delivered atomic.Uint64
 }
@@ -134,7 +143,14 @@ func (u *Uplink) fillIn() (err error) {
 	if u.template, err = ParseTemplate(o.Topic); err != nil {
 		return err
 	}
+	if o.Rate < RateOff || o.Rate > maxRate {
+		return fmt.Errorf("rate %d: want 1 to %d publishes a second, or none", o.Rate, maxRate)
+	}
+	u.pace.Messages = max(o.Rate, 0)
 	if host, _, _ := net.SplitHostPort(u.addr); strings.HasSuffix(host, amazon) || strings.HasSuffix(host, amazonChina) {
+		if o.Rate == 0 {
+			u.pace = uplink.Pace{Messages: uplink.AWSMessages, Bytes: uplink.AWSBytes}
+		}
 		return u.template.fitsAWS()
 	}
 	return nil

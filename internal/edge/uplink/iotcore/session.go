@@ -69,6 +69,9 @@ func (s *session) publishAll() error {
 			}
 			return err
 		}
+		if s.u.pace.Wait(s.ctx, len(e.topic)+len(e.record)) != nil {
+			return context.Cause(s.ctx)
+		}
 		if err := s.publish(e); err != nil {
 			return err
 		}
