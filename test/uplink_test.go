@@ -3,10 +3,14 @@ package test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"path/filepath"
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,4 +141,96 @@ func dustOf(t *testing.T, api *dynamodb.Client) (list []int) {
 	}
 	sort.Ints(list)
 	return list
+}
+
+// gate is a road to an address that can be closed and opened.
+type gate struct {
+	listener net.Listener
+	closed   atomic.Bool
+
+	mu    sync.Mutex
+	conns []net.Conn // guarded by mu
+}
+
+func startGate(t *testing.T, target string) *gate {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{listener: l}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if g.closed.Load() {
+				conn.Close()
+				continue
+			}
+			out, err := net.Dial("tcp", target)
+			if err != nil {
+				conn.Close()
+				continue
+			}
+			g.mu.Lock()
+			g.conns = append(g.conns, conn, out)
+			g.mu.Unlock()
+			serving.Go(func() { _, _ = io.Copy(out, conn); out.Close() })
+			serving.Go(func() { _, _ = io.Copy(conn, out); conn.Close() })
+		}
+	})
+	t.Cleanup(func() { l.Close(); g.close(); serving.Wait() })
+	return g
+}
+
+// close ends the connections and takes no new ones.
+func (g *gate) close() {
+	g.closed.Store(true)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.conns {
+		c.Close()
+	}
+	g.conns = nil
+}
+
+// TestFailover closes the road by MQTT, so that the one straight into the table
+// takes over, and opens the first road again.
+func TestFailover(t *testing.T) {
+	s := newSite(t, "")
+	s.withKeys()
+	s.startCloud()
+	b := startBoard(t, 5*time.Millisecond)
+	first := startGate(t, s.mqtt)
+	uplinks := "[uplink]\nfailover = [\"iot\", \"dynamodb\"]\nfailover_after = \"1s\"\n"
+	s.configure(`dir = "spool"`, b.listener.Addr().String(), uplinks+s.iotUplink(first.listener.Addr().String())+s.tableUplink(s.web))
+	s.startGateway()
+	grows := func(what string) {
+		t.Helper()
+		from := len(s.cloud.numbers("t"))
+		waitFor(t, "rows "+what, 20*time.Second, func() error { return atLeast(len(s.cloud.numbers("t")), from+100) })
+	}
+	grows("by MQTT")
+	first.close()
+	grows("into the table")
+	waitFor(t, "change", 5*time.Second, func() error { return s.gateway.printed("uplink=dynamodb before=iot") })
+	first.closed.Store(false)
+	waitFor(t, "change back", 20*time.Second, func() error { return s.gateway.printed("uplink=iot before=dynamodb") })
+	grows("by MQTT again")
+	b.stop()
+	s.wantAll(b.sent())
+	if took := s.gateway.interrupt(); s.gateway.err != nil || took > 2*time.Second {
+		t.Errorf("Ctrl-C: ended after %v with %v", took, s.gateway.err)
+	}
+}
+
+// printed is nil when the process printed what.
+func (p *process) printed(what string) error {
+	if !strings.Contains(p.out.String(), what) {
+		return fmt.Errorf("not printed: %s", what)
+	}
+	return nil
 }

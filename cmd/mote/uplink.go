@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,15 +19,18 @@ import (
 	"mote/internal/edge/control"
 	"mote/internal/edge/uplink"
 	"mote/internal/edge/uplink/dynamodb"
+	"mote/internal/edge/uplink/failover"
 	"mote/internal/edge/uplink/iotcore"
 	"mote/internal/edge/uplink/rest"
+	"mote/internal/edge/uplink/rolealias"
 	"mote/internal/mqtt"
 )
 
-// sender is an uplink of either kind.
+// sender is an uplink of any kind.
 type sender interface {
 	Name() string
 	Run(ctx context.Context, q uplink.Queue) error
+	Status() uplink.Status
 }
 
 // addUplinks makes the uplinks of file.
@@ -55,6 +59,25 @@ func (g *gateway) addUplinks(ctx context.Context, file *config.File) error {
 		}
 		g.uplinks = append(g.uplinks, up)
 	}
+	return g.joinUplinks(&file.Uplink)
+}
+
+// joinUplinks lets those that failover names share one place in the spool.
+func (g *gateway) joinUplinks(u *config.Uplinks) error {
+	if len(u.Failover) == 0 {
+		return nil
+	}
+	o := failover.Options{After: u.FailoverAfter, Log: g.log}
+	for _, name := range u.Failover {
+		i := slices.IndexFunc(g.uplinks, func(s sender) bool { return s.Name() == name })
+		o.Uplinks = append(o.Uplinks, g.uplinks[i]) // the configuration was checked
+		g.uplinks = slices.Delete(g.uplinks, i, i+1)
+	}
+	group, err := failover.New(o)
+	if err != nil {
+		return fmt.Errorf("uplink.failover: %w", err)
+	}
+	g.uplinks = append(g.uplinks, group)
 	return nil
 }
 
@@ -127,6 +150,13 @@ func newDynamoDB(ctx context.Context, u *config.UplinkDynamoDB, refused string, 
 // credentials are those that c says, and the region that the AWS default chain
 // names, or "".
 func credentials(ctx context.Context, c *config.Credentials) (aws.CredentialsProvider, string, error) {
+	if c.RoleAlias != "" {
+		p, err := rolealias.New(rolealias.Options{Endpoint: c.Endpoint, RoleAlias: c.RoleAlias, Thing: c.Thing, Cert: c.Cert, Key: c.Key, CA: c.CA})
+		if err != nil {
+			return nil, "", fmt.Errorf("credentials: %w", err)
+		}
+		return p, firstSet(regionOfProvider(c.Endpoint), os.Getenv("AWS_REGION")), nil
+	}
 	var options []func(*awsconfig.LoadOptions) error
 	if c.Profile != "" {
 		options = append(options, awsconfig.WithSharedConfigProfile(c.Profile))
@@ -164,6 +194,16 @@ func regionOf(rawURL string) string {
 	labels := strings.Split(u.Hostname(), ".")
 	if len(labels) >= 5 && labels[1] == "execute-api" && labels[3] == "amazonaws" {
 		return labels[2]
+	}
+	return ""
+}
+
+// regionOfProvider finds the region in an endpoint of IoT's credentials
+// provider: ID.credentials.iot.REGION.amazonaws.com.
+func regionOfProvider(endpoint string) string {
+	labels := strings.Split(endpoint, ".")
+	if len(labels) >= 6 && labels[1] == "credentials" && labels[2] == "iot" {
+		return labels[3]
 	}
 	return ""
 }

@@ -47,6 +47,8 @@ var mayImport = map[string][]string{
 	"internal/edge/uplink/web":        {"internal/edge/uplink", "internal/sigv4"},
 	"internal/edge/uplink/rest":       {"internal/edge/uplink", "internal/edge/uplink/web", "internal/reading"},
 	"internal/edge/uplink/dynamodb":   {"internal/edge/uplink", "internal/edge/uplink/web", "internal/reading"},
+	"internal/edge/uplink/rolealias":  {"internal/edge/uplink", "internal/edge/uplink/web"},
+	"internal/edge/uplink/failover":   {"internal/edge/uplink"},
 
 	// the cloud: never the edge
 	"internal/cloud":                   {"internal/cloud/...", "internal/endpoints", "internal/mqtt", "internal/sigv4"},

@@ -23,6 +23,7 @@ var (
 	policyName = nameForm{regexp.MustCompile(`^[\w+=,.@-]+$`), 1, 128}
 	ruleName   = nameForm{regexp.MustCompile(`^[a-zA-Z0-9_]+$`), 1, 128}
 	tableName  = nameForm{regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`), 3, 255}
+	roleAlias  = nameForm{regexp.MustCompile(`^[\w=,@-]+$`), 1, 128}
 
 	functionName = nameForm{regexp.MustCompile(`^[a-zA-Z0-9_-]+$`), 1, 64}
 	btAddress    = regexp.MustCompile(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$`)
@@ -62,10 +63,13 @@ func (c *checker) check(f *File) {
 	}
 	if u := f.Uplink.REST; u != nil {
 		c.uplinkREST(u)
+		c.credentials("uplink.rest.credentials", &u.Credentials, f)
 	}
 	if u := f.Uplink.DynamoDB; u != nil {
 		c.uplinkDynamoDB(u)
+		c.credentials("uplink.dynamodb.credentials", &u.Credentials, f)
 	}
+	c.failover(&f.Uplink)
 	c.cloud(&f.Cloud)
 	c.provisioned(f)
 }

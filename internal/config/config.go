@@ -109,11 +109,16 @@ type Field struct {
 const DefaultPattern = "{id:dust:temp:humid:rate}"
 
 // Uplinks are the ways to the cloud. Several may be set; each has its own
-// place in the spool.
+// place in the spool, but for those of Failover, which share one.
 type Uplinks struct {
 	IoT      *UplinkIoT      `toml:"iot"`
 	REST     *UplinkREST     `toml:"rest"`
 	DynamoDB *UplinkDynamoDB `toml:"dynamodb"`
+
+	Failover []string `toml:"failover"`       // names of uplinks of which one carries, the first that works
+	After    string   `toml:"failover_after"` // how long one may fail before the next takes over; default "30s"
+
+	FailoverAfter time.Duration `toml:"-"` // After, checked
 }
 
 // None says that no uplink is set.
@@ -155,9 +160,15 @@ type UplinkDynamoDB struct {
 }
 
 // Credentials say where those for Signature V4 come from: the AWS default chain,
-// or a profile of it.
+// a profile of it, or the credentials provider of AWS IoT.
 type Credentials struct {
-	Profile string `toml:"profile"`
+	Profile   string `toml:"profile"`
+	RoleAlias string `toml:"role_alias"`
+	Endpoint  string `toml:"endpoint"` // of the credentials provider; host or host:port
+	Thing     string `toml:"thing"`    // default: the gateway's name
+	Cert      string `toml:"cert"`     // path, PEM; default: that of [uplink.iot], like Key and CA
+	Key       string `toml:"key"`
+	CA        string `toml:"ca"`
 }
 
 // Cloud is the back end of this machine.

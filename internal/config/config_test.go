@@ -27,6 +27,15 @@ cert = "c.pem"
 key = "k.pem"
 topic = "sensors/{id}/air"
 
+[uplink.dynamodb]
+table = "air_raw"
+region = "eu-west-1"
+credentials = { role_alias = "gateways", endpoint = "c1.credentials.iot.eu-west-1.amazonaws.com" }
+
+[uplink]
+failover = ["iot", "dynamodb"]
+failover_after = "1m"
+
 [[policy]]
 name = "gateway"
 document = '{"Version":"2012-10-17","Statement":[]}'
@@ -74,6 +83,7 @@ func TestGood(t *testing.T) {
 	}
 	if f.Gateway.Spool.MaxBytes != 64<<20 || f.Sources[0].SilenceAfter != 90*time.Second || f.Sources[0].Pattern != DefaultPattern ||
 		f.Uplink.IoT.ClientID != "pi-roof" || !strings.HasSuffix(f.Uplink.IoT.Endpoint, ":8883") || !filepath.IsAbs(f.Uplink.IoT.Cert) ||
+		f.Uplink.FailoverAfter != time.Minute || f.Uplink.DynamoDB.Credentials.Thing != "pi-roof" || f.Uplink.DynamoDB.Credentials.Cert != f.Uplink.IoT.Cert ||
 		f.Tables[0].HashType != "S" || f.Rules[0].SQLVersion != "2016-03-23" || f.Routes[0].Method != "POST" ||
 		!filepath.IsAbs(f.Cloud.Buckets) || f.Cloud.Trust != "loopback" || f.Cloud.Lambda["clean-air"] != "http://127.0.0.1:9000/run" {
 		t.Errorf("defaults: %+v", f)
@@ -99,15 +109,27 @@ func TestBad(t *testing.T) {
 		{"bad choice", `full = "block"`, `full = "blok"`, ":4:", `did you mean "block"?`},
 		{"bad thing", `name = "pi-roof"`, "name = \"pi-roof\"\nthing = \"board\"", ":4:", "want {id} in it"},
 		{"bad silence", "90s", "90", ":8:", "want a duration"},
-		{"no such policy", `policy = "gateway"`, `policy = "gatway"`, ":26:", `no [[policy]] named "gatway"`},
-		{"policy not JSON", `"Statement":[]}`, `"Statement":[}`, ":22:", "is not JSON"},
-		{"bad rule name", "store_air", "store-air", ":34:", "letters, digits and _"},
-		{"rule does nothing", `table = "air"`, ``, ":33:", "exactly one of table, republish and actions"},
-		{"bad route", "/prod/dust", "/prod", ":39:", "want /STAGE/PATH"},
-		{"bad trust", `buckets = "files"`, `trust = "loopbck"`, ":43:", `did you mean "loopback"?`},
-		{"bad function", "http://127.0.0.1:9000/run", "127.0.0.1:9000", ":46:", "is not a URL"},
-		{"bad function name", "clean-air", `"clean air"`, ":46:", "the name of a Lambda function"},
-		{"bad auth", `"api-key"`, `"apikey"`, ":40:", `did you mean "api-key"?`},
+		{"no such policy", `policy = "gateway"`, `policy = "gatway"`, ":35:", `no [[policy]] named "gatway"`},
+		{"policy not JSON", `"Statement":[]}`, `"Statement":[}`, ":31:", "is not JSON"},
+		{"bad rule name", "store_air", "store-air", ":43:", "letters, digits and _"},
+		{"rule does nothing", `table = "air"`, ``, ":42:", "exactly one of table, republish and actions"},
+		{"bad route", "/prod/dust", "/prod", ":48:", "want /STAGE/PATH"},
+		{"bad trust", `buckets = "files"`, `trust = "loopbck"`, ":52:", `did you mean "loopback"?`},
+		{"bad function", "http://127.0.0.1:9000/run", "127.0.0.1:9000", ":55:", "is not a URL"},
+		{"bad function name", "clean-air", `"clean air"`, ":55:", "the name of a Lambda function"},
+		{"bad table", `table = "air_raw"
+region`, `table = "a"
+region`, ":21:", "3 to 255 letters"},
+		{"credentials without an alias", `role_alias = "gateways", `, ``, ":23:", "belong to a role_alias"},
+		{"credentials of two kinds", `role_alias = "gateways"`, `profile = "a", role_alias = "gateways"`, ":23:", "not both"},
+		{"bad alias", `"gateways"`, `"a/b"`, ":23:", "letters, digits and _=,@-"},
+		{"bad endpoint of credentials", `"c1.credentials`, `"https://c1.credentials`, ":23:", "iot:CredentialProvider"},
+		{"failover to nothing", `"dynamodb"]`, `"rest"]`, ":26:", "there is no [uplink.rest]"},
+		{"failover to something unknown", `"dynamodb"]`, `"kafka"]`, ":26:", "want some of iot, rest and dynamodb"},
+		{"failover twice", `"dynamodb"]`, `"iot"]`, ":26:", `names "iot" twice`},
+		{"failover of one", `, "dynamodb"]`, `]`, ":26:", "needs two uplinks"},
+		{"bad failover time", `"1m"`, `"1"`, ":27:", "want a duration"},
+		{"bad auth", `"api-key"`, `"apikey"`, ":49:", `did you mean "api-key"?`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := strings.Replace(good, c.old, c.new, 1)
