@@ -10,6 +10,7 @@ import (
 
 	"mote/internal/config"
 	"mote/internal/edge"
+	"mote/internal/edge/clock"
 	"mote/internal/edge/control"
 	"mote/internal/edge/source/rfcomm"
 	"mote/internal/edge/source/serial"
@@ -169,7 +170,12 @@ func (g *gateway) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, sp.Close()) }()
-	o := edge.Options{Lines: g.lines, Spool: sp, Log: g.log}
+	hands, err := clock.Open(clock.Options{Dir: g.spool.Dir, MaxBytes: g.spool.MaxBytes / 16, Full: full, Log: g.log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, hands.Close()) }()
+	o := edge.Options{Lines: g.lines, Spool: sp, Clock: hands, Log: g.log}
 	for _, u := range g.uplinks {
 		o.Uplinks = append(o.Uplinks, edge.Deliver(u, g.queue(sp.Reader(u.Name()))))
 	}

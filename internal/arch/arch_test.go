@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	// the edge: never the cloud
 	"internal/edge":                   {"internal/reading", "internal/edge/frame", "internal/edge/spool"},
 	"internal/edge/frame":             {"internal/reading"},
+	"internal/edge/clock":             {"internal/edge/spool", "internal/reading"},
 	"internal/edge/control":           {"internal/mqtt", "internal/mqtt/client"},
 	"internal/edge/source/rfcomm":     {},
 	"internal/edge/source/serial":     {},

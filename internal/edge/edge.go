@@ -60,6 +60,34 @@ func Deliver[Queue any](u interface {
 	return Uplink{Name: u.Name(), Run: func(ctx context.Context) error { return u.Run(ctx, q) }}
 }
 
+// Clock says what time it is, and keeps readings while nobody knows. The default
+// is the machine's clock as it is.
+type Clock interface {
+	// Set reports whether the wall clock is to be believed; once it is, it stays so.
+	Set() bool
+	// Stamp gives a reading that was complete at now its time, by the wall clock.
+	Stamp(id string, now time.Time) time.Time
+	// Own gives a reading its time by the board's own clock.
+	Own(id string, t time.Time, fields []reading.Field) time.Time
+	// Untimed makes a record for Hold of a reading that was complete just now.
+	Untimed(r reading.Reading) []byte
+	// Hold makes records durable until the clock is set.
+	Hold(ctx context.Context, records ...[]byte) error
+	// Held is how many readings wait for the clock.
+	Held() uint64
+	// Run moves what is held into the spool when the clock is set, until ctx ends.
+	Run(ctx context.Context, move func(ctx context.Context, records ...[]byte) (last uint64, err error))
+}
+
+// wallClock is the machine's clock as it is.
+type wallClock struct{ reading.Clock }
+
+func (*wallClock) Set() bool                                                             { return true }
+func (*wallClock) Held() uint64                                                          { return 0 }
+func (*wallClock) Untimed(r reading.Reading) []byte                                      { return r.AppendJSON(nil) }
+func (*wallClock) Hold(context.Context, ...[]byte) error                                 { return errors.ErrUnsupported } // it is always set
+func (*wallClock) Run(context.Context, func(context.Context, ...[]byte) (uint64, error)) {}
+
 // Line is one source and how its bytes are read.
 type Line struct {
 	Source Source
@@ -86,6 +114,7 @@ type Options struct {
 	Lines   []Line
 	Uplinks []Uplink
 	Spool   Spool
+	Clock   Clock        // default: the machine's clock as it is
 	Log     *slog.Logger // default: discard
 	// Seen, when set, is called with each reading that became durable: the
 	// board, and the rate that it reported, 0 when it reported none. It is
@@ -110,7 +139,7 @@ type Gateway struct {
 	log     *slog.Logger
 	drain   time.Duration
 	seen    func(board string, rate time.Duration) // or nil
-	clock   reading.Clock
+	clock   Clock
 	lines   []*line
 	uplinks []*uplink
 	started atomic.Pointer[time.Time]
@@ -122,6 +151,9 @@ func New(o Options) (*Gateway, error) {
 		return nil, errors.New("a gateway needs a spool")
 	}
 	g := &Gateway{spool: o.Spool, log: o.Log, drain: o.Drain, seen: o.Seen}
+	if g.clock = o.Clock; g.clock == nil {
+		g.clock = &wallClock{}
+	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

@@ -32,6 +32,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 		lines.Go(func() { l.run(ctx, appending, stop) })
 	}
 
+	lines.Go(func() { g.clock.Run(ctx, g.spool.Append) })
+
 	<-ctx.Done()
 	grace := time.AfterFunc(appendGrace, stopAppends)
 	lines.Wait()

@@ -79,6 +79,7 @@ type batch struct {
 	readings []reading.Reading
 	records  [][]byte          // of the readings
 	thinned  []reading.Reading // that are not to be sent
+	untimed  bool              // the records are to be held until the clock is set
 	bytes    int
 }
 
@@ -190,15 +191,15 @@ func (l *line) take(appending context.Context, scanner *frame.Scanner, p []byte)
 			l.batch.thinned = append(l.batch.thinned, fr.Reading(now))
 			return
 		}
-		r := fr.Reading(l.gateway.stamp(fr, now))
-		record := r.AppendJSON(nil)
+		r, record, untimed := l.gateway.read(fr, now)
 		if len(record) > spool.MaxRecord {
 			l.refuse(frame.Reject{Reason: fmt.Errorf("its reading has %d bytes; the spool takes %d", len(record), spool.MaxRecord), Length: len(record), Data: []byte(fr.ID)})
 			return
 		}
-		if l.batch.bytes+len(record) > maxBatch && failed == nil {
+		if (l.batch.bytes+len(record) > maxBatch || l.batch.untimed != untimed) && failed == nil {
 			failed = l.append(appending, now)
 		}
+		l.batch.untimed = untimed
 		l.batch.add(r, record)
 	}, l.refuse)
 	if failed != nil {
@@ -248,7 +249,7 @@ func (l *line) append(ctx context.Context, seen time.Time) error {
 	again := backoff{first: 100 * time.Millisecond, most: 5 * time.Second}
 	logged := ""
 	for {
-		_, err := l.gateway.spool.Append(ctx, l.batch.records...)
+		err := l.keep(ctx)
 		switch {
 		case err == nil:
 			l.appended(seen)
@@ -269,6 +270,15 @@ func (l *line) append(ctx context.Context, seen time.Time) error {
 			return err
 		}
 	}
+}
+
+// keep makes the batch durable, in the spool or with the clock.
+func (l *line) keep(ctx context.Context) error {
+	if l.batch.untimed {
+		return l.gateway.clock.Hold(ctx, l.batch.records...)
+	}
+	_, err := l.gateway.spool.Append(ctx, l.batch.records...)
+	return err
 }
 
 // lost gives up the batch, which could not be made durable.

@@ -28,6 +28,10 @@ type Status struct {
 	Boards  []BoardStatus // by id, then source
 	Uplinks []UplinkStatus
 	Spool   spool.Stats
+	// ClockSet says whether the machine's clock is believed; Untimed readings
+	// wait for that.
+	ClockSet bool
+	Untimed  uint64
 }
 
 // SourceStatus is the state of one source.
@@ -81,7 +85,7 @@ type UplinkStatus struct {
 
 // Status returns a snapshot. It is cheap, and safe to call at any time.
 func (g *Gateway) Status() Status {
-	s := Status{Spool: g.spool.Stats()}
+	s := Status{Spool: g.spool.Stats(), ClockSet: g.clock.Set(), Untimed: g.clock.Held()}
 	if t := g.started.Load(); t != nil {
 		s.Started = *t
 	}

@@ -62,11 +62,19 @@ func (l *line) odd(fr frame.Frame) {
 // ahead is how far a board's clock may be ahead of this machine's.
 const ahead = 24 * time.Hour
 
-// stamp returns the time of a frame's reading: the board's, when it has a clock
-// that is set, or now.
-func (g *Gateway) stamp(fr frame.Frame, now time.Time) time.Time {
-	if fr.Time.IsZero() || fr.Time.Sub(now) > ahead {
-		return g.clock.Stamp(fr.ID, now)
+// read makes a reading of a frame that was complete at now, and its record. It
+// has the board's time, when the board has a clock that is set; or this
+// machine's; or none yet.
+func (g *Gateway) read(fr frame.Frame, now time.Time) (r reading.Reading, record []byte, untimed bool) {
+	set := g.clock.Set()
+	r = fr.Reading(now)
+	switch {
+	case !fr.Time.IsZero() && (!set || fr.Time.Sub(now) <= ahead):
+		r.Time = g.clock.Own(fr.ID, fr.Time, fr.Fields)
+	case set:
+		r.Time = g.clock.Stamp(fr.ID, now)
+	default:
+		return r, g.clock.Untimed(r), true
 	}
-	return g.clock.Own(fr.ID, fr.Time, fr.Fields)
+	return r, r.AppendJSON(nil), false
 }

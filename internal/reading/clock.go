@@ -1,6 +1,7 @@
 package reading
 
 import (
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 type Clock struct {
 	mu     sync.Mutex
 	boards map[string]*stamps
+	floor  time.Time            // times up to it may have been given out before
 	own    map[string]*ownStamp // by board
 }
 
@@ -36,6 +38,15 @@ const (
 	countBack = 500
 )
 
+// After tells the clock that times up to t may have been given out before it
+// was made, or by someone else. Readings there carry a sequence number, as after
+// a step back.
+func (c *Clock) After(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.floor = t
+}
+
 // Stamp returns the time of a reading of board id whose frame was complete at
 // now: now in milliseconds. When that millisecond is taken, it is the next one
 // plus a sequence number in the microseconds; a board that sends more frames in
@@ -53,10 +64,10 @@ func (c *Clock) Stamp(id string, now time.Time) time.Time {
 	}
 	b := c.boards[id]
 	if b == nil {
-		b = &stamps{}
+		b = &stamps{back: rand.N(countBack)}
 		c.boards[id] = b
 	}
-	if t.Before(b.wall) {
+	if t.Before(b.wall) || !t.After(c.floor) {
 		seq := firstBack + b.back
 		b.back = (b.back + 1) % countBack
 		return t.Add(time.Duration(seq) * time.Microsecond)
