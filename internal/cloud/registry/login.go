@@ -45,15 +45,19 @@ var loginForm = form{regexp.MustCompile(`^[A-Za-z0-9_.@:+-]+$`), 128}
 // verifier checks passwords. What was right once is known by a quick keyed hash
 // that only this process can make, so that devices that come back cost nothing.
 type verifier struct {
-	slots chan struct{}
-	key   []byte
+	iterations int // of new passwords
+	slots      chan struct{}
+	key        []byte
 
 	mu    sync.Mutex
 	known map[string][]byte // version of a login to the hash of its password; guarded by mu
 }
 
-func newVerifier() *verifier {
-	v := &verifier{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), key: make([]byte, sha256.Size), known: map[string][]byte{}}
+func newVerifier(iterations int) *verifier {
+	if iterations <= 0 {
+		iterations = hashIterations
+	}
+	v := &verifier{iterations: iterations, slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), key: make([]byte, sha256.Size), known: map[string][]byte{}}
 	rand.Read(v.key)
 	return v
 }
@@ -82,11 +86,11 @@ func (r *Registry) VerifyPassword(ctx context.Context, name string, password []b
 	r.mu.RLock()
 	l, found := r.logins[name]
 	r.mu.RUnlock()
+	v := r.verifier
 	if !found { // the same work, for nothing
-		l = &Login{Salt: make([]byte, saltBytes), Hash: make([]byte, sha256.Size), Iterations: hashIterations}
+		l = &Login{Salt: make([]byte, saltBytes), Hash: make([]byte, sha256.Size), Iterations: v.iterations}
 	}
 	password = password[:min(len(password), passwordMost+1)] // no login has a longer one
-	v := r.verifier
 	quick := v.quick(l.Version, password)
 	v.mu.Lock()
 	known := v.known[l.Version]
@@ -133,7 +137,7 @@ func (r *Registry) CreateLogin(name, password string, policies []string) error {
 		return errorf(InvalidRequest, "an account has 1 to %d policies, not %d: they say what it may do", maxPolicies, len(policies))
 	}
 	l := &Login{Name: name, Policies: slices.Compact(slices.Sorted(slices.Values(policies))), Created: now()}
-	if err := l.setPassword(password); err != nil {
+	if err := l.setPassword(password, r.verifier.iterations); err != nil {
 		return err
 	}
 	return r.change(func(t *tx) error {
@@ -150,11 +154,11 @@ func (r *Registry) CreateLogin(name, password string, policies []string) error {
 }
 
 // setPassword takes its time.
-func (l *Login) setPassword(password string) (err error) {
+func (l *Login) setPassword(password string, iterations int) (err error) {
 	if len(password) < 8 || len(password) > passwordMost {
 		return errorf(InvalidRequest, "a password has 8 to %d bytes, not %d", passwordMost, len(password))
 	}
-	l.Version, l.Salt, l.Iterations = newUUID(), make([]byte, saltBytes), hashIterations
+	l.Version, l.Salt, l.Iterations = newUUID(), make([]byte, saltBytes), iterations
 	rand.Read(l.Salt)
 	l.Hash, err = pbkdf2.Key(sha256.New, password, l.Salt, l.Iterations, sha256.Size)
 	return err
@@ -169,7 +173,7 @@ func (r *Registry) putLogin(t *tx, l *Login) error {
 // SetPassword gives an account another password; its clients are disconnected.
 func (r *Registry) SetPassword(name, password string) error {
 	fresh := &Login{}
-	if err := fresh.setPassword(password); err != nil {
+	if err := fresh.setPassword(password, r.verifier.iterations); err != nil {
 		return err
 	}
 	return r.change(func(t *tx) error {

@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"mote/internal/cloud/policy"
 )
@@ -67,6 +69,70 @@ func TestLogins(t *testing.T) {
 	}
 	if err := r.DeleteLogin("a"); err != nil || r.CheckAccount("a", version) == nil {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The work of a password is what the registry is set up for, and 600,000 rounds
+// without a wish; a stored one keeps its own.
+func TestHashIterations(t *testing.T) {
+	if v := newVerifier(0); v.iterations != 600_000 {
+		t.Errorf("%d rounds by default", v.iterations)
+	}
+	dir := t.TempDir()
+	r, st := open(t, dir)
+	if _, err := r.CreatePolicy("p", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Publish","Resource":"*"}]}`, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.CreateLogin("a", "long enough", []string{"p"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, _ = open(t, dir)
+	r.verifier = newVerifier(2000)
+	if _, err := r.VerifyPassword(t.Context(), "a", []byte("long enough")); err != nil {
+		t.Error(err)
+	}
+	if err := r.SetPassword("a", "another one"); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.logins["a"].Iterations; n != 2000 {
+		t.Errorf("%d rounds", n)
+	}
+}
+
+// Only so many passwords are hashed at a time: others wait, and give up with
+// their time. One that was right before needs no turn.
+func TestHashingIsBounded(t *testing.T) {
+	r, _ := open(t, t.TempDir())
+	if _, err := r.CreatePolicy("p", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:Publish","Resource":"*"}]}`, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"known", "new"} {
+		if err := r.CreateLogin(name, "long enough", []string{"p"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.VerifyPassword(t.Context(), "known", []byte("long enough")); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(r.verifier.slots) { // as others have
+		r.verifier.slots <- struct{}{}
+	}
+	if _, err := r.VerifyPassword(t.Context(), "known", []byte("long enough")); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	for _, one := range [][2]string{{"new", "long enough"}, {"nobody", "long enough"}, {"known", "a wrong one"}} {
+		if _, err := r.VerifyPassword(ctx, one[0], []byte(one[1])); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: got %v", one[0], err)
+		}
+	}
+	<-r.verifier.slots
+	if _, err := r.VerifyPassword(t.Context(), "new", []byte("long enough")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -33,6 +33,10 @@ type Options struct {
 	Region  string // default "us-east-1"
 	Account string // 12 digits; default: the stored one, on the first start "000000000001"
 	Log     *slog.Logger
+
+	// HashIterations is the work of PBKDF2 for the passwords of MQTT accounts;
+	// default 600000. Only tests have a reason for less.
+	HashIterations int
 }
 
 // Registry is an open registry. Its methods are safe for concurrent use.
@@ -108,7 +112,7 @@ func Open(st *store.Store, o Options) (*Registry, error) {
 	}
 	r := &Registry{
 		st: st, log: o.Log,
-		verifier: newVerifier(), logins: map[string]*Login{},
+		verifier: newVerifier(o.HashIterations), logins: map[string]*Login{},
 		keys: map[string]accessKey{}, exclusive: map[string]string{}, tags: map[string]map[string]string{},
 		things: newShelf[*Thing](), certificates: newShelf[*Certificate](), authorities: newShelf[*CA](), policies: newShelf[*Policy](),
 		tokens: map[string]*token{}, templates: newShelf[*Template](), announced: map[string]time.Time{},

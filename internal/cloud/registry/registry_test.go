@@ -32,7 +32,7 @@ func open(t testing.TB, dir string) (*Registry, *store.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = st.Close() })
-	r, err := Open(st, Options{})
+	r, err := Open(st, Options{HashIterations: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
