@@ -262,7 +262,7 @@ func (d *delivery) packet(w waiting) (p mqtt.Publish, alias uint16) {
 		p.Props = orNew(p.Props)
 		p.Props.SubscriptionIDs = *w.ids
 	}
-	if c.aliasMax > 0 {
+	if c.aliasMax > 0 && p.QoS < 2 { // a client may hand QoS 2 on later, from where only the packet is kept
 		alias = d.shorten(&p)
 	}
 	return p, alias

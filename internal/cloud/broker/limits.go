@@ -195,13 +195,17 @@ func shareName(filter string) string {
 	return name
 }
 
+func errShareName(name string) *refused {
+	return refuse(mqtt.TopicFilterInvalid, "the name of the shared subscription has %d bytes, the most are %d: choose a shorter one", len(name), shareNameMost)
+}
+
 // checkFilter refuses what nobody may subscribe to.
 func (b *Broker) checkFilter(filter string) *refused {
 	if err := mqtt.ValidFilter(filter); err != nil {
 		return refuse(mqtt.TopicFilterInvalid, "%v", err)
 	}
 	if name := shareName(filter); len(name) > shareNameMost {
-		return refuse(mqtt.TopicFilterInvalid, "the name of the shared subscription has %d bytes, the most are %d: choose a shorter one", len(name), shareNameMost)
+		return errShareName(name)
 	}
 	if r := b.limits.checkShape("topic filter", filter, mqtt.TopicFilterInvalid); r != nil {
 		return r

@@ -160,8 +160,12 @@ func (c *conn) checkFilter(filter string) *refused {
 	if err := mqtt.ValidFilter(filter); err != nil {
 		return refuse(mqtt.TopicFilterInvalid, "%v", err)
 	}
-	if !c.spec || c.isReserved(filter) || strings.HasPrefix(filter, "$share/") {
+	inner, _ := sharedFilter(filter)
+	if !c.spec || c.isReserved(inner) {
 		return c.b.checkFilter(filter)
+	}
+	if name := shareName(filter); len(name) > shareNameMost {
+		return errShareName(name)
 	}
 	return c.limits.checkShape("topic filter", filter, mqtt.TopicFilterInvalid)
 }

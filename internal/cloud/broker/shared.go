@@ -31,6 +31,7 @@ type group struct {
 	filter string // whole, $share/<name>/<filter>
 	pins   int    // SUBSCRIBEs under way; guarded by the broker's queueMu
 	top    byte   // highest QoS of a member; guarded by the trie's mu
+	parent bool   // a member wants that a/# matches a; guarded by the trie's mu
 
 	members  []member // guarded by mu
 	behind   bool     // entries after sentSeq wait on disk; guarded by mu
@@ -202,7 +203,7 @@ func (g *group) deliverOnce(w waiting) {
 	}
 	g.mu.Unlock()
 	if chosen != nil {
-		w.retain = w.retain && chosen.sub.asSent
+		w.retain, w.ids = w.retain && chosen.sub.asSent, chosen.sub.ids()
 		chosen.s.deliver(w)
 	}
 }
@@ -288,7 +289,7 @@ func (m member) offer(g *group, w waiting) (offered, *conn) {
 		return offerAway, nil
 	}
 	allowed, known := d.c.receive.peek(w.m.Topic)
-	w.qos, w.retain, w.group = min(w.qos, m.sub.qos), w.retain && m.sub.asSent, g
+	w.qos, w.retain, w.group, w.ids = min(w.qos, m.sub.qos), w.retain && m.sub.asSent, g, m.sub.ids()
 	switch {
 	case !known:
 		return offerUnknown, d.c
@@ -521,9 +522,9 @@ func (g *group) take(s *session) (had, empty bool) {
 }
 
 func (g *group) setTop() {
-	g.top = 0
+	g.top, g.parent = 0, false
 	for _, m := range g.members {
-		g.top = max(g.top, m.sub.qos)
+		g.top, g.parent = max(g.top, m.sub.qos), g.parent || m.sub.parent
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -358,6 +359,10 @@ func TestServerTopicAliases(t *testing.T) {
 		t.Errorf("got %+v", again)
 	}
 	c.got("b", "", 0)
+	c.subscribe(2, "+")
+	other, _ := w.specPeer(clean(mqtt.V311, "other"))
+	other.publish2(1, "a", "x")
+	c.finish2(c.got("a", "x", 2).PacketID) // under its name
 }
 
 // The quotas of version 5 hold in both directions, with QoS 2.
@@ -428,4 +433,32 @@ func TestQoS2Mistakes(t *testing.T) {
 	if d := expect[*mqtt.Disconnect](c); d.Code != mqtt.ProtocolError {
 		t.Errorf("got %v", d.Code)
 	}
+}
+
+// A shared subscription is granted QoS 1 and no more, says so, matches a with
+// a/#, carries its identifier, and takes filters beyond AWS's shapes.
+func TestSpecShared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Limits{}, nil)
+	sub, _ := w.specPeer(clean(mqtt.V5, "sub"))
+	deep := "1/2/3/4/5/6/7/8/9/#"
+	sub.send(&mqtt.Subscribe{PacketID: 1, Props: &mqtt.Properties{SubscriptionIDs: []uint32{7}}, Filters: []mqtt.Subscription{{Filter: "$share/g/a/#", QoS: 2}, {Filter: "$share/g/" + deep, QoS: 0}}})
+	if a := expect[*mqtt.Suback](sub); a.Codes[0] != 1 || a.Codes[1] != 0 {
+		t.Errorf("granted %v", a.Codes)
+	}
+	pub, _ := w.specPeer(clean(mqtt.V5, "pub"))
+	for i, topic := range []string{"a", "a/b", "1/2/3/4/5/6/7/8/9/10"} {
+		pub.publish2(uint16(i+1), topic, "x")
+		p := sub.got(topic, "x", byte(1-i/2))
+		if p.Props == nil || !slices.Equal(p.Props.SubscriptionIDs, []uint32{7}) {
+			t.Errorf("%s: %+v", topic, p.Props)
+		}
+		if p.QoS > 0 {
+			sub.puback(p.PacketID)
+		}
+	}
+	if a := sub.subscribe(1, "$share/g/$aws/x", "$share/"+strings.Repeat("n", 129)+"/a"); !a.Codes[0].Failed() || !a.Codes[1].Failed() {
+		t.Errorf("granted %v", a.Codes)
+	}
+	sub.expectNothing()
 }

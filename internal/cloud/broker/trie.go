@@ -175,13 +175,13 @@ func (n *node) step(rest string, more bool, m *matches) {
 	} else {
 		m.add(n)
 		if child := n.children["#"]; child != nil {
-			m.addSessions(child.subs, true)
+			m.addBelow(child)
 		}
 	}
 }
 
-// matches collects targets, one for each session and one for each group. Short lists are searched,
-// long ones indexed.
+// matches collects targets, one for each session and one for each group. Short
+// lists are searched, long ones indexed.
 type matches struct {
 	list  []target
 	index map[*session]int
@@ -189,9 +189,23 @@ type matches struct {
 
 func (m *matches) add(n *node) {
 	for _, g := range n.groups {
-		m.list = append(m.list, target{g: g, subscription: subscription{qos: g.top}})
+		m.addGroup(g)
 	}
 	m.addSessions(n.subs, false)
+}
+
+// addBelow adds what a/# has when the topic is a.
+func (m *matches) addBelow(n *node) {
+	for _, g := range n.groups {
+		if g.parent {
+			m.addGroup(g)
+		}
+	}
+	m.addSessions(n.subs, true)
+}
+
+func (m *matches) addGroup(g *group) {
+	m.list = append(m.list, target{g: g, subscription: subscription{qos: g.top}})
 }
 
 // addSessions adds subscriptions; with parent, only those whose a/# matches a.
