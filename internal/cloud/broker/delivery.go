@@ -262,7 +262,7 @@ func (d *delivery) packet(w waiting) (p mqtt.Publish, alias uint16) {
 		p.Props = orNew(p.Props)
 		p.Props.SubscriptionIDs = *w.ids
 	}
-	if c.aliasMax > 0 && p.QoS < 2 { // a client may hand QoS 2 on later, from where only the packet is kept
+	if c.aliasMax > 0 {
 		alias = d.shorten(&p)
 	}
 	return p, alias
@@ -279,8 +279,11 @@ func orNew(p *mqtt.Properties) *mqtt.Properties {
 // (section 3.3.2.3.4): those that come first have them.
 func (d *delivery) shorten(p *mqtt.Publish) (alias uint16) {
 	if known, ok := d.aliases[p.Topic]; ok {
-		p.Topic, p.Props = "", orNew(p.Props)
+		p.Props = orNew(p.Props)
 		p.Props.TopicAlias = mqtt.Some(known)
+		if p.QoS < 2 { // clients that keep a packet until PUBREL lose what its alias stood for
+			p.Topic = ""
+		}
 		return 0
 	}
 	if len(d.aliases) >= d.c.aliasMax {
