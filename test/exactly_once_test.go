@@ -259,11 +259,11 @@ func TestKillsLeaveQoS2ExactlyOnce(t *testing.T) {
 	clients.Go(func() { s.run(ctx) })
 	kills := 2 + *torture
 	for i := range kills {
-		waitFor(t, "progress", 30*time.Second, atLeast(r.count, (i+1)*total/(kills+1)))
+		waitFor(t, "progress", 30*time.Second, reached(r.count, (i+1)*total/(kills+1)))
 		h.kill()
 		h = startHost(t, data, "cloud", "--plain", addr, "--anonymous")
 	}
-	waitFor(t, "all messages", 40*time.Second, atLeast(r.count, total))
+	waitFor(t, "all messages", 40*time.Second, reached(r.count, total))
 	numbersOf := func() (list []string) {
 		for line := range strings.Lines(printed.String()) {
 			if n, ok := strings.CutPrefix(line, "got "); ok {
@@ -272,7 +272,7 @@ func TestKillsLeaveQoS2ExactlyOnce(t *testing.T) {
 		}
 		return list
 	}
-	waitFor(t, "all messages in mosquitto_sub", 40*time.Second, atLeast(func() int { return len(numbersOf()) }, total))
+	waitFor(t, "all messages in mosquitto_sub", 40*time.Second, reached(func() int { return len(numbersOf()) }, total))
 	time.Sleep(200 * time.Millisecond) // for one too many
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -286,7 +286,7 @@ func TestKillsLeaveQoS2ExactlyOnce(t *testing.T) {
 	}
 }
 
-func atLeast(count func() int, n int) func() error {
+func reached(count func() int, n int) func() error {
 	return func() error {
 		if have := count(); have < n {
 			return fmt.Errorf("%d of %d", have, n)

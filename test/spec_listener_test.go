@@ -194,14 +194,14 @@ func TestKillsLeaveSharedSubscriptionsAndWills(t *testing.T) {
 	clients.Go(func() { publishNumbers(ctx, t, addr, total) })
 	kills := 1 + *torture
 	for i := range kills {
-		waitFor(t, "progress", 30*time.Second, atLeast(func() int { return seen(members) }, (i+1)*total/(kills+1)))
+		waitFor(t, "progress", 30*time.Second, reached(func() int { return seen(members) }, (i+1)*total/(kills+1)))
 		h.kill()
 		h = startCloud()
 	}
 	if _, ack := dialWire(ctx, addr, withWill("returns")); ack == nil || ack.Code != mqtt.Success {
 		t.Fatalf("CONNACK %+v", ack)
 	}
-	waitFor(t, "all messages", 40*time.Second, atLeast(func() int { return seen(members) }, total))
+	waitFor(t, "all messages", 40*time.Second, reached(func() int { return seen(members) }, total))
 	for i, m := range members {
 		m.mu.Lock()
 		if len(m.numbers) < total/10 {

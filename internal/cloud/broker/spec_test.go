@@ -362,7 +362,11 @@ func TestServerTopicAliases(t *testing.T) {
 	c.subscribe(2, "+")
 	other, _ := w.specPeer(clean(mqtt.V311, "other"))
 	other.publish2(1, "a", "x")
-	c.finish2(c.got("a", "x", 2).PacketID) // under its name
+	named := c.got("a", "x", 2) // under its name, too
+	if named.Props.TopicAlias.Or(0) != 1 {
+		t.Errorf("got %+v", named.Props)
+	}
+	c.finish2(named.PacketID)
 }
 
 // The quotas of version 5 hold in both directions, with QoS 2.
