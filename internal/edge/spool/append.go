@@ -14,6 +14,13 @@ import (
 const (
 	groupBytes = 512 << 10 // what one commit gathers, unless one Append is larger
 	keepBytes  = 256 << 10 // a larger encode buffer is given back
+
+	// The first write of a block that was only reserved costs the file system an
+	// entry in its journal. Small commits would pay it each time, and get zeros
+	// written ahead of them; those of largeCommit bytes pay less for the journal
+	// than for zeros.
+	largeCommit = 16 << 10
+	aheadBytes  = 64 << 10
 )
 
 // request is one Append that waits.
@@ -148,6 +155,7 @@ type target struct {
 	seg   *segment
 	file  File
 	off   int64
+	made  int64 // blocks before it have been written, once at least
 	fresh bool
 }
 
@@ -163,7 +171,7 @@ func (t target) room() int64 {
 func (s *Spool) place(size int64, mayDrop bool) (target, <-chan struct{}, error) {
 	w := &s.w
 	if a := w.active; a != nil && w.off+size <= a.head.size {
-		return target{seg: a, file: w.file, off: w.off}, nil, nil
+		return target{seg: a, file: w.file, off: w.off, made: a.made}, nil, nil
 	}
 	if w.failed != nil && time.Since(w.failedAt) < w.pause {
 		return target{}, nil, w.failed
@@ -177,17 +185,42 @@ func (s *Spool) place(size int64, mayDrop bool) (target, <-chan struct{}, error)
 // resolves them. On an error it resolves nothing and gives t up.
 func (s *Spool) commit(t target, reqs []*request) error {
 	buf, acks := s.encode(t, reqs)
-	err := writeSync(t.file, buf, t.off)
+	made, err := t.write(buf)
 	if err != nil {
 		err = s.writeFailed(t, err)
 	} else {
-		s.publish(t, int64(len(buf)), reqs, acks)
+		s.publish(t, int64(len(buf)), made, reqs, acks)
 	}
 	if s.w.buf = buf[:0]; cap(buf) > keepBytes {
 		s.w.buf = nil
 	}
 	return err
 }
+
+// write makes buf durable and returns how far blocks have been written now.
+func (t target) write(buf []byte) (made int64, err error) {
+	end := t.off + int64(len(buf))
+	if end <= t.made {
+		return t.made, writeSync(t.file, buf, t.off)
+	}
+	zeros := roundUp(end, blockBytes) // the file system fills the last block
+	if made = zeros; len(buf) < largeCommit {
+		made = min(roundUp(end, aheadBytes), t.seg.head.size)
+	}
+	if err := writeZeros(t.file, zeros, made); err != nil {
+		return t.made, err
+	}
+	for off := t.off; off < end; { // by blocks, for the reason that writeZeros has
+		n := min(roundUp(off+1, blockBytes), end) - off
+		if _, err := t.file.WriteAt(buf[off-t.off:off-t.off+n], off); err != nil {
+			return t.made, err
+		}
+		off += n
+	}
+	return made, t.file.Datasync()
+}
+
+func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
 
 func writeSync(f File, buf []byte, off int64) error {
 	n, err := f.WriteAt(buf, off)
@@ -254,14 +287,15 @@ func ackRecordBytes(acks []ackState) int64 {
 	return recordBytes(n)
 }
 
-// publish makes a commit of n bytes visible to the readers.
-func (s *Spool) publish(t target, n int64, reqs []*request, acks []ackState) {
+// publish makes a commit of n bytes visible to the readers; blocks have been
+// written up to made.
+func (s *Spool) publish(t target, n, made int64, reqs []*request, acks []ackState) {
 	s.mu.Lock()
 	if t.fresh {
 		s.activate(t)
 	}
 	s.w.off = t.off + n
-	t.seg.end = s.w.off
+	t.seg.end, t.seg.made = s.w.off, made
 	for _, r := range reqs {
 		s.next += uint64(len(r.records))
 		s.stats.appended += uint64(len(r.records))
@@ -269,6 +303,9 @@ func (s *Spool) publish(t target, n int64, reqs []*request, acks []ackState) {
 	}
 	t.seg.cap = s.next
 	s.stats.deviceBytes += uint64(blocks(t.off, t.off+n))
+	if zeroed := made - roundUp(t.off+n, blockBytes); made > t.made && zeroed > 0 {
+		s.stats.deviceBytes += uint64(zeroed)
+	}
 	for i, a := range acks {
 		s.readers[i].saved = a.change
 	}
@@ -284,7 +321,7 @@ func (s *Spool) publish(t target, n int64, reqs []*request, acks []ackState) {
 
 // blocks returns the bytes of the whole blocks that touch from to to.
 func blocks(from, to int64) int64 {
-	return (to+blockBytes-1)/blockBytes*blockBytes - from/blockBytes*blockBytes
+	return roundUp(to, blockBytes) - from/blockBytes*blockBytes
 }
 
 // activate makes t's segment the one that is written. The caller holds mu.

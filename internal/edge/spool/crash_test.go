@@ -40,7 +40,7 @@ type place struct {
 func newModel(t *testing.T, seed uint64, opts Options) *model {
 	m := &model{t: t, rnd: rand.New(rand.NewPCG(seed, 3)), fsys: newMemFS(seed), opts: opts, bytes: map[int][]byte{}, places: map[string]*place{}}
 	m.opts.FS = m.fsys
-	m.fsys.shortWrites = true
+	m.fsys.shortWrites, m.fsys.noAllocate = true, seed%3 == 2
 	for _, name := range opts.Readers {
 		m.places[name] = &place{ackedNo: -1}
 	}

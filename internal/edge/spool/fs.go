@@ -38,6 +38,9 @@ type File interface {
 	io.Closer
 	// Size is the length in bytes.
 	Size() (int64, error)
+	// Allocate makes an empty file size bytes long and reserves its blocks,
+	// which read as zeros, or fails with [errors.ErrUnsupported].
+	Allocate(size int64) error
 	// Datasync returns when every byte written is on the device.
 	Datasync() error
 }
@@ -137,6 +140,23 @@ func (f osFile) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+// Allocate is fallocate(2), which most file systems do without writing the
+// blocks.
+func (f osFile) Allocate(size int64) error {
+	for {
+		err := syscall.Fallocate(int(f.Fd()), 0, 0, size)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.ENOSYS):
+			return errors.ErrUnsupported
+		default: // EOPNOTSUPP is errors.ErrUnsupported
+			return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+		}
+	}
 }
 
 func (f osFile) Datasync() error {

@@ -39,6 +39,8 @@ type memFS struct {
 	badFrom, badTo int64
 	// shortWrites makes failing writes write a part first.
 	shortWrites bool
+	// noAllocate is a file system that cannot reserve blocks.
+	noAllocate bool
 
 	syncs    atomic.Int64
 	gated    atomic.Int64 // syncs that wait at the gate
@@ -321,6 +323,19 @@ func (f *memFile) writeAt(b []byte, off int) {
 	}
 }
 
+func (h *memHandle) Allocate(size int64) error {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	if err := h.begin("write"); err != nil {
+		return err
+	}
+	if h.m.noAllocate {
+		return errors.ErrUnsupported
+	}
+	h.f.data = append(h.f.data, make([]byte, int(size)-len(h.f.data))...)
+	return nil
+}
+
 func (h *memHandle) Datasync() error {
 	h.m.syncs.Add(1)
 	h.m.gated.Add(1)
@@ -343,6 +358,9 @@ func (f *memFile) sync() {
 		f.persist(s)
 	}
 	f.dirty = map[int][]byte{}
+	if grow := len(f.data) - len(f.durable); grow > 0 {
+		f.durable = append(f.durable, make([]byte, grow)...)
+	}
 }
 
 func (f *memFile) persist(s int) {

@@ -40,7 +40,7 @@ func scanDir(fsys FS, dir string, path func(string) string) (segs []*segment, re
 			continue
 		}
 		f.head.size = f.size // a cut file ends where it ends
-		segs = append(segs, &segment{name: name, head: f.head, end: f.size})
+		segs = append(segs, &segment{name: name, head: f.head, end: f.size, made: f.size})
 	}
 	slices.SortStableFunc(segs, func(a, b *segment) int { return cmp.Compare(a.head.generation, b.head.generation) })
 	limit := uint64(noCap)
@@ -105,7 +105,7 @@ func (s *Spool) admitRest(f found) {
 		s.log.Error("segment could not be read, its records are not delivered in this run", "file", f.name, "err", f.err)
 		return
 	}
-	s.spares = append(s.spares, spare{name: f.name, size: f.size})
+	s.spares = append(s.spares, spare{name: f.name, size: f.size, made: f.size})
 }
 
 // generationOf returns the generation in a segment's name, 0 when it has none.

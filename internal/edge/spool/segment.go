@@ -31,7 +31,7 @@ func (s *Spool) freshSegment(mayDrop bool) (t target, room <-chan struct{}, err 
 	t.seg = &segment{name: name, head: header{
 		size: sp.size, generation: s.w.gen, salt: newSalt(), created: time.Now().UnixMilli(),
 	}}
-	t.fresh = true
+	t.fresh, t.made = true, sp.made
 	s.mu.Lock()
 	t.seg.head.base, t.seg.cap = s.next, s.next
 	s.mu.Unlock()
@@ -127,9 +127,9 @@ func (s *Spool) makeRoom(mayDrop bool) (decided bool, room <-chan struct{}, err 
 	return false, nil, nil
 }
 
-// create makes a zeroed file of the configured size under name.
+// create makes a file of the configured size, which reads as zeros, under name.
 func (s *Spool) create(name string) (spare, error) {
-	err := s.zeroed(s.path(newName))
+	made, err := s.reserve(s.path(newName))
 	if err == nil {
 		err = s.fs.Rename(s.path(newName), s.path(name))
 	}
@@ -137,10 +137,10 @@ func (s *Spool) create(name string) (spare, error) {
 		_ = s.fs.Remove(s.path(newName)) // the next try begins with that too
 		return spare{}, s.countError("make "+name, err)
 	}
-	sp := spare{name: name, size: s.opts.SegmentBytes}
+	sp := spare{name: name, size: s.opts.SegmentBytes, made: made}
 	s.mu.Lock()
 	s.total += sp.size
-	s.stats.deviceBytes += uint64(sp.size)
+	s.stats.deviceBytes += uint64(made)
 	s.mu.Unlock()
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		s.putBack(sp)
@@ -151,23 +151,36 @@ func (s *Spool) create(name string) (spare, error) {
 
 var zeros [blockBytes]byte
 
-// zeroed makes a file of zeros in writes of one block, so that later writes of
-// a block do not drag larger pieces of the page cache to the device.
-func (s *Spool) zeroed(path string) error {
+// reserve makes a file with all its blocks, so that a full disk is met here and
+// not in the middle of a segment. Where blocks cannot be had without, it writes
+// zeros into them; made is how far.
+func (s *Spool) reserve(path string) (made int64, err error) {
 	if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return 0, err
 	}
 	f, err := s.fs.Create(path)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	for off := int64(0); off < s.opts.SegmentBytes && err == nil; off += blockBytes {
-		_, err = f.WriteAt(zeros[:], off)
+	if err = f.Allocate(s.opts.SegmentBytes); errors.Is(err, errors.ErrUnsupported) {
+		made = s.opts.SegmentBytes
+		err = writeZeros(f, 0, made)
 	}
 	if err == nil {
 		err = f.Datasync()
 	}
-	return errors.Join(err, f.Close())
+	return made, errors.Join(err, f.Close())
+}
+
+// writeZeros writes block by block, so that later writes of a block do not drag
+// larger pieces of the page cache to the device.
+func writeZeros(f File, from, to int64) error {
+	for off := from; off < to; off += blockBytes {
+		if _, err := f.WriteAt(zeros[:], off); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remove deletes a file that was taken out of the spares.
@@ -187,7 +200,7 @@ func (s *Spool) discard(t target) {
 	if t.file != nil {
 		_ = t.file.Close()
 	}
-	sp := spare{name: t.seg.name, size: t.seg.head.size}
+	sp := spare{name: t.seg.name, size: t.seg.head.size, made: t.made}
 	if s.remove(sp) != nil {
 		s.putBack(sp)
 	}
@@ -255,7 +268,7 @@ func (s *Spool) retire() {
 	seg.gone = true
 	s.segs[0] = nil
 	s.segs = s.segs[1:]
-	s.spares = append(s.spares, spare{name: seg.name, size: seg.head.size})
+	s.spares = append(s.spares, spare{name: seg.name, size: seg.head.size, made: seg.made})
 }
 
 // find returns the first segment that can hold seq or a later record, nil when

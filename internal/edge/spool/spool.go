@@ -16,8 +16,9 @@
 //
 // Durable path: concurrent Append calls are encoded into one buffer, one
 // pwrite(2) and one fdatasync(2) at the end of the active segment. Segments are
-// pre-zeroed and recycled, so that these overwrite allocated blocks and the
-// file system has nothing of its own to write.
+// recycled, and new ones are zeroed a little ahead of small commits, so that
+// these overwrite blocks that are written already and the file system has
+// nothing of its own to write; large commits are worth its journal.
 package spool
 
 import (
@@ -133,6 +134,7 @@ type segment struct {
 	name string
 	head header
 	end  int64  // bytes before it are durable; guarded by mu
+	made int64  // blocks before it have been written, once at least; guarded by mu
 	cap  uint64 // its records are below this sequence; guarded by mu
 	open bool   // it is the active one; guarded by mu
 	gone bool   // its file is free or reused; guarded by mu
@@ -142,6 +144,7 @@ type segment struct {
 type spare struct {
 	name string
 	size int64
+	made int64 // see segment; the size when nobody knows
 }
 
 // Open opens the spool in dir, making the directory when it is missing. It
@@ -344,7 +347,7 @@ type Stats struct {
 	Lost        uint64 // records that a reader skipped because they are damaged
 	WriteErrors uint64
 	ReadErrors  uint64
-	DeviceBytes uint64 // written, in whole 4 KiB blocks, pre-zeroing included
+	DeviceBytes uint64 // written, in whole 4 KiB blocks, zeroing included
 	LastError   string // the latest write or read error, or ""
 }
 
