@@ -14,7 +14,10 @@ import (
 	"time"
 )
 
-const victimEnv = "MOTE_SPOOL_VICTIM"
+const (
+	victimEnv = "MOTE_SPOOL_VICTIM"
+	keepEnv   = "MOTE_SPOOL_VICTIM_KEEPS" // it only appends
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimEnv); dir != "" {
@@ -36,6 +39,9 @@ func victim(dir string) {
 	life := fmt.Sprintf("%d.%d", time.Now().UnixNano(), os.Getpid())
 	for worker := range 3 {
 		go appendForever(s, fmt.Sprintf("%s.%d", life, worker))
+	}
+	if os.Getenv(keepEnv) != "" {
+		select {}
 	}
 	for r := s.Reader("iot"); ; {
 		seq, data, err := r.Next(context.Background())
