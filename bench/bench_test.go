@@ -55,7 +55,7 @@ func TestCollectReadsGoBenchmarks(t *testing.T) {
 
 // Every message is its own: another packet id, another row.
 func TestPublisherPatchesTheMessage(t *testing.T) {
-	p := &publisher{}
+	p := &publisher{qos: 1}
 	if err := p.prepare("sensors/7/air", "3.99"); err != nil {
 		t.Fatal(err)
 	}

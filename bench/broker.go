@@ -18,20 +18,34 @@ import (
 	"time"
 )
 
-// shapes are the loads of the broker.
-var shapes = []shape{
-	{1, 64, false}, {10, 64, false}, {100, 16, false}, {10, 64, true},
+// shapes are the loads of QoS 1, with the goal of the row "no rule".
+var shapes = []struct {
+	shape
+	goal float64
+}{
+	{shape{conns: 1, window: 64}, pipelined}, {shape{conns: 10, window: 64}, pipelined}, {shape{conns: 100, window: 16}, pipelined},
+	{shape{conns: 10, window: 64, joined: true}, pipelined}, {shape{conns: 1000, window: 1}, 1.2},
 }
 
-// broker measures publish, rule, commit and PUBACK beside mosquitto, which
-// acknowledges at once and stores nothing.
+// pipelined is the goal of publishes that do not wait for each other: a third.
+const pipelined = 1.0 / 3
+
+// rivals are the brokers that are measured, each on the same core.
+type rivals struct {
+	mosquitto, mote *peer
+}
+
+// broker measures the broker beside mosquitto, which acknowledges at once and
+// stores nothing. Both have one core.
 func (b *bench) broker() error {
+	b.oneCore = true
+	defer func() { b.oneCore = false }()
 	c, err := b.newCloud()
 	if err != nil {
 		return err
 	}
 	defer c.stop()
-	mote, err := clientTLS(c.CA, c.certificate("cert.pem"), c.certificate("key.pem"))
+	device, err := clientTLS(c.CA, c.certificate("cert.pem"), c.certificate("key.pem"))
 	if err != nil {
 		return err
 	}
@@ -40,41 +54,85 @@ func (b *bench) broker() error {
 		return err
 	}
 	defer m.stop()
-	const unit, base, stored = "CPU s/million", "mosquitto QoS 1, nothing stored", "MQTT publish→rule→commit→PUBACK, "
+	r := rivals{m, &peer{c.process, c.MQTT, device}}
+	before := len(b.report.rows)
+	for _, load := range []func(rivals) error{b.pipelines, b.quality0, b.fanOut, b.handshakes} {
+		if err := load(r); err != nil {
+			return err
+		}
+	}
+	if err := b.idleConnections(); err != nil {
+		return err
+	}
+	if len(b.report.rows) == before {
+		return fmt.Errorf("no load's name contains %q", b.match)
+	}
+	return nil
+}
+
+const (
+	perMillion = "CPU s/million"
+	stored     = "MQTT publish→rule→commit→PUBACK, "
+	plainQoS1  = "mosquitto QoS 1, nothing stored"
+)
+
+// pipelines measures publish, rule, commit and PUBACK, and publish and PUBACK.
+func (b *bench) pipelines(r rivals) error {
 	var peers, ours []float64
 	for _, s := range shapes {
-		if !strings.Contains(s.String(), b.match) {
+		if !b.wants(s.String()) {
 			continue
 		}
 		v, err := b.turns(
-			b.published(m.process, m.addr, m.tls, s, "sensors/%d/air"),
-			b.published(c.process, c.MQTT, mote, s, "sensors/%d/air"),
-			b.published(c.process, c.MQTT, mote, s, "bare/%d/air"),
+			b.published(r.mosquitto, s.shape, "sensors/%d/air"),
+			b.published(r.mote, s.shape, "sensors/%d/air"),
+			b.published(r.mote, s.shape, "bare/%d/air"),
 		)
 		if err != nil {
 			return fmt.Errorf("%v: %w", s, err)
 		}
-		peers, ours = append(peers, v[0]...), append(ours, v[1]...)
-		b.report.add(row{what: stored + s.String(), unit: unit, baseline: base, base: median(v[0]), value: median(v[1]), goal: 1})
-		b.report.add(row{what: "MQTT publish→PUBACK, no rule, " + s.String(), unit: unit, baseline: base, base: median(v[0]), value: median(v[2])})
+		with := row{what: stored + s.String(), unit: perMillion, baseline: plainQoS1, base: median(v[0]), value: median(v[1])}
+		if s.window > 1 {
+			with.goal = 1
+			peers, ours = append(peers, v[0]...), append(ours, v[1]...)
+		}
+		b.report.add(with)
+		b.report.add(row{what: "MQTT publish→PUBACK, no rule, " + s.String(), unit: perMillion, baseline: plainQoS1, base: median(v[0]), value: median(v[2]), goal: s.goal})
 	}
-	if len(ours) == 0 {
-		return fmt.Errorf("no load's name contains %q", b.match)
+	if len(ours) > 0 { // a median can leave out the turns in which the store compacts
+		b.report.add(row{what: stored + "mean of all pipelined", unit: perMillion, baseline: plainQoS1, base: mean(peers), value: mean(ours), goal: 1})
 	}
-	// A median can leave out the turns in which the store compacts.
-	b.report.add(row{what: stored + "mean of all", unit: unit, baseline: base, base: mean(peers), value: mean(ours), goal: 1})
 	return nil
 }
+
+// quality0 measures publishes of QoS 0 that nobody gets.
+func (b *bench) quality0(r rivals) error {
+	for _, conns := range []int{1, 10, 100, 1000} {
+		s := shape{conns: conns, window: 16, quality0: true}
+		if !b.wants(s.String()) {
+			continue
+		}
+		v, err := b.turns(b.published(r.mosquitto, s, "bare/%d/air"), b.published(r.mote, s, "bare/%d/air"))
+		if err != nil {
+			return fmt.Errorf("%v: %w", s, err)
+		}
+		b.report.add(row{what: "MQTT publish, no rule, " + s.String(), unit: perMillion, baseline: "mosquitto", base: median(v[0]), value: median(v[1]), goal: 1})
+	}
+	return nil
+}
+
+// wants says whether -match asks for a load.
+func (b *bench) wants(load string) bool { return strings.Contains(load, b.match) }
 
 // runs numbers the loads, so that every message makes a row of its own.
 var runs int
 
-// published measures the CPU of p for each publish; seconds for a million are
+// published measures the CPU of a broker for each publish; seconds for a million are
 // microseconds for one.
-func (b *bench) published(p *process, addr string, config *tls.Config, s shape, topic string) func() (float64, error) {
+func (b *bench) published(p *peer, s shape, topic string) func() (float64, error) {
 	return func() (float64, error) {
 		runs++
-		work, stop, err := mqttLoad(addr, config, s, func(i int) string { return fmt.Sprintf(topic, i) }, runs, b.span)
+		work, stop, err := mqttLoad(p.addr, p.tls, s, func(i int) string { return fmt.Sprintf(topic, i) }, runs, b.span)
 		if err != nil {
 			return 0, err
 		}
@@ -83,7 +141,7 @@ func (b *bench) published(p *process, addr string, config *tls.Config, s shape, 
 	}
 }
 
-// peer is a running mosquitto.
+// peer is a running broker, and what connects to it.
 type peer struct {
 	*process
 	addr string

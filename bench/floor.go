@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -14,10 +15,14 @@ import (
 // floorVerb makes this program one of the baselines, in a process of its own.
 const floorVerb = "floor"
 
-// floor runs a baseline: http ADDR DIR or tcp ADDR DIR.
+// floor runs a baseline: http ADDR DIR, tcp ADDR DIR, or tls ADDR DIR, where DIR
+// has the server's certificate.
 func floor(kind string, args []string) error {
 	if len(args) != 2 {
 		return fmt.Errorf("%s %s wants ADDR and DIR", floorVerb, kind)
+	}
+	if kind == "tls" {
+		return floorTLS(args[0], args[1])
 	}
 	f, err := os.OpenFile(filepath.Join(args[1], "floor-"+kind), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -61,6 +66,29 @@ func floorReader(addr string, f *os.File) error {
 		if err := appendSync(f, buf[:n]); err != nil {
 			return err
 		}
+	}
+}
+
+// floorTLS does the handshake with each client, waits for its end, and nothing
+// else. It asks for a client certificate, as brokers do.
+func floorTLS(addr, dir string) error {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
+	if err != nil {
+		return err
+	}
+	l, err := tls.Listen("tcp", addr, &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() { // lives as long as its client
+			defer c.Close()
+			_, _ = io.Copy(io.Discard, c)
+		}()
 	}
 }
 

@@ -31,7 +31,10 @@ type bench struct {
 	span   time.Duration
 	match  string // of the loads of broker and table, only those whose name has it
 	items  int    // how many the growing table gets
+	idle   int    // how many connections are left idle
 	report report
+
+	oneCore bool // what is started shares one core
 }
 
 // part is a group of measurements.
@@ -74,12 +77,13 @@ func run(args []string) error {
 	flags.DurationVar(&b.span, "span", 800*time.Millisecond, "length of one measurement under load")
 	flags.StringVar(&b.match, "match", "", "of the loads of broker and table, only those whose name contains this, such as 100×16")
 	flags.IntVar(&b.items, "items", 1_000_000, "how many items the growing table gets: 100000, 1000000 or 10000000")
+	flags.IntVar(&b.idle, "idle", 10_000, "how many idle TLS connections the memory is divided by; each takes two file descriptors of the machine")
 	only := flags.String("only", "", "parts to run, with commas between: spool, sql, broker, rest, table, gateway, sizes")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if b.rounds < 1 || b.span <= 0 {
-		return errors.New("-rounds and -span must be above 0")
+	if b.rounds < 1 || b.span <= 0 || b.idle < 1 {
+		return errors.New("-rounds, -span and -idle must be above 0")
 	}
 	var stop context.CancelFunc
 	b.ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -18,9 +19,13 @@ import (
 type shape struct {
 	conns, window int
 	joined        bool
+	quality0      bool // QoS 0, where the window is how many are sent without looking at the clock
 }
 
 func (s shape) String() string {
+	if s.quality0 {
+		return fmt.Sprintf("QoS 0, connections: %d", s.conns)
+	}
 	records := "a record each"
 	if s.joined {
 		records = "records joined"
@@ -37,18 +42,29 @@ type publisher struct {
 	sent     int
 	buf      []byte
 	answered []byte // the rest of a PUBACK
+	qos      byte
 }
 
 // digits is how many digits of a message's time count messages.
 const digits = 9
 
-// newPublisher connects with MQTT 3.1.1. id goes into every message.
-func newPublisher(addr string, config *tls.Config, clientID, topic, id string) (*publisher, error) {
+// newPublisher connects and prepares messages of a QoS. id goes into every
+// message.
+func newPublisher(addr string, config *tls.Config, clientID, topic, id string, qos byte) (*publisher, error) {
+	nc, err := connect(addr, config, clientID)
+	if err != nil {
+		return nil, err
+	}
+	p := &publisher{net: nc, qos: qos}
+	return p, p.prepare(topic, id)
+}
+
+// connect connects with MQTT 3.1.1.
+func connect(addr string, config *tls.Config, clientID string) (*tls.Conn, error) {
 	nc, err := tls.Dial("tcp", addr, config)
 	if err != nil {
 		return nil, err
 	}
-	p := &publisher{net: nc}
 	hello, err := (&mqtt.Connect{Version: mqtt.V311, CleanStart: true, KeepAlive: 600, ClientID: clientID}).Append(nil, mqtt.V311)
 	if err != nil {
 		return nil, err
@@ -60,7 +76,7 @@ func newPublisher(addr string, config *tls.Config, clientID, topic, id string) (
 	if n, err := nc.Read(answer); err != nil || n != 4 || !bytes.Equal(answer, []byte{0x20, 2, 0, 0}) {
 		return nil, fmt.Errorf("CONNECT was answered with % x, %w", answer[:n], err)
 	}
-	return p, p.prepare(topic, id)
+	return nc, nil
 }
 
 // prepare encodes the message: JSON of 100 bytes.
@@ -73,7 +89,11 @@ func (p *publisher) prepare(topic, id string) error {
 		return fmt.Errorf("the payload has %d bytes: %s", len(payload), payload)
 	}
 	var err error
-	p.packet, err = (&mqtt.Publish{Topic: topic, Payload: []byte(payload), QoS: 1, PacketID: 1}).Append(nil, mqtt.V311)
+	message := &mqtt.Publish{Topic: topic, Payload: []byte(payload), QoS: p.qos}
+	if p.qos > 0 {
+		message.PacketID = 1
+	}
+	p.packet, err = message.Append(nil, mqtt.V311)
 	p.countAt = len(p.packet) - size + at
 	p.idAt = len(p.packet) - size - 2
 	return err
@@ -82,8 +102,10 @@ func (p *publisher) prepare(topic, id string) error {
 // next patches the packet to the next message.
 func (p *publisher) next() []byte {
 	p.sent++
-	id := p.sent%65535 + 1
-	p.packet[p.idAt], p.packet[p.idAt+1] = byte(id>>8), byte(id)
+	if p.qos > 0 {
+		id := p.sent%65535 + 1
+		p.packet[p.idAt], p.packet[p.idAt+1] = byte(id>>8), byte(id)
+	}
 	for i, n := p.countAt+digits-1, p.sent; i >= p.countAt; i-- {
 		p.packet[i] = byte('0' + n%10)
 		n /= 10
@@ -129,6 +151,9 @@ func (p *publisher) pubacks(in []byte) (int, error) {
 // acknowledged.
 func (p *publisher) run(s shape, deadline time.Time) error {
 	_ = p.net.SetDeadline(deadline.Add(30 * time.Second))
+	if s.quality0 {
+		return p.pour(s.window, deadline)
+	}
 	in := make([]byte, 16<<10)
 	inFlight := 0
 	for room := s.window; ; {
@@ -149,6 +174,32 @@ func (p *publisher) run(s shape, deadline time.Time) error {
 	}
 }
 
+// pour publishes with QoS 0 until the deadline and returns when the broker has
+// read all of it.
+func (p *publisher) pour(group int, deadline time.Time) error {
+	for time.Now().Before(deadline) {
+		if err := p.send(group, false); err != nil {
+			return err
+		}
+	}
+	if _, err := p.net.Write([]byte{byte(mqtt.PINGREQ) << 4, 0}); err != nil {
+		return err
+	}
+	var answer [2]byte
+	if _, err := io.ReadFull(p.net, answer[:]); err != nil || answer[0] != byte(mqtt.PINGRESP)<<4 {
+		return fmt.Errorf("PINGREQ was answered with % x, %w", answer, err)
+	}
+	return nil
+}
+
+// qos is that of the shape's publishes.
+func (s shape) qos() byte {
+	if s.quality0 {
+		return 0
+	}
+	return 1
+}
+
 // mqttLoad publishes to addr for the span and returns a function that
 // does it, so that connecting is not measured, and one that disconnects.
 func mqttLoad(addr string, config *tls.Config, s shape, topic func(i int) string, run int, span time.Duration) (work func() (int, error), stop func(), err error) {
@@ -159,7 +210,7 @@ func mqttLoad(addr string, config *tls.Config, s shape, topic func(i int) string
 		}
 	}
 	for i := range s.conns {
-		p, err := newPublisher(addr, config, "bench-"+strconv.Itoa(i), topic(i), fmt.Sprintf("%d.%d", run, i))
+		p, err := newPublisher(addr, config, "bench-"+strconv.Itoa(i), topic(i), fmt.Sprintf("%d.%d", run, i), s.qos())
 		if err != nil {
 			stop()
 			return nil, nil, err

@@ -9,10 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is a program that is measured.
@@ -28,7 +31,11 @@ func (b *bench) start(name string, args ...string) (*process, error) {
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.Env = append(os.Environ(), "AWS_EC2_METADATA_DISABLED=true")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	start := p.cmd.Start
+	if b.oneCore {
+		start = func() error { return onOneCore(p.cmd.Start) }
+	}
+	if err := start(); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -36,6 +43,28 @@ func (b *bench) start(name string, args ...string) (*process, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// onOneCore calls start with this thread bound to the machine's last core, which
+// the process that it starts inherits (sched_setaffinity(2)).
+func onOneCore(start func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return fmt.Errorf("sched_getaffinity: %w", err)
+	}
+	for i := range len(all) * 64 {
+		if all.IsSet(i) {
+			one.Zero()
+			one.Set(i)
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("sched_setaffinity: %w", err)
+	}
+	err := start()
+	return errors.Join(err, unix.SchedSetaffinity(0, &all))
 }
 
 // stop ends the process, first in order.
