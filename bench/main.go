@@ -77,7 +77,7 @@ func run(args []string) error {
 	flags.DurationVar(&b.span, "span", 800*time.Millisecond, "length of one measurement under load")
 	flags.StringVar(&b.match, "match", "", "of the loads of broker and table, only those whose name contains this, such as 100×16")
 	flags.IntVar(&b.items, "items", 1_000_000, "how many items the growing table gets: 100000, 1000000 or 10000000")
-	flags.IntVar(&b.idle, "idle", 10_000, "how many idle TLS connections the memory is divided by; each takes two file descriptors of the machine")
+	flags.IntVar(&b.idle, "idle", 10_000, "how many idle TLS connections there are to be; fewer where ulimit -n does not let a cloud serve as many")
 	only := flags.String("only", "", "parts to run, with commas between: spool, sql, broker, rest, table, gateway, sizes")
 	if err := flags.Parse(args); err != nil {
 		return err

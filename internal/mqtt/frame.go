@@ -172,5 +172,14 @@ func (r *Reader) adapt(n int) {
 	}
 }
 
+// Release gives up the buffer when nothing is in it, until the next Fill: for
+// a connection that has been idle for a while. Frames given out before are no
+// longer valid.
+func (r *Reader) Release() {
+	if r.start == r.end {
+		r.buf, r.start, r.end, r.quiet = nil, 0, 0, 0
+	}
+}
+
 // Buffered is how many bytes were read but not yet given out as frames.
 func (r *Reader) Buffered() int { return r.end - r.start }

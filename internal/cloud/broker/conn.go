@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -46,6 +47,7 @@ type conn struct {
 
 	out      output
 	recorder recorder
+	unwatch  func() bool             // ends what watches the context of the listener
 	workers  sync.WaitGroup          // the writer, and goroutines that pump
 	flow     flow                    // publishes under way to the store
 	open2    atomic.Int32            // QoS 2 publishes of it without PUBREL
@@ -54,6 +56,8 @@ type conn struct {
 
 	// Owned by the reader.
 	in      *mqtt.Reader
+	waiter  waiter // nil: the connection cannot wait without reading
+	silence silence
 	view    mqtt.PublishView
 	ack     mqtt.Ack
 	burst   *burst // of the current read; nil while it has no publish
@@ -66,7 +70,7 @@ type conn struct {
 	steps   steps    // of deliveries with QoS 2, in this burst
 }
 
-func (b *Broker) newConn(nc net.Conn, subject policy.Subject, l Listener) *conn {
+func (b *Broker) newConn(ctx context.Context, nc net.Conn, subject policy.Subject, l Listener) *conn {
 	limits := &b.limits
 	if l.Mode == Spec {
 		limits = &b.spec
@@ -76,12 +80,15 @@ func (b *Broker) newConn(nc net.Conn, subject policy.Subject, l Listener) *conn 
 		maxPacket: maxPacket, routes: map[string]*route{}, ended: make(chan struct{}),
 	}
 	c.principal = subject.Principal()
-	c.in = mqtt.NewReader(source(nc), mqtt.Decoder{From: mqtt.FromClient, Max: limits.Connect, Level3: l.Mode == Spec})
+	from := source(nc)
+	c.waiter, c.silence.rests = from.(waiter)
+	c.in = mqtt.NewReader(from, mqtt.Decoder{From: mqtt.FromClient, Max: limits.Connect, Level3: l.Mode == Spec})
 	c.receive.c = c
 	c.flow.init()
 	if limits.Rates {
 		c.rates = newRates()
 	}
+	c.unwatch = context.AfterFunc(ctx, func() { c.stop(errShutdown) })
 	c.out = output{conn: nc, within: limits.WriteWithin, workers: &c.workers, drained: c.pump}
 	return c
 }
@@ -89,18 +96,30 @@ func (b *Broker) newConn(nc net.Conn, subject policy.Subject, l Listener) *conn 
 // maxPacket is the largest packet of the protocol (section 2.1.4).
 const maxPacket = 268_435_460
 
-// serve runs the connection until it ends.
-func (c *conn) serve() {
+// begin reads CONNECT and answers it. It returns false when the connection
+// could not begin, and has ended.
+func (c *conn) begin() bool {
 	if !c.b.register(c) {
 		_ = closeAtOnce(c.net)
-		return
+		c.unwatch()
+		return false
 	}
-	defer c.b.unregister(c)
 	if c.connect() {
-		c.stop(c.read())
-		c.commit()
+		return true
 	}
 	c.finish()
+	c.b.unregister(c)
+	c.unwatch()
+	return false
+}
+
+// serve runs a connection that has begun until it ends.
+func (c *conn) serve() {
+	c.stop(c.read())
+	c.commit()
+	c.finish()
+	c.b.unregister(c)
+	c.unwatch()
 }
 
 // stop ends the connection for the reason r; the first reason counts. It may
@@ -158,17 +177,9 @@ func (c *conn) goodbye(r *refused) func([]byte) []byte {
 func (c *conn) read() *refused {
 	for {
 		c.flow.admit()
-		var deadline time.Time
-		if c.keepAlive > 0 {
-			deadline = time.Now().Add(c.keepAlive + c.keepAlive/2) // [MQTT-3.1.2-22]
-		}
-		_ = c.net.SetReadDeadline(deadline)
-		if r := c.cause.Load(); r != nil { // set before stop touched the deadline
-			return r
-		}
 		had := c.in.Buffered()
-		if err := c.in.Fill(); err != nil {
-			return readError(err)
+		if r := c.fill(); r != nil {
+			return r
 		}
 		c.throttle(c.in.Buffered() - had)
 		if r := c.handleBurst(); r != nil {

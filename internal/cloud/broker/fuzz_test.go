@@ -59,7 +59,9 @@ func FuzzConnection(f *testing.F) {
 		kind := Listener{Plain: true, Auth: Anonymous, Mode: Mode(cut & 1)}
 		done := make(chan struct{})
 		b.running.Go(func() {
-			b.newConn(server, policy.Subject{CertificateID: "c", SourceIP: "127.0.0.1"}, kind).serve()
+			if c := b.begin(context.Background(), server, policy.Subject{CertificateID: "c", SourceIP: "127.0.0.1"}, kind); c != nil {
+				c.serve()
+			}
 			close(done)
 		})
 		go func() { _, _ = io.Copy(io.Discard, client) }() // ends when the pipe is closed

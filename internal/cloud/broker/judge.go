@@ -28,10 +28,11 @@ type route struct {
 	stored  bool   // some target is a persistent session that wants QoS 1
 }
 
-// refreshJudge forgets all answers when the gate's epoch has changed.
+// refreshJudge forgets all answers when the gate's epoch has changed. The judge
+// is made when it is asked: for what is remembered, a connection needs none.
 func (c *conn) refreshJudge() {
-	if e := c.b.gate.Epoch(); e != c.epoch || c.judge == nil {
-		c.epoch, c.judge = e, c.newJudge()
+	if e := c.b.gate.Epoch(); e != c.epoch {
+		c.epoch, c.judge = e, nil
 		clear(c.routes)
 	}
 }
@@ -39,6 +40,9 @@ func (c *conn) refreshJudge() {
 // decide asks whether the client may do action on resource.
 func (c *conn) decide(action, resource string) *refused {
 	arn := c.b.gate.ARN(resource)
+	if c.judge == nil {
+		c.judge = c.newJudge()
+	}
 	if d := c.judge.Decide(action, arn); !d.Allowed {
 		return refusePolicy(d, action, arn)
 	}
@@ -152,6 +156,13 @@ func (v *verdicts) decide(topic string) {
 	v.known[topic] = d.Allowed
 }
 
+// rest gives up the judge of an idle connection, but not its answers.
+func (v *verdicts) rest() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.judge = nil
+}
+
 // current returns a judge of the gate's epoch.
 func (v *verdicts) current() (policy.Judge, uint64) {
 	epoch := v.c.b.gate.Epoch()
@@ -164,6 +175,9 @@ func (v *verdicts) current() (policy.Judge, uint64) {
 	judge := v.c.newJudge()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.judge, v.epoch, v.known = judge, epoch, map[string]bool{}
+	if v.epoch != epoch || v.known == nil {
+		v.known = map[string]bool{}
+	}
+	v.judge, v.epoch = judge, epoch
 	return judge, epoch
 }

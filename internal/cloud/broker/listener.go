@@ -144,26 +144,40 @@ func (b *Broker) accept(ctx context.Context, nc net.Conn, kind Listener) {
 		return
 	}
 	go func() { // Close waits for it through running
-		defer b.running.Done()
-		defer b.dismiss(ip)
-		if kind.Plain {
-			b.handshakeEnds()
-			b.serve(ctx, nc, policy.Subject{SourceIP: ip}, kind)
+		end := func() { b.dismiss(ip); b.running.Done() }
+		c := b.greet(ctx, nc, ip, kind)
+		if c == nil {
+			end()
 			return
 		}
-		config := b.tls
-		if kind.Auth != Certificate {
-			config = b.openTLS
-		}
-		tc := tls.Server(newSocket(nc), config)
-		ok := b.handshake(ctx, tc)
-		b.handshakeEnds()
-		if ok {
-			b.serveTLS(ctx, tc, kind)
-		} else {
-			closeGently(nc, lingerWithin)
-		}
+		// On a goroutine of its own again: the handshake has needed a deep stack,
+		// which this one would keep for as long as the connection lives.
+		go func() { // Close waits for it, too
+			c.serve()
+			end()
+		}()
 	}()
+}
+
+// greet does the TLS handshake and CONNECT. It returns nil when the connection
+// has ended.
+func (b *Broker) greet(ctx context.Context, nc net.Conn, ip string, kind Listener) *conn {
+	if kind.Plain {
+		b.handshakeEnds()
+		return b.begin(ctx, nc, policy.Subject{SourceIP: ip}, kind)
+	}
+	config := b.tls
+	if kind.Auth != Certificate {
+		config = b.openTLS
+	}
+	tc := tls.Server(newSocket(nc), config)
+	ok := b.handshake(ctx, tc)
+	b.handshakeEnds()
+	if !ok {
+		closeGently(nc, lingerWithin)
+		return nil
+	}
+	return b.beginTLS(ctx, tc, kind)
 }
 
 // admit counts a connection from ip, unless there are too many; mu is held.
@@ -259,30 +273,35 @@ func (b *Broker) ServeConn(ctx context.Context, tc *tls.Conn) {
 	b.running.Add(1)
 	b.mu.Unlock()
 	defer b.running.Done()
-	b.serveTLS(ctx, tc, Listener{})
+	if c := b.beginTLS(ctx, tc, Listener{}); c != nil {
+		c.serve()
+	}
 }
 
-// serveTLS judges the certificate, where the listener wants one, and serves MQTT
-// until the connection or ctx ends.
-func (b *Broker) serveTLS(ctx context.Context, tc *tls.Conn, kind Listener) {
+// beginTLS judges the certificate, where the listener wants one, and begins a
+// connection; nil when it has ended.
+func (b *Broker) beginTLS(ctx context.Context, tc *tls.Conn, kind Listener) *conn {
 	cs := tc.ConnectionState()
 	if kind.Auth != Certificate {
-		b.serve(ctx, tc, policy.Subject{SourceIP: ipOf(tc), DomainName: cs.ServerName}, kind)
-		return
+		return b.begin(ctx, tc, policy.Subject{SourceIP: ipOf(tc), DomainName: cs.ServerName}, kind)
 	}
 	cert, id, err := b.verify(cs)
 	if err != nil {
 		b.refuseCertificate(err, ipOf(tc))
 		_ = tc.Close()
-		return
+		return nil
 	}
-	b.serve(ctx, tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: ipOf(tc), DomainName: cs.ServerName}, kind)
+	return b.begin(ctx, tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: ipOf(tc), DomainName: cs.ServerName}, kind)
 }
 
-func (b *Broker) serve(ctx context.Context, nc net.Conn, subject policy.Subject, kind Listener) {
-	c := b.newConn(nc, subject, kind)
-	defer context.AfterFunc(ctx, func() { c.stop(errShutdown) })()
-	c.serve()
+// begin makes a connection that is stopped when ctx ends, and has it begin; nil
+// when it has ended.
+func (b *Broker) begin(ctx context.Context, nc net.Conn, subject policy.Subject, kind Listener) *conn {
+	c := b.newConn(ctx, nc, subject, kind)
+	if !c.begin() {
+		return nil
+	}
+	return c
 }
 
 // ipOf is the address of the peer, without port.

@@ -36,15 +36,16 @@ func (b *Broker) ServePeer(ctx context.Context, nc net.Conn, p Peer) {
 		_ = closeAtOnce(nc)
 		return
 	}
-	c := b.newConn(nc, policy.Subject{CertificateID: p.AccessKeyID, SourceIP: p.SourceIP, DomainName: p.DomainName}, Listener{})
+	c := b.newConn(ctx, nc, policy.Subject{CertificateID: p.AccessKeyID, SourceIP: p.SourceIP, DomainName: p.DomainName}, Listener{})
 	c.peer = &p
 	go func() { // Close waits for it through running
 		defer b.running.Done()
-		defer context.AfterFunc(ctx, func() { c.stop(errShutdown) })()
 		if p.Life > 0 {
 			defer time.AfterFunc(p.Life, func() { c.stop(errLifeOver) }).Stop()
 		}
-		c.serve()
+		if c.begin() {
+			c.serve()
+		}
 	}()
 }
 

@@ -124,12 +124,14 @@ func (s *socket) drop() {
 
 // drainer reads TLS records from a connection over a socket.
 type drainer struct {
-	tls *tls.Conn
-	s   *socket
+	tls  *tls.Conn
+	s    *socket
+	more bool // the last Read may have left something behind, in the buffers of TLS
 }
 
 // Read waits for the first record and takes the others that have arrived.
 func (d *drainer) Read(p []byte) (int, error) {
+	d.more = true
 	n, err := d.tls.Read(p)
 	if err != nil {
 		return n, err
@@ -139,6 +141,9 @@ func (d *drainer) Read(p []byte) (int, error) {
 		more, err := d.tls.Read(p[n:])
 		n += more
 		if err != nil { // nothing more yet; any other error comes again
+			if _, ok := err.(wouldBlock); ok {
+				d.more = false
+			}
 			break
 		}
 	}
@@ -146,11 +151,33 @@ func (d *drainer) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// wait returns when Read has something to begin with. It needs no buffer.
+func (d *drainer) wait() error {
+	if d.more || d.s.raw == nil || d.s.ahead != nil {
+		return nil
+	}
+	return d.s.wait()
+}
+
+// release gives up the memory that Read holds on to.
+func (d *drainer) release() {
+	if !d.more {
+		releaseBuffers(d.tls)
+	}
+}
+
+// waiter is a source that can wait before it reads, and that holds memory which
+// it needs only while it reads.
+type waiter interface {
+	wait() error
+	release()
+}
+
 // source returns what a connection's reader reads from.
 func source(nc net.Conn) io.Reader {
 	if tc, ok := nc.(*tls.Conn); ok {
 		if s, ok := tc.NetConn().(*socket); ok {
-			return &drainer{tc, s}
+			return &drainer{tls: tc, s: s}
 		}
 	}
 	return nc
