@@ -13,11 +13,15 @@
 // one of them is tried again from time to time; the others go on, until 4 MiB
 // are held back or the others are 100,000 records ahead: then all wait.
 //
+// The files of the certificate can be replaced while the uplink runs: see
+// [NextSuffix].
+//
 // The session of MQTT is not used; the queue is the session.
 package iotcore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,10 +80,11 @@ const (
 	defaultMinBackoff = time.Second
 	defaultMaxBackoff = time.Minute
 	stable            = 5 * time.Second // a connection that lives so long is counted as working
-	farewell          = time.Second     // how long the end waits for acknowledgements
-	maxHeldBytes      = 4 << 20         // of records held back because their topic is denied
-	maxAhead          = 100_000         // records that others may be ahead of one that is not delivered
-	maxClientID       = 128             // AWS IoT Core, as above
+	defaultLook       = 10 * time.Second
+	farewell          = time.Second // how long the end waits for acknowledgements
+	maxHeldBytes      = 4 << 20     // of records held back because their topic is denied
+	maxAhead          = 100_000     // records that others may be ahead of one that is not delivered
+	maxClientID       = 128         // AWS IoT Core, as above
 	maxRate           = 100_000
 	amazon            = ".amazonaws.com"
 	amazonChina       = ".amazonaws.com.cn"
@@ -98,21 +103,25 @@ type Uplink struct {
 	refused  uplink.Refused
 	acks     uplink.Acks
 	backoff  uplink.Backoff // of connections; owned by Run
-	pace     uplink.Pace    // owned by Run
+	rotation *rotation
+	look     time.Duration // how often the certificate's files are looked at
+	stable   time.Duration // a connection that lives so long is counted as working
+	pace     uplink.Pace   // owned by Run
 
 	delivered atomic.Uint64
 }
 
 // New checks the options and the files; it does not connect.
 func New(o Options) (*Uplink, error) {
-	u := &Uplink{o: o}
+	u := &Uplink{o: o, look: defaultLook, stable: stable}
 	if err := u.fillIn(); err != nil {
 		return nil, err
 	}
-	if _, err := u.o.Files.load(u.addr); err != nil {
+	if _, err := u.load(); err != nil {
 		return nil, err
 	}
 	u.log = u.o.Log.With("uplink", u.o.Name)
+	u.rotation = &rotation{files: u.o.Files, addr: u.addr, pause: u.o.MaxBackoff, log: u.log}
 	u.state.Log, u.refused.Log = u.log, u.log
 	u.refused.File, u.refused.Uplink = u.o.RefusedFile, u.o.Name
 	u.backoff = uplink.Backoff{Min: u.o.MinBackoff, Max: u.o.MaxBackoff}
@@ -181,10 +190,24 @@ func address(endpoint string) (string, error) {
 // Name is the uplink's name.
 func (u *Uplink) Name() string { return u.o.Name }
 
+// load reads the files in use. A kill may have left them half replaced; then the
+// new certificate makes a pair with the key.
+func (u *Uplink) load() (*tls.Config, error) {
+	cfg, err := u.o.Files.load(u.addr)
+	if err != nil {
+		if next, ok := u.o.Files.next(); ok {
+			if cfg, nextErr := next.load(u.addr); nextErr == nil {
+				return cfg, nil
+			}
+		}
+	}
+	return cfg, err
+}
+
 // Check says whether the certificate is valid at now. Run does not end for
 // that: readings are kept until there is a valid one.
 func (u *Uplink) Check(now time.Time) error {
-	cfg, err := u.o.Files.load(u.addr)
+	cfg, err := u.load()
 	if err != nil {
 		return err
 	}
@@ -213,6 +236,8 @@ func (u *Uplink) Run(ctx context.Context, q uplink.Queue) error {
 			return broken.err
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, errRotate), errors.Is(err, errUnproven):
+			continue
 		}
 		pause := u.backoff.Next()
 		if w.afterDenial() {
@@ -233,26 +258,59 @@ func (e *queueError) Error() string { return e.err.Error() }
 
 // session connects and delivers until the connection or ctx ends.
 func (u *Uplink) session(ctx context.Context, w *work) error {
-	conn, err := u.connect(ctx)
+	conn, proving, err := u.connect(ctx)
 	if err != nil {
 		return err
 	}
 	u.state.Up()
 	defer u.state.Down()
-	s := &session{u: u, w: w, conn: conn}
+	s := &session{u: u, w: w, conn: conn, proving: proving, working: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	defer s.cancel(nil)
-	working := time.AfterFunc(stable, s.works)
-	defer working.Stop()
-	return s.run(ctx)
+	settled := time.AfterFunc(u.stable, s.settle)
+	defer settled.Stop()
+	err = s.run(ctx)
+	if s.proving == nil || s.adopted {
+		return err
+	}
+	if s.mended.Load() { // it ended before that was noted
+		u.rotation.adopt(*proving)
+		return err
+	}
+	if ctx.Err() == nil {
+		u.rotation.failed(err, time.Now())
+		return fmt.Errorf("%w: %w", errUnproven, err)
+	}
+	return err
 }
 
-func (u *Uplink) connect(ctx context.Context) (*client.Conn, error) {
-	cfg, err := u.o.Files.load(u.addr) // again each time, so that renewed files are used
+// connect connects with a new certificate when there is one to prove, which it
+// returns, and otherwise, or when that fails, with the one in use.
+func (u *Uplink) connect(ctx context.Context) (conn *client.Conn, proving *Files, err error) {
+	if next, ok := u.rotation.candidate(time.Now()); ok {
+		conn, err := u.dial(ctx, next)
+		if err == nil {
+			return conn, &next, nil
+		}
+		if ctx.Err() != nil {
+			return nil, nil, err
+		}
+		u.rotation.failed(err, time.Now())
+	}
+	conn, err = u.dial(ctx, u.o.Files)
+	return conn, nil, err
+}
+
+// dial connects with the certificate in files as they are now.
+func (u *Uplink) dial(ctx context.Context, files Files) (*client.Conn, error) {
+	cfg, err := files.load(u.addr)
 	if err != nil {
 		return nil, err
 	}
-	if err := u.o.Files.expiry(cfg, time.Now()); err != nil {
+	if files == u.o.Files {
+		u.rotation.warn(cfg, time.Now())
+	}
+	if err := files.expiry(cfg, time.Now()); err != nil {
 		return nil, err
 	}
 	o := client.Options{

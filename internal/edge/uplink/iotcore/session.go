@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mote/internal/mqtt"
 	"mote/internal/mqtt/client"
@@ -21,8 +22,11 @@ type session struct {
 
 	sent     atomic.Int64
 	accepted atomic.Int64
-	once     sync.Once // for works
+	once     sync.Once     // for works
+	working  chan struct{} // closed by works
 	mended   atomic.Bool
+	proving  *Files // the new certificate's; nil when it is the one in use
+	adopted  bool   // the new one is in use now; owned by watch, then by who waits for it
 }
 
 // works notes that the connection does what it is for.
@@ -30,7 +34,51 @@ func (s *session) works() {
 	s.once.Do(func() {
 		s.mended.Store(true)
 		s.u.state.Well("endpoint", s.u.addr)
+		close(s.working)
 	})
+}
+
+// settle notes that the connection has lived for a while. With a new certificate
+// that is enough only when nothing was published.
+func (s *session) settle() {
+	if s.proving != nil && s.sent.Load() > 0 && s.accepted.Load() == 0 {
+		s.cancel(errUnproven)
+		return
+	}
+	s.works()
+}
+
+// watch replaces the certificate in use by the new one when that has proven
+// itself, and ends a session with the old one when there is a new one to prove.
+func (s *session) watch() {
+	tick := time.NewTicker(s.u.look)
+	defer tick.Stop()
+	working := s.working
+	for {
+		select {
+		case <-working:
+			working = nil
+			if s.proving == nil {
+				s.u.rotation.oldWorks()
+				continue
+			}
+			s.u.rotation.adopt(*s.proving)
+			s.adopted = true
+		case now := <-tick.C:
+			if s.proving != nil && !s.adopted {
+				continue
+			}
+			if cfg, err := s.u.o.Files.load(s.u.addr); err == nil {
+				s.u.rotation.warn(cfg, now)
+			}
+			if _, ok := s.u.rotation.candidate(now); ok {
+				s.cancel(errRotate)
+				return
+			}
+		case <-s.ctx.Done():
+			return
+		}
+	}
 }
 
 // run publishes until something ends it, and returns why.
@@ -43,6 +91,7 @@ func (s *session) run(ctx context.Context) error {
 		s.cancel(s.conn.Err())
 	}()
 	var attending sync.WaitGroup
+	attending.Go(s.watch)
 	if control := s.u.o.Control; control != nil {
 		attending.Go(func() { control.Attend(s.ctx, s.conn) })
 	}
