@@ -1,6 +1,6 @@
 # make up     builds mote and runs everything on this machine
 # make test   runs every check and test; as root it installs what they need
-.PHONY: up build gateway test check unit narrow fuzz torture bench cross tools
+.PHONY: up build gateway test check unit narrow fuzz torture bench cross tools firmware
 
 GO      ?= go
 LDFLAGS := -s -w
@@ -59,3 +59,24 @@ torture: build
 
 bench: build gateway
 	./bench/run
+
+# firmware/dust for an ATmega328P, with Debian's gcc-avr, avr-libc and
+# arduino-core-avr: bin/firmware/dust.elf for the simulator, dust.hex for avrdude.
+# BOARD is the variant, eightanaloginputs for Nano and Pro Mini: the same program.
+ARDUINO  ?= /usr/share/arduino/hardware/arduino/avr
+BOARD    ?= standard
+FIRMWARE ?= $(CURDIR)/bin/firmware
+AVRFLAGS := -mmcu=atmega328p -DF_CPU=16000000L -DARDUINO=10819 -DARDUINO_AVR_UNO -DARDUINO_ARCH_AVR -Os -g -flto \
+	-ffunction-sections -fdata-sections -I$(ARDUINO)/cores/arduino -I$(ARDUINO)/variants/$(BOARD)
+# GCC 5's float.h has no DECIMAL_DIG for C++, and the core wants it.
+AVRCXX   := -std=gnu++11 -DDECIMAL_DIG=__DECIMAL_DIG__ -fno-exceptions -fno-threadsafe-statics
+firmware:
+	@rm -rf $(FIRMWARE) && mkdir -p $(FIRMWARE)/core
+	@cd $(FIRMWARE)/core && avr-gcc $(AVRFLAGS) -w -std=gnu11 -c $(ARDUINO)/cores/arduino/*.c
+	@cd $(FIRMWARE)/core && avr-gcc $(AVRFLAGS) -w -x assembler-with-cpp -c $(ARDUINO)/cores/arduino/*.S
+	@cd $(FIRMWARE)/core && avr-g++ $(AVRFLAGS) $(AVRCXX) -w -fpermissive -c $(ARDUINO)/cores/arduino/*.cpp
+	@avr-gcc-ar rcs $(FIRMWARE)/core.a $(FIRMWARE)/core/*.o
+	@avr-g++ $(AVRFLAGS) $(AVRCXX) $(SKETCHFLAGS) -Wall -Wextra -Werror -include Arduino.h -x c++ -c firmware/dust/dust.ino -o $(FIRMWARE)/dust.o
+	@avr-gcc $(AVRFLAGS) -w -fuse-linker-plugin -Wl,--gc-sections $(FIRMWARE)/dust.o $(FIRMWARE)/core.a -lm -o $(FIRMWARE)/dust.elf
+	@avr-objcopy -O ihex -R .eeprom $(FIRMWARE)/dust.elf $(FIRMWARE)/dust.hex
+	avr-size $(FIRMWARE)/dust.elf
