@@ -38,7 +38,7 @@ cross:
 # time real processes.
 unit: build
 	$(GO) test -race $$($(GO) list ./... | grep -v '^mote/test$$')
-	$(GO) test -race ./test
+	$(GO) test -race -timeout 25m ./test
 
 # Small gateways have 32-bit integers: what computes with numbers and sizes runs
 # as such a program too, where the machine can.

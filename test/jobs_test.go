@@ -44,7 +44,7 @@ func TestJobsOverMQTT(t *testing.T) {
 	watcher.next(p + "notify") // of the second one
 
 	for _, id := range []string{"one", "two"} {
-		end, m := h.ask(d, "lamp", "start-next", `{"statusDetails":{"at":"begin"},"clientToken":"t"}`, p+"start-next/+")
+		end, m := h.ask(d, "lamp", "start-next", `{"statusDetails":{"at":"begin"},"clientToken":"t"}`, p+"start-next/accepted")
 		x, _ := m["execution"].(map[string]any)
 		if end != "accepted" || m["clientToken"] != "t" || x["jobId"] != id || x["status"] != "IN_PROGRESS" {
 			t.Fatalf("start-next: %s %v", end, m)
