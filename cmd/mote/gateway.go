@@ -79,7 +79,7 @@ func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gate
 	}
 	g := &gateway{spool: file.Gateway.Spool, live: file.Gateway.Live == nil || *file.Gateway.Live, log: log}
 	for i := range file.Sources {
-		lines, err := newLines(&file.Sources[i])
+		lines, err := newLines(&file.Sources[i], file.Gateway.Name)
 		if err != nil {
 			return nil, fmt.Errorf("source %d: %w", i+1, err)
 		}
@@ -105,12 +105,12 @@ func (g *gateway) check() error {
 }
 
 // newLines makes the lines of one [[source]]; only sim makes several.
-func newLines(c *config.Source) ([]edge.Line, error) {
+func newLines(c *config.Source, gateway string) ([]edge.Line, error) {
 	format, err := newFormat(c)
 	if err != nil {
 		return nil, err
 	}
-	sources, err := newSources(c)
+	sources, err := newSources(c, gateway)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func newLines(c *config.Source) ([]edge.Line, error) {
 	return lines, nil
 }
 
-func newSources(c *config.Source) ([]edge.Source, error) {
+func newSources(c *config.Source, gateway string) ([]edge.Source, error) {
 	switch {
 	case c.Bluetooth != "":
 		s, err := rfcomm.New(rfcomm.Options{Address: c.Bluetooth, Channel: c.Channel, Adapter: c.Adapter})
@@ -134,6 +134,9 @@ func newSources(c *config.Source) ([]edge.Source, error) {
 		return []edge.Source{s}, err
 	case c.TCP != "":
 		s, err := tcp.New(tcp.Options{Address: c.TCP})
+		return []edge.Source{s}, err
+	case c.MQTT != "":
+		s, err := newMQTTSource(c, gateway)
 		return []edge.Source{s}, err
 	}
 	boards, err := sim.Sources(c.Sim, sim.Options{})

@@ -96,7 +96,7 @@ func checkGateway(ctx context.Context, file *config.File, log *slog.Logger) erro
 		return err
 	}
 	for i := range file.Sources {
-		if _, err := newLines(&file.Sources[i]); err != nil {
+		if _, err := newLines(&file.Sources[i], file.Gateway.Name); err != nil {
 			return fmt.Errorf("source %d: %w", i+1, err)
 		}
 	}

@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"internal/edge/frame":             {"internal/reading"},
 	"internal/edge/clock":             {"internal/edge/spool", "internal/reading"},
 	"internal/edge/control":           {"internal/mqtt", "internal/mqtt/client"},
+	"internal/edge/source/mqtt":       {"internal/edge/frame", "internal/mqtt", "internal/mqtt/client"},
 	"internal/edge/source/rfcomm":     {},
 	"internal/edge/source/serial":     {},
 	"internal/edge/source/tcp":        {},

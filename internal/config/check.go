@@ -105,13 +105,13 @@ func (c *checker) gateway(g *Gateway) {
 
 func (c *checker) source(at string, s *Source) {
 	kinds := 0
-	for _, set := range []bool{s.Bluetooth != "", s.Serial != "", s.TCP != "", s.Sim != 0} {
+	for _, set := range []bool{s.Bluetooth != "", s.Serial != "", s.TCP != "", s.MQTT != "", s.Sim != 0} {
 		if set {
 			kinds++
 		}
 	}
 	if kinds != 1 {
-		c.fail(at, "a [[source]] has exactly one of bluetooth, serial, tcp and sim, this one has %d", kinds)
+		c.fail(at, "a [[source]] has exactly one of bluetooth, serial, tcp, mqtt and sim, this one has %d", kinds)
 	}
 	if s.Bluetooth != "" && !btAddress.MatchString(s.Bluetooth) {
 		c.fail(at+".bluetooth", "bad Bluetooth address %q: want six hex pairs such as 00:18:E4:35:4A:D7", s.Bluetooth)
@@ -134,6 +134,7 @@ func (c *checker) source(at string, s *Source) {
 	if s.Sim < 0 || s.Sim > 1000 {
 		c.fail(at+".sim", "sim = %d: want the number of simulated boards, 1 to 1000", s.Sim)
 	}
+	c.sourceMQTT(at, s)
 	c.sourceReading(at, s)
 }
 

@@ -65,18 +65,30 @@ type Source struct {
 	Serial    string   `toml:"serial"`    // device path
 	Baud      int      `toml:"baud"`      // default 9600
 	TCP       string   `toml:"tcp"`       // host:port
+	MQTT      string   `toml:"mqtt"`      // host:port of a broker to which boards publish
 	Sim       int      `toml:"sim"`       // number of simulated boards, each behind a pseudo-terminal
 	Pattern   string   `toml:"pattern"`   // the frame; default {id:dust:temp:humid:rate}
 	Text      []string `toml:"text"`      // fields that stay text even when they look like numbers
 	MaxFrame  int      `toml:"max_frame"` // bytes; default 256, of JSON lines 2048
 	Silence   string   `toml:"silence"`   // redial after this long without a byte, such as "90s"; default: from the rate that the board says
 
+	// Of an MQTT source.
+	Topic        string `toml:"topic"`        // filter, with + and #
+	ClientID     string `toml:"client_id"`    // default: from the gateway's name and the topic
+	MQTTVersion  string `toml:"mqtt_version"` // "5" (default) or "3.1.1"
+	User         string `toml:"user"`
+	PasswordFile string `toml:"password_file"` // path
+	TLS          bool   `toml:"tls"`
+	CA           string `toml:"ca"`   // path, PEM; default: the system's roots
+	Cert         string `toml:"cert"` // path, PEM; with key, when the broker wants it
+	Key          string `toml:"key"`  // path, PEM
+
 	// Frames in another form than a pattern.
 	Format    string   `toml:"format"`    // "pattern" (default), "jsonl" or "csv"
 	Columns   []string `toml:"columns"`   // of csv
 	Delimiter string   `toml:"delimiter"` // of csv; default a comma
 	Comment   string   `toml:"comment"`   // of csv: begins a line that is no frame
-	ID        string   `toml:"id"`        // of jsonl: the member with the board's id; default id
+	ID        string   `toml:"id"`        // of jsonl: the member with the board's id, default id; of mqtt also {topic:N}, the level of the topic
 	Board     string   `toml:"board"`     // the id of the one board that does not say who it is
 	Time      string   `toml:"time"`      // the field with the board's own clock
 	Skip      []string `toml:"skip"`      // fields that are left out
@@ -89,6 +101,7 @@ type Source struct {
 	Heartbeat   string  `toml:"heartbeat"`   // with dead-bands: a reading at least so often; default 10m
 
 	SilenceAfter   time.Duration `toml:"-"` // Silence, checked; 0 means from the rate
+	TopicLevel     int           `toml:"-"` // the level that ID means with {topic:N}; 0: none
 	EveryTime      time.Duration `toml:"-"` // Every, checked; 0 means each reading
 	HeartbeatAfter time.Duration `toml:"-"` // Heartbeat, checked
 }

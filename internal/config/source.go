@@ -1,6 +1,9 @@
 package config
 
 import (
+	"net"
+	"regexp"
+	"strconv"
 	"time"
 )
 
@@ -18,7 +21,9 @@ const DefaultHeartbeat = 10 * time.Minute
 // and the names in them are checked by who compiles them.
 func (c *checker) sourceFormat(at string, s *Source) {
 	if s.Format == "" {
-		s.Format = FormatPattern
+		if s.Format = FormatPattern; s.MQTT != "" && s.Pattern == "" {
+			s.Format = FormatJSON
+		}
 	}
 	c.oneOf(at+".format", s.Format, FormatPattern, FormatJSON, FormatCSV)
 	if s.Pattern != "" && s.Format != FormatPattern {
@@ -34,7 +39,7 @@ func (c *checker) sourceFormat(at string, s *Source) {
 	if s.Format == FormatCSV && len(s.Columns) == 0 {
 		c.fail(at+".format", "format \"csv\" needs the names of the columns: columns = [\"id\", \"dust\", \"temp\"]")
 	}
-	if s.ID != "" && s.Format != FormatJSON {
+	if s.ID != "" && s.TopicLevel == 0 && s.Format != FormatJSON {
 		c.fail(at+".id", "id belongs to format \"jsonl\"; a pattern and columns name the field id themselves")
 	}
 	if s.ID != "" && s.Board != "" {
@@ -50,6 +55,50 @@ func (c *checker) sourceFormat(at string, s *Source) {
 	}
 	if s.MaxFrame < 8 || s.MaxFrame > 32768 {
 		c.fail(at+".max_frame", "max_frame %d: want 8 to 32768 bytes", s.MaxFrame)
+	}
+}
+
+// topicLevel is an id that is a level of the topic.
+var topicLevel = regexp.MustCompile(`^\{topic:([1-9][0-9]?)\}$`)
+
+// sourceMQTT checks the keys of an MQTT source, which no other kind has.
+func (c *checker) sourceMQTT(at string, s *Source) {
+	if s.MQTT == "" {
+		for key, set := range map[string]bool{
+			"topic": s.Topic != "", "client_id": s.ClientID != "", "mqtt_version": s.MQTTVersion != "", "user": s.User != "", "password_file": s.PasswordFile != "",
+			"tls": s.TLS, "ca": s.CA != "", "cert": s.Cert != "", "key": s.Key != "",
+		} {
+			if set {
+				c.fail(at+"."+key, "%s belongs to an mqtt source", key)
+			}
+		}
+		return
+	}
+	c.hostPort(at+".mqtt", s.MQTT)
+	if s.Topic == "" {
+		c.fail(at, "an mqtt source needs topic: what to subscribe to, such as \"sensors/+/air\"")
+	}
+	if s.MQTTVersion == "" {
+		s.MQTTVersion = "5"
+	}
+	c.oneOf(at+".mqtt_version", s.MQTTVersion, "5", "3.1.1")
+	if m := topicLevel.FindStringSubmatch(s.ID); m != nil {
+		s.TopicLevel, _ = strconv.Atoi(m[1])
+	}
+	s.TLS = s.TLS || s.CA != "" || s.Cert != ""
+	if host, _, err := net.SplitHostPort(s.MQTT); err == nil && s.PasswordFile != "" && !s.TLS && !Loopback(host) {
+		c.fail(at+".password_file", "the password would go to %s in the clear: set tls = true, or use a broker on this machine", host)
+	}
+	if (s.Cert == "") != (s.Key == "") {
+		c.fail(at, "cert and key belong together")
+	}
+	for _, f := range []struct {
+		key, what string
+		path      *string
+	}{{"password_file", "the password of the MQTT user", &s.PasswordFile}, {"ca", "the root certificate of the broker", &s.CA}, {"cert", "the client certificate", &s.Cert}, {"key", "the private key of the certificate", &s.Key}} {
+		if *f.path != "" {
+			*f.path = c.file(at+"."+f.key, *f.path, f.what)
+		}
 	}
 }
 

@@ -67,3 +67,25 @@ func TestSourceFormatsRefuse(t *testing.T) {
 		}
 	}
 }
+
+func TestMQTTSources(t *testing.T) {
+	head := "[gateway]\nname = \"g\"\n[[source]]\nmqtt = \"127.0.0.1:1883\"\n"
+	f, err := Parse("mote.toml", "/", []byte(head+"topic = \"sensors/+/air\"\nid = \"{topic:2}\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := f.Sources[0]; s.TopicLevel != 2 || s.Format != FormatJSON || s.MQTTVersion != "5" || s.TLS {
+		t.Errorf("%+v", s)
+	}
+	for text, want := range map[string]string{
+		head: "needs topic",
+		head + "topic = \"a\"\nmqtt_version = \"4\"\n": `mqtt_version = "4": want one of 5, 3.1.1`,
+		head + "topic = \"a\"\ncert = \"x\"\n":         "cert and key belong together",
+		sourceHead + "topic = \"a\"\n":                 "topic belongs to an mqtt source",
+		strings.Replace(head, "127.0.0.1", "broker", 1) + "topic = \"a\"\npassword_file = \"/dev/null\"\n": "in the clear",
+	} {
+		if _, err := Parse("mote.toml", "/", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", text, err, want)
+		}
+	}
+}

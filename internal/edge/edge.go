@@ -34,6 +34,15 @@ type Source interface {
 	Dial(ctx context.Context) (net.Conn, error)
 }
 
+// Messenger is a connection of a source that carries whole messages instead of a
+// stream. It takes no commands; of [net.Conn] only Close is used.
+type Messenger interface {
+	// Messages waits for messages and returns at least one, or why there are no
+	// more. The call says that what the one before returned is durable, or
+	// refused for good.
+	Messages(ctx context.Context) ([]frame.Message, error)
+}
+
 // Spool makes records durable; [spool.Spool] is one.
 type Spool interface {
 	// Append returns when the records are durable. A full spool may make it

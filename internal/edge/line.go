@@ -35,6 +35,7 @@ const (
 	firstSilence = 2 * time.Minute
 	mostSilence  = 2 * time.Hour
 
+	mostRejects    = 1000             // refused frames in a second
 	rejectLogPause = 30 * time.Second // between two log lines about refused frames
 	spoolLogAfter  = 5 * time.Second  // of waiting for the spool
 )
@@ -50,13 +51,17 @@ type line struct {
 	silent   int // connections in a row that ended by silence
 	batch    batch
 	rejected int64 // refused frames since the last log line about them
+	noise    int   // refused frames since quietAt
+	quietAt  time.Time
 	loggedAt time.Time
 	oddAt    time.Time // of the last log line about implausible values
 
-	mu     sync.Mutex
-	status SourceStatus      // guarded by mu
-	boards map[string]*board // guarded by mu; bounded by MaxBoards
-	asked  time.Time         // guarded by mu: when the Append in progress began, or zero
+	mu       sync.Mutex
+	status   SourceStatus      // guarded by mu
+	boards   map[string]*board // guarded by mu; bounded by MaxBoards
+	reject   frame.Reject      // guarded by mu; the last
+	rejectAt time.Time         // guarded by mu; zero while there is none
+	asked    time.Time         // guarded by mu: when the Append in progress began, or zero
 
 	commands  map[string]time.Duration // guarded by mu: rates to be told, by board; nil while the line is down
 	commanded chan struct{}            // has room for one: there is something in commands
@@ -123,6 +128,9 @@ func (l *line) run(ctx, appending context.Context, fail context.CancelCauseFunc)
 
 // follow reads conn until it breaks, falls silent or ctx ends. It closes conn.
 func (l *line) follow(ctx, appending context.Context, conn net.Conn) (err error) {
+	if m, ok := conn.(Messenger); ok {
+		return l.followMessages(ctx, appending, conn, m)
+	}
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
 	speaking, quiet := context.WithCancel(ctx)
 	var speaker sync.WaitGroup
@@ -154,11 +162,12 @@ func (l *line) follow(ctx, appending context.Context, conn net.Conn) (err error)
 		n, err := conn.Read(buf)
 		if n > 0 {
 			l.silent = 0
-			err := l.take(appending, scanner, buf[:n])
+			err := l.take(appending, func(take func(frame.Frame)) { scanner.Feed(buf[:n], take, l.refuse) })
 			count(n)
 			if err != nil {
 				return err
 			}
+			l.calm(ctx)
 		}
 		if err != nil {
 			return l.ended(err, patience)
@@ -178,11 +187,12 @@ func (l *line) ended(err error, patience time.Duration) error {
 	return err
 }
 
-// take turns bytes into readings that are durable when it returns.
-func (l *line) take(appending context.Context, scanner *frame.Scanner, p []byte) error {
+// take turns the frames that feed gives into readings that are durable when it
+// returns.
+func (l *line) take(appending context.Context, feed func(take func(frame.Frame))) error {
 	now := time.Now()
 	var failed error
-	scanner.Feed(p, func(fr frame.Frame) {
+	feed(func(fr frame.Frame) {
 		if !l.admit(fr) {
 			return
 		}
@@ -201,7 +211,7 @@ func (l *line) take(appending context.Context, scanner *frame.Scanner, p []byte)
 		}
 		l.batch.untimed = untimed
 		l.batch.add(r, record)
-	}, l.refuse)
+	})
 	if failed != nil {
 		l.lost(failed)
 		return failed
@@ -332,17 +342,30 @@ func (b *board) spoke(r reading.Reading, seen time.Time) {
 // every half minute.
 func (l *line) refuse(r frame.Reject) {
 	now := time.Now()
-	shown := &Reject{At: now, Reason: r.Reason.Error(), Length: r.Length, Hex: r.Hex(), Text: r.Text()}
 	l.mu.Lock()
 	l.status.Rejects++
-	l.status.LastReject = shown
+	l.reject, l.rejectAt = r, now // put into words when somebody looks
 	l.mu.Unlock()
 	l.rejected++
+	l.noise++
 	if !l.loggedAt.IsZero() && now.Sub(l.loggedAt) < rejectLogPause {
 		return
 	}
-	l.log.Warn("frame refused", "reason", shown.Reason, "text", shown.Text, "hex", shown.Hex, "bytes", r.Length, "refused_since_last_line", l.rejected)
+	l.log.Warn("frame refused", "reason", r.Reason, "text", r.Text(), "hex", r.Hex(), "bytes", r.Length, "refused_since_last_line", l.rejected)
 	l.loggedAt, l.rejected = now, 0
+}
+
+// calm pauses a line that sends little but noise: it may have so many frames
+// refused in a second, and costs no more. What it sends meanwhile waits, or is
+// lost at its own end.
+func (l *line) calm(ctx context.Context) {
+	now := time.Now()
+	if now.Sub(l.quietAt) >= time.Second {
+		l.noise, l.quietAt = 0, now
+	}
+	if l.noise > mostRejects {
+		sleep(ctx, l.quietAt.Add(time.Second).Sub(now))
+	}
 }
 
 // patience is how long the line may be silent now.

@@ -106,6 +106,9 @@ func (l *line) snapshot(now time.Time) (SourceStatus, []BoardStatus) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	source := l.status
+	if r := l.reject; !l.rejectAt.IsZero() {
+		source.LastReject = &Reject{At: l.rejectAt, Reason: r.Reason.Error(), Length: r.Length, Hex: r.Hex(), Text: r.Text()}
+	}
 	source.Waiting = !l.asked.IsZero() && now.Sub(l.asked) > time.Second
 	boards := make([]BoardStatus, 0, len(l.boards))
 	for id, b := range l.boards {

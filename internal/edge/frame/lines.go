@@ -320,6 +320,12 @@ func unquote(s string) (value, rest string, err error) {
 	}
 }
 
+// Message is a whole message of a board, such as one of MQTT.
+type Message struct {
+	Board string // who sent it, when that is known from outside
+	Data  []byte
+}
+
 // Message reads a whole message, such as one of MQTT, from board when the
 // format does not say where a frame has its id. It calls frame and reject as
 // [Scanner.Feed] does. A message is one JSON object, or the lines or frames of

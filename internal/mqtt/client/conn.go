@@ -371,17 +371,30 @@ func (c *Conn) handlePublish(f mqtt.Frame) error {
 	case v.TopicAlias != 0: // the client's topic alias maximum is 0
 		return &mqtt.Error{Code: mqtt.TopicAliasInvalid, Reason: "PUBLISH with a topic alias, which this client did not allow [MQTT-3.3.2-9]"}
 	}
+	if c.o.OnDelivery != nil {
+		var ack func()
+		if id := v.PacketID; v.QoS > 0 {
+			ack = func() { _ = c.acknowledge(id) } // of a connection that ended, it comes again
+		}
+		c.o.OnDelivery(v.Publish(), ack)
+		return nil
+	}
 	if c.o.OnMessage != nil {
 		c.o.OnMessage(v.Publish())
 	}
 	if v.QoS == 0 {
 		return nil
 	}
+	return c.acknowledge(v.PacketID)
+}
+
+// acknowledge sends PUBACK.
+func (c *Conn) acknowledge(id uint16) error {
 	if err := c.waitRoom(context.Background()); err != nil {
 		return err
 	}
 	defer c.mu.Unlock()
-	c.out = mqtt.AppendPuback(c.out, v.PacketID)
+	c.out = mqtt.AppendPuback(c.out, id)
 	c.wakeWriter()
 	return nil
 }

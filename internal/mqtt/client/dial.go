@@ -49,6 +49,11 @@ type Options struct {
 	// by one goroutine, so they should not block for long, and must not call
 	// Close, Disconnect, Subscribe or Unsubscribe.
 	OnMessage func(*mqtt.Publish)
+	// OnDelivery, when set, is called instead of OnMessage, by the same rules,
+	// and leaves it to the receiver when a QoS 1 message is acknowledged: by
+	// calling ack, once, from any goroutine, in the order of the messages
+	// [MQTT-4.6.0-2]. ack is nil for QoS 0.
+	OnDelivery func(p *mqtt.Publish, ack func())
 	// DialTimeout bounds everything up to CONNACK; 0 means 30 s.
 	DialTimeout time.Duration
 	// Dial opens the TCP connection; nil means a net.Dialer.
