@@ -24,7 +24,7 @@ func (b *bench) handshakes(r rivals) error {
 	if !b.wants(what) {
 		return nil
 	}
-	limit, err := b.tlsFloor(r.mosquitto)
+	limit, err := b.tlsFloor(r)
 	if err != nil {
 		return err
 	}
@@ -39,8 +39,9 @@ func (b *bench) handshakes(r rivals) error {
 	return nil
 }
 
-// tlsFloor starts the baseline, with the certificates of m.
-func (b *bench) tlsFloor(m *peer) (*peer, error) {
+// tlsFloor starts the baseline. Its clients have the certificate that they have
+// at mote, whose key is RSA.
+func (b *bench) tlsFloor(r rivals) (*peer, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -57,7 +58,9 @@ func (b *bench) tlsFloor(m *peer) (*peer, error) {
 		p.stop()
 		return nil, err
 	}
-	return &peer{p, addr, m.tls}, nil
+	config := r.mosquitto.tls.Clone()
+	config.Certificates = r.mote.tls.Certificates
+	return &peer{p, addr, config}, nil
 }
 
 // shaken measures the CPU of a server for each handshake.

@@ -139,7 +139,10 @@ func (c *conn) finish() {
 		c.b.detach(c, cause)
 	}
 	linger := lingerWithin
-	if cause.quiet {
+	switch {
+	case cause == errLost: // the client has sent its last: there is nothing unread
+		linger = 0
+	case cause.quiet:
 		linger = lingerShort
 	}
 	c.out.close(linger, c.goodbye(cause))

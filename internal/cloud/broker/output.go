@@ -93,19 +93,29 @@ func (o *output) waiting() int {
 
 // close closes the connection after f's last bytes and what waits before them
 // were written, or a second has passed, and then leaves the client linger to
-// read them. f may be nil.
+// read them. f may be nil. The writer, if there is one, may go on after close
+// returns.
 func (o *output) close(linger time.Duration, f func(buf []byte) []byte) {
+	if o.beginClose(linger, f) {
+		o.write() // the caller has nothing else to do
+	}
+}
+
+// beginClose says whether the caller is to be the writer.
+func (o *output) beginClose(linger time.Duration, f func(buf []byte) []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closing || o.closed {
-		return
+		return false
 	}
 	o.closing, o.linger = true, linger
 	if f != nil {
 		o.buf = f(o.take())
 	}
 	_ = o.conn.SetWriteDeadline(time.Now().Add(closeWithin)) // also of the write under way
-	o.start()
+	mine := !o.writing
+	o.writing = true
+	return mine
 }
 
 // write is the writer: it runs until the buffer is empty.
@@ -162,7 +172,8 @@ const (
 
 // closeGently closes so that the client gets what was written last: closing
 // with unread bytes in the receive buffer would reset the connection, and the
-// client would lose the reason. Nobody else reads c any more.
+// client would lose the reason. Nobody else reads c any more. A linger of 0 is
+// for a client that has sent its last.
 func closeGently(c net.Conn, linger time.Duration) {
 	for {
 		layer, ok := c.(interface { // a WebSocket, TLS
@@ -178,7 +189,7 @@ func closeGently(c net.Conn, linger time.Duration) {
 	if s, ok := c.(*socket); ok {
 		c = s.Conn
 	}
-	if t, ok := c.(halfCloser); ok {
+	if t, ok := c.(halfCloser); ok && linger > 0 {
 		_ = t.CloseWrite()
 		_ = c.SetReadDeadline(time.Now().Add(linger))
 		_, _ = io.CopyN(io.Discard, c, lingerBytes)
