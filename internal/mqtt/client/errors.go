@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"mote/internal/mqtt"
 )
@@ -126,7 +127,10 @@ func tlsError(addr string, err error) error {
 	case errors.As(err, &host):
 		advice = "the server's certificate is for another name: check the endpoint"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		advice = "the server's certificate is not valid now: check this machine's clock"
+		advice = "the server's certificate is not valid now: check this machine's clock, it says " + time.Now().UTC().Format(time.RFC3339)
+		if invalid.Cert != nil {
+			advice += fmt.Sprintf(", the certificate is for %s to %s", invalid.Cert.NotBefore.UTC().Format(time.RFC3339), invalid.Cert.NotAfter.UTC().Format(time.RFC3339))
+		}
 	case isTLSAlert(err) && strings.Contains(err.Error(), "no application protocol"):
 		advice = "the server does not speak MQTT on this port: check the endpoint"
 	case isTLSAlert(err):

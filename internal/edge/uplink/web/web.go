@@ -105,7 +105,21 @@ func NoAnswer(err error, method string, u *url.URL, timeout time.Duration) error
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("no answer within %v: %w", timeout, err)
 	}
-	return fmt.Errorf("%s %s://%s%s: %w", method, u.Scheme, u.Host, u.EscapedPath(), err)
+	return fmt.Errorf("%s %s://%s%s: %w%s", method, u.Scheme, u.Host, u.EscapedPath(), err, datesAdvice(err, time.Now()))
+}
+
+// datesAdvice says of a server's certificate that is not valid at now by this
+// machine's clock that the clock may be the reason; "" for any other error.
+func datesAdvice(err error, now time.Time) string {
+	var invalid x509.CertificateInvalidError
+	if !errors.As(err, &invalid) || invalid.Reason != x509.Expired || invalid.Cert == nil {
+		return ""
+	}
+	says, from, to := now.UTC().Format(time.RFC3339), invalid.Cert.NotBefore.UTC(), invalid.Cert.NotAfter.UTC()
+	if now.Before(from) {
+		return fmt.Sprintf(": this machine's clock says %s and the server's certificate begins on %s: set the clock", says, from.Format(time.RFC3339))
+	}
+	return fmt.Sprintf(": the server's certificate ended on %s; this machine's clock says %s: if that is right, the server needs a new one", to.Format(time.RFC3339), says)
 }
 
 // Said finds the words in an answer, at most 300 bytes of them: the member

@@ -1,10 +1,34 @@
 package web
 
 import (
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 )
+
+// TestErrorsThatComeFromTheClockSaySo: a certificate that is not valid yet, or
+// no longer.
+func TestErrorsThatComeFromTheClockSaySo(t *testing.T) {
+	u := &url.URL{Scheme: "https", Host: "api.example", Path: "/prod/dust", RawQuery: "secret=1"}
+	now := time.Now()
+	for want, invalid := range map[string]x509.CertificateInvalidError{
+		": set the clock":        {Reason: x509.Expired, Cert: &x509.Certificate{NotBefore: now.Add(time.Hour), NotAfter: now.Add(2 * time.Hour)}},
+		"the server needs a new": {Reason: x509.Expired, Cert: &x509.Certificate{NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)}},
+	} {
+		err := NoAnswer(&url.Error{Err: fmt.Errorf("tls: %w", invalid)}, "POST", u, time.Second)
+		if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "this machine's clock says "+now.UTC().Format("2006-01-02")) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%v; want it to say %s", err, want)
+		}
+	}
+	if err := NoAnswer(errors.New("refused"), "POST", u, time.Second); strings.Contains(err.Error(), "clock") {
+		t.Errorf("%v", err)
+	}
+}
 
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
