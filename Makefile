@@ -1,6 +1,7 @@
 # make up     builds mote and runs everything on this machine
 # make test   runs every check and test; as root it installs what they need
 .PHONY: up build gateway test check unit narrow fuzz torture bench cross tools firmware
+.PHONY: test-bluetooth bluetooth
 
 GO      ?= go
 LDFLAGS := -s -w
@@ -16,7 +17,7 @@ build:
 gateway:
 	CGO_ENABLED=0 $(GO) build -tags gateway -trimpath -ldflags '$(LDFLAGS)' -o bin/mote-gateway ./cmd/mote
 
-test: tools check cross unit narrow
+test: tools check cross unit narrow bluetooth
 
 # The tests talk to real clients: mosquitto, the AWS CLI, boto3, curl, a browser.
 tools:
@@ -37,8 +38,17 @@ cross:
 # The whole-system tests have the machine to themselves: they kill, freeze and
 # time real processes.
 unit: build
-	$(GO) test -race $$($(GO) list ./... | grep -v '^mote/test$$')
+	$(GO) test -race $$($(GO) list ./... | grep -v '^mote/test$$\|^mote/test/bluetooth$$')
 	$(GO) test -race -timeout 25m ./test
+
+# Boards over Bluetooth, with a kernel's own stack in a virtual machine and
+# emulated adapters. It says so when the machine is missing here.
+test-bluetooth:
+	./test/install-tools bluetooth
+	$(MAKE) bluetooth
+
+bluetooth:
+	$(GO) test ./test/bluetooth -count=1 -v
 
 # Small gateways have 32-bit integers: what computes with numbers and sizes runs
 # as such a program too, where the machine can.

@@ -85,6 +85,10 @@ var mayImport = map[string][]string{
 
 	"bench": {"..."},
 	"test":  {"..."},
+
+	"test/bluetooth":       {},
+	"test/bluetooth/guest": {},
+	"test/bluetooth/radio": {},
 }
 
 func TestImports(t *testing.T) {

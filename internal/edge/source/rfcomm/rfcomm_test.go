@@ -80,10 +80,16 @@ func TestErrorsInPlainWords(t *testing.T) {
 		number syscall.Errno
 		want   string
 	}{
-		{atDial, syscall.EAFNOSUPPORT, "modprobe rfcomm"},
-		{atListen, syscall.EAFNOSUPPORT, "container"},
+		{atSocket, syscall.EAFNOSUPPORT, "modprobe rfcomm"},
+		{atSocket, syscall.EAFNOSUPPORT, "container"},
+		{atSocket, syscall.EPROTONOSUPPORT, "modprobe rfcomm"},
+		{atSocket, syscall.EACCES, "sandbox"},
+		{atDial, syscall.EACCES, "refused the pin"},
+		{atDial, syscall.EBADE, "not paired"},
+		{atDial, syscall.EMLINK, "second adapter"},
+		{atListen, syscall.EADDRINUSE, "another program"},
 		{atDial, syscall.EHOSTDOWN, "off, too far away"},
-		{atDial, syscall.ECONNREFUSED, "pin"},
+		{atDial, syscall.ECONNREFUSED, "nobody listens"},
 		{atDial, syscall.EBUSY, "still closing"},
 		{atDial, syscall.EHOSTUNREACH, "adapter is down"},
 		{atDial, syscall.ECONNRESET, "tried again"},
@@ -93,6 +99,9 @@ func TestErrorsInPlainWords(t *testing.T) {
 		{atWrite, syscall.ENOTCONN, "board closed"},
 	} {
 		err := explain(c.at, &os.PathError{Op: "x", Path: "rfcomm", Err: c.number})
+		if c.at == atSocket {
+			err = explain(atDial, os.NewSyscallError("socket", c.number))
+		}
 		if !strings.Contains(err.Error(), c.want) || !errors.Is(err, c.number) {
 			t.Errorf("%s %v: %v; want it to say %s", c.at, c.number, err, c.want)
 		}
@@ -106,7 +115,7 @@ func TestErrorsInPlainWords(t *testing.T) {
 	if err := explain(atDial, context.DeadlineExceeded); !strings.Contains(err.Error(), "does not answer in time") {
 		t.Errorf("dial deadline: %v", err)
 	}
-	if err := explain(atRead, syscall.EIO); err != syscall.EIO {
+	if err := explain(atRead, syscall.EXDEV); err != syscall.EXDEV {
 		t.Errorf("an unknown number became %v", err)
 	}
 }

@@ -1,0 +1,158 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"mote/internal/edge/source/rfcomm"
+	"mote/test/bluetooth/radio"
+)
+
+// pin is that of the modules as they come from the factory.
+const pin = "1234"
+
+// station is an adapter of this machine: the gateway's, or one that stands for
+// a board.
+type station struct {
+	*radio.Controller
+	index  uint16
+	unplug func() error
+}
+
+// earth is what all tests share: the adapter of the gateway and three boards.
+type earth struct {
+	air     *radio.Air
+	mgmt    *management
+	gateway *station
+	boards  []*station
+}
+
+var world = sync.OnceValues(func() (*earth, error) {
+	m, err := openManagement()
+	if err != nil {
+		return nil, err
+	}
+	e := &earth{air: &radio.Air{}, mgmt: m}
+	if e.gateway, err = e.plug(radio.Address{0x00, 0x1a, 0x7d, 0, 0, 1}, "gateway"); err != nil {
+		return nil, err
+	}
+	for i := range byte(3) {
+		b, err := e.plug(radio.Address{0x00, 0x18, 0xe4, 0, 0, i + 1}, fmt.Sprintf("HC-0%d", i+1))
+		if err != nil {
+			return nil, err
+		}
+		e.boards = append(e.boards, b)
+	}
+	return e, nil
+})
+
+func (e *earth) plug(at radio.Address, name string) (*station, error) {
+	c, index, unplug, err := e.air.Plug(at, name, -50)
+	if err != nil {
+		return nil, err
+	}
+	s := &station{c, index, unplug}
+	e.mgmt.setPIN(index, pin)
+	return s, e.power(s, true)
+}
+
+// power switches an adapter off or on; on, it can be reached and paired with.
+func (e *earth) power(s *station, on bool) error {
+	if !on {
+		return e.mgmt.do(setPowered, s.index, 0)
+	}
+	return errors.Join(e.mgmt.do(setPowered, s.index, 1), e.mgmt.do(setConnectable, s.index, 1), e.mgmt.do(setBondable, s.index, 1))
+}
+
+func theWorld(t *testing.T) *earth {
+	t.Helper()
+	if os.Getpid() != 1 {
+		t.Skip("runs in the virtual machine of mote/test/bluetooth: make test-bluetooth")
+	}
+	e, err := world()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// source is the gateway's way to a board.
+func (e *earth) source(t *testing.T, o rfcomm.Options) *rfcomm.Source {
+	t.Helper()
+	o.Adapter = e.gateway.Address.String()
+	s, err := rfcomm.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// listen makes a board accept connections on a channel for the time of the test.
+func (s *station) listen(t *testing.T, channel int) net.Listener {
+	t.Helper()
+	ln, err := rfcomm.Listen(s.Address.String(), channel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+// connect dials a board, which accepts, and closes both ends with the test.
+func (e *earth) connect(t *testing.T, b *station) (here, there net.Conn) {
+	t.Helper()
+	ln := b.listen(t, 1)
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Errorf("accept: %v", err)
+		}
+		accepted <- conn
+	}()
+	here, err := e.source(t, rfcomm.Options{Address: b.Address.String()}).Dial(t.Context())
+	if err != nil {
+		ln.Close()
+		t.Fatal(err)
+	}
+	if there = <-accepted; there == nil {
+		t.FailNow()
+	}
+	t.Cleanup(func() { here.Close(); there.Close(); ln.Close() })
+	return here, there
+}
+
+// within bounds a test's wait for something that should come soon.
+const within = 20 * time.Second
+
+// heard reads exactly what is expected.
+func heard(t *testing.T, conn net.Conn, want string) {
+	t.Helper()
+	conn.SetReadDeadline(time.Now().Add(within))
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(conn, got); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v; want %q", got[:n], err, want)
+	}
+}
+
+func said(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	conn.SetWriteDeadline(time.Now().Add(within))
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func short(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
