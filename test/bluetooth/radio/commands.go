@@ -204,15 +204,13 @@ func (c *Controller) stopInquiry() bool {
 // after runs f with the air locked, unless the timer is stopped or the host has
 // gone by then.
 func (c *Controller) after(d time.Duration, f func()) *time.Timer {
-	var t *time.Timer
-	t = time.AfterFunc(d, func() {
+	return time.AfterFunc(d, func() {
 		c.air.mu.Lock()
 		defer c.air.mu.Unlock()
 		if c.err == nil {
 			f()
 		}
 	})
-	return t
 }
 
 // linkOf is the host's link with that handle; nil when there is none.
