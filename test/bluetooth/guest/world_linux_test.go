@@ -125,8 +125,18 @@ func (e *earth) connect(t *testing.T, b *station) (here, there net.Conn) {
 	if there = <-accepted; there == nil {
 		t.FailNow()
 	}
-	t.Cleanup(func() { here.Close(); there.Close(); ln.Close() })
+	t.Cleanup(func() { hangUp(here, there); ln.Close() })
 	return here, there
+}
+
+// hangUp ends a connection from the gateway's side, and from the board's when
+// it has noticed: when both close at once, the answer to one can meet the next
+// connection, and refuse it.
+func hangUp(here, there net.Conn) {
+	here.Close()
+	there.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_, _ = io.Copy(io.Discard, there)
+	there.Close()
 }
 
 // within bounds a test's wait for something that should come soon.

@@ -57,6 +57,7 @@ var words = map[moment]map[syscall.Errno]string{
 		syscall.EPROTO:        "the radios of board and adapter did not understand each other; it is tried again",
 		syscall.EOPNOTSUPP:    "the board lacks what the connection needs, such as encryption",
 		syscall.ENOSYS:        "the bluetooth adapter failed without saying why; it is tried again",
+		syscall.ENOMEM:        "the last connection to the board is still closing, or the machine or its bluetooth adapter is out of memory; it is tried again",
 		syscall.EINVAL:        "the kernel does not take this address and channel",
 	},
 	atListen: {

@@ -109,8 +109,7 @@ func (s *Source) Dial(ctx context.Context) (net.Conn, error) {
 func (s *Source) dialUntilFree(ctx context.Context) (net.Conn, error) {
 	for try := 1; ; try++ {
 		conn, err := s.dial(ctx, s.local, s.remote)
-		again := errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.ECONNRESET)
-		if !again || try == busyTries {
+		if !closing(err) || try == busyTries {
 			return conn, err
 		}
 		select {
@@ -119,6 +118,13 @@ func (s *Source) dialUntilFree(ctx context.Context) (net.Conn, error) {
 			return nil, err // the refusal says more than the time-out
 		}
 	}
+}
+
+// closing reports whether the dial met a connection to the board that is
+// closing: the channel's (EBUSY), the session's (ECONNRESET), or the radio
+// link's, on which the kernel opens nothing any more (ENOMEM).
+func closing(err error) bool {
+	return errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ENOMEM)
 }
 
 // Listen waits for connections on a channel (0 means 1) of one adapter, or of

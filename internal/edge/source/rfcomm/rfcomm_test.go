@@ -268,7 +268,7 @@ func TestAdaptersDoNotWaitForEachOther(t *testing.T) {
 func TestBusyIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var shared turns
-		f := &fake{answers: []error{syscall.EBUSY, os.NewSyscallError("connect", syscall.ECONNRESET), syscall.EBUSY}}
+		f := &fake{answers: []error{syscall.EBUSY, os.NewSyscallError("connect", syscall.ECONNRESET), syscall.ENOMEM}}
 		begin := time.Now()
 		if _, err := f.source(t, &shared, "").Dial(t.Context()); err != nil || f.dials != 4 {
 			t.Errorf("%v after %d dials", err, f.dials)
