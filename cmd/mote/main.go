@@ -40,6 +40,7 @@ type cli struct {
 	Pub     pubCmd     `cmd:"" help:"Publish a message over MQTT."`
 	Sub     subCmd     `cmd:"" help:"Subscribe over MQTT and print what comes."`
 	cloudVerbs
+	BT      btCmd      `cmd:"" name:"bt" help:"Find boards over Bluetooth and pair with them."`
 	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
 	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -38,6 +38,8 @@ var mayImport = map[string][]string{
 	"internal/edge/clock":             {"internal/edge/spool", "internal/reading"},
 	"internal/edge/control":           {"internal/mqtt", "internal/mqtt/client"},
 	"internal/edge/source/mqtt":       {"internal/edge/frame", "internal/mqtt", "internal/mqtt/client"},
+	"internal/edge/bluetooth":         {"internal/edge/bluetooth/dbus"},
+	"internal/edge/bluetooth/dbus":    {},
 	"internal/edge/source/rfcomm":     {},
 	"internal/edge/source/serial":     {},
 	"internal/edge/source/tcp":        {},
