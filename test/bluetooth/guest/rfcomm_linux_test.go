@@ -77,7 +77,7 @@ func TestPINPairing(t *testing.T) {
 	e.mgmt.setPIN(board.index, pin)
 
 	e.mgmt.setPIN(e.gateway.index, pin)
-	conn, err := s.Dial(t.Context())
+	conn, err := e.dial(t, board)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestPINPairing(t *testing.T) {
 		t.Errorf("asked %d times for the pin, want once in each of four tries", asked-before)
 	}
 	e.air.Lose(e.gateway.Controller, board.Controller) // so that the next dial proves itself anew
-	if conn, err = s.Dial(t.Context()); err != nil {
+	if conn, err = e.dial(t, board); err != nil {
 		t.Fatal(err)
 	}
 	if again := e.mgmt.timesAsked(e.gateway.index); again != asked {
@@ -103,7 +103,7 @@ func TestPINPairing(t *testing.T) {
 	if err := e.mgmt.forget(e.gateway.index, board.Address); err != nil {
 		t.Fatal(err)
 	}
-	if conn, err = s.Dial(t.Context()); err != nil {
+	if conn, err = e.dial(t, board); err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()

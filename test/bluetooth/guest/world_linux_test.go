@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mote/internal/edge/source/rfcomm"
 	"mote/test/bluetooth/radio"
 )
@@ -117,7 +119,7 @@ func (e *earth) connect(t *testing.T, b *station) (here, there net.Conn) {
 		}
 		accepted <- conn
 	}()
-	here, err := e.source(t, rfcomm.Options{Address: b.Address.String()}).Dial(t.Context())
+	here, err := e.dial(t, b)
 	if err != nil {
 		ln.Close()
 		t.Fatal(err)
@@ -129,9 +131,23 @@ func (e *earth) connect(t *testing.T, b *station) (here, there net.Conn) {
 	return here, there
 }
 
+// dial connects as a gateway does, which tries again when it is refused: both
+// ends of an earlier connection may have closed it at once, and then the answer
+// to one can meet this dial.
+func (e *earth) dial(t *testing.T, b *station) (conn net.Conn, err error) {
+	t.Helper()
+	s := e.source(t, rfcomm.Options{Address: b.Address.String()})
+	for range 5 {
+		if conn, err = s.Dial(t.Context()); !errors.Is(err, unix.ECONNREFUSED) {
+			return conn, err
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return conn, err
+}
+
 // hangUp ends a connection from the gateway's side, and from the board's when
-// it has noticed: when both close at once, the answer to one can meet the next
-// connection, and refuse it.
+// it has noticed.
 func hangUp(here, there net.Conn) {
 	here.Close()
 	there.SetReadDeadline(time.Now().Add(2 * time.Second))
