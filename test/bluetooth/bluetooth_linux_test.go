@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,9 @@ import (
 // modules in the order of loading; what of them a kernel has built in is not
 // among its files.
 var modules = []string{"crc16", "ecc", "rfkill", "ecdh_generic", "bluetooth", "rfcomm", "hci_vhci"}
+
+// programs of this machine that the guest runs too.
+var programs = []string{"/usr/bin/dbus-daemon", "/usr/libexec/bluetooth/bluetoothd"}
 
 // limit is far above what a run takes; without it a machine that hangs would
 // hold the tests up forever.
@@ -79,6 +83,11 @@ func needMachine(t *testing.T) (qemu, kernel string) {
 	if _, err := os.Stat(filepath.Join(kernel, "vmlinuz")); err != nil {
 		t.Skipf("BLUETOOTH IS NOT TESTED: there is no kernel for the virtual machine (%v); run test/install-tools bluetooth", err)
 	}
+	for _, p := range programs {
+		if _, err := os.Stat(p); err != nil {
+			t.Skipf("BLUETOOTH IS NOT TESTED: %v (Debian packages bluez and dbus-daemon); run test/install-tools bluetooth as root", err)
+		}
+	}
 	return qemu, kernel
 }
 
@@ -114,6 +123,7 @@ func initramfs(t *testing.T, guest, kernel string) []byte {
 	a.device("dev/console", 5, 1)
 	a.dir("modules")
 	a.file("init", read(t, guest), 0o755)
+	daemons(t, &a)
 	found := 0
 	for i, m := range modules {
 		data, err := os.ReadFile(filepath.Join(kernel, m+".ko"))
@@ -130,6 +140,33 @@ func initramfs(t *testing.T, guest, kernel string) []byte {
 		t.Fatalf("%s has only %d of the modules %v; remove it and run test/install-tools again", kernel, found, modules)
 	}
 	return a.end()
+}
+
+// daemons adds BlueZ's bluetoothd and a bus for it, with the libraries that
+// this machine's have.
+func daemons(t *testing.T, a *archive) {
+	t.Helper()
+	out, err := exec.Command("ldd", programs...).Output()
+	if err != nil {
+		t.Fatalf("ldd %v: %v; run test/install-tools bluetooth", programs, err)
+	}
+	files := slices.Clone(programs)
+	for _, word := range strings.Fields(string(out)) {
+		if strings.HasPrefix(word, "/") && !strings.HasSuffix(word, ":") {
+			files = append(files, word)
+		}
+	}
+	slices.Sort(files)
+	made := map[string]bool{}
+	for _, f := range slices.Compact(files) {
+		for i, c := range f {
+			if dir := f[:i]; c == '/' && i > 0 && !made[dir] {
+				made[dir] = true
+				a.dir(dir[1:])
+			}
+		}
+		a.file(f[1:], read(t, f), 0o755)
+	}
 }
 
 func read(t *testing.T, name string) []byte {

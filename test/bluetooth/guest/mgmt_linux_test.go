@@ -19,6 +19,7 @@ import (
 const (
 	channelControl = 3
 	setPowered     = 0x0005
+	setFindable    = 0x0006
 	setConnectable = 0x0007
 	setBondable    = 0x0009
 	replyPIN       = 0x0016
@@ -31,6 +32,9 @@ const (
 
 	invalidIndex = 0x11
 )
+
+// silent stands for a PIN that another program answers for.
+const silent = "silent"
 
 // management is a connection with the kernel's management interface.
 type management struct {
@@ -92,6 +96,9 @@ func (m *management) replyPIN(index uint16, who []byte) error {
 	pin := m.pins[index]
 	m.asked[index]++
 	m.mu.Unlock()
+	if pin == silent {
+		return nil
+	}
 	if pin == "" {
 		return m.send(refusePIN, index, who...)
 	}

@@ -54,6 +54,7 @@ type Controller struct {
 	// guarded by air.mu
 	err         error // of the host's side: the end of the controller
 	away        bool
+	pin         []byte    // that the station answers by itself, as modules do; else its host is asked
 	name        [248]byte // as the host has set it
 	class       [3]byte
 	scan        byte // 1: found by inquiry, 2: answers pages
@@ -116,6 +117,14 @@ func (c *Controller) SetAway(away bool) {
 			l.lose()
 		}
 	}
+}
+
+// SetPIN makes the station answer for its PIN by itself, as modules without a
+// display do; with an empty one its host is asked again.
+func (c *Controller) SetPIN(pin string) {
+	c.air.mu.Lock()
+	defer c.air.mu.Unlock()
+	c.pin = []byte(pin)
 }
 
 // Lose breaks the link between two stations as distance does, and reports

@@ -334,6 +334,9 @@ func (c *Controller) noKeyReply(p []byte) []byte {
 func (c *Controller) pinReply(p []byte) []byte {
 	pin := bytes.Clone(p[7 : 7+min(int(p[6]), 16)])
 	return c.replied(p, func(l *link, first bool) {
+		if held := l.other(c).pin; first && len(held) > 0 {
+			l.pin, first = held, false
+		}
 		switch {
 		case first:
 			l.pin = pin

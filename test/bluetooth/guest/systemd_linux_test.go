@@ -1,0 +1,128 @@
+package guest
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"mote/internal/edge/bluetooth"
+	"mote/internal/edge/source/rfcomm"
+)
+
+const busConfig = `<busconfig><type>session</type><listen>unix:path=/run/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow own="*"/><allow send_destination="*"/><allow eavesdrop="false"/><allow user="*"/></policy></busconfig>`
+
+// startBlueZ runs the machine's own bluetoothd, on a bus of its own.
+func startBlueZ(t *testing.T) {
+	t.Helper()
+	for _, dir := range []string{"/var/lib/bluetooth", "/etc/bluetooth", "/run/dbus"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.WriteFile("/etc/bus.conf", []byte(busConfig), 0o644), os.WriteFile("/etc/passwd", []byte("root:x:0:0::/:/\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/bus")
+	for _, args := range [][]string{{"/usr/bin/dbus-daemon", "--config-file=/etc/bus.conf", "--nofork", "--nopidfile"}, {"/usr/libexec/bluetooth/bluetoothd", "-n"}} {
+		cmd := exec.Command(args[0], args[1:]...)
+		log, err := os.CreateTemp("", "log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			if text, err := os.ReadFile(log.Name()); t.Failed() {
+				t.Logf("%s printed: %s %v", args[0], text, err)
+			}
+		})
+		for end := time.Now().Add(within); args[0] == "/usr/bin/dbus-daemon"; time.Sleep(20 * time.Millisecond) {
+			if _, err := os.Stat("/run/bus"); err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("the bus does not come up")
+			}
+		}
+	}
+}
+
+// TestSystemDaemon finds a board through BlueZ's own bluetoothd and pairs with
+// it; the gateway's socket then needs no PIN. It is the last test, since the
+// daemon takes the adapters over.
+func TestSystemDaemon(t *testing.T) {
+	e := theWorld(t)
+	if _, err := bluetooth.Open(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "no D-Bus system bus") {
+		t.Errorf("without a bus: %v", err)
+	}
+	startBlueZ(t)
+	var system *bluetooth.System
+	var err error
+	for end := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) {
+		if system, err = bluetooth.Open(t.Context(), e.gateway.Address.String()); err == nil || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer system.Close()
+	e.mgmt.setPIN(e.gateway.index, silent)
+	board := e.boards[0]
+	for _, b := range e.boards {
+		b.SetPIN(pin)
+		e.mgmt.setPIN(b.index, silent)
+	}
+	found := findable(t, e, system, board)
+	if len(found) != 1 || found[0].Address != board.Address.String() || found[0].RSSI != -50 || found[0].Paired {
+		t.Fatalf("found %+v", found)
+	}
+	err = system.Pair(t.Context(), board.Address.String(), "0000", 10*time.Second)
+	if err == nil || !strings.Contains(err.Error(), "refused the pin") {
+		t.Errorf("the wrong pin: %v", err)
+	}
+	if err := system.Pair(t.Context(), board.Address.String(), pin, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := system.Pair(t.Context(), board.Address.String(), pin, 10*time.Second); !errors.Is(err, bluetooth.ErrPaired) {
+		t.Errorf("a second time: %v", err)
+	}
+	board.listen(t, 1)
+	conn, err := e.source(t, rfcomm.Options{Address: board.Address.String()}).Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if err := e.mgmt.do(setPowered, e.gateway.index, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := system.Scan(t.Context(), time.Second); err == nil || !strings.Contains(err.Error(), "power on") {
+		t.Errorf("adapter off: %v", err)
+	}
+}
+
+// findable scans until something is found. The daemon, which starts, may undo
+// for a while what makes the board findable.
+func findable(t *testing.T, e *earth, system *bluetooth.System, board *station) []bluetooth.Device {
+	t.Helper()
+	for end := time.Now().Add(within); ; {
+		if err := errors.Join(e.mgmt.do(setConnectable, board.index, 1), e.mgmt.do(setFindable, board.index, 1, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		found, err := system.Scan(t.Context(), 2*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) > 0 || time.Now().After(end) {
+			return found
+		}
+	}
+}
