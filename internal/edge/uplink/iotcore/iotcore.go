@@ -273,7 +273,7 @@ func (u *Uplink) session(ctx context.Context, w *work) error {
 	if s.proving == nil || s.adopted {
 		return err
 	}
-	if s.mended.Load() { // it ended before that was noted
+	if s.mended.Load() { // it ended before that was noted, or the files could not be renamed
 		u.rotation.adopt(*proving)
 		return err
 	}

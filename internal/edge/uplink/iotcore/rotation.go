@@ -171,16 +171,18 @@ func (r *rotation) oldWorks() {
 	r.log.Error("the new certificate does not work and is put aside, the old one stays", "file", r.files.Cert+RefusedSuffix, "reason", why)
 }
 
-// adopt replaces the certificate in use by the new one, which is proven.
-func (r *rotation) adopt(next Files) {
+// adopt replaces the certificate in use by the new one, which is proven. While
+// that fails, each connection is made with the new one all the same.
+func (r *rotation) adopt(next Files) (ok bool) {
 	if err := perform(r.files.adoption(next)); err != nil {
-		r.log.Error("the new certificate works, and cannot replace the old one: it is tried again", "error", err)
-		return
+		r.log.Error("the new certificate works and is used, but its files cannot be renamed to replace the old one: let the gateway's user write to the directory", "error", err)
+		return false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.leaf, r.failure, r.blames, r.warned = nil, nil, 0, ""
 	r.log.Info("the new certificate works and has replaced the old one", "file", r.files.Cert)
+	return true
 }
 
 func perform(steps []func() error) error {
@@ -196,13 +198,22 @@ func perform(steps []func() error) error {
 // between any two, and the power fail.
 func (f Files) adoption(next Files) (steps []func() error) {
 	if next.Key != f.Key {
-		steps = append(steps, func() error { return os.Chmod(next.Key, 0o600) }, func() error { return makeDurable(next.Key) })
+		steps = append(steps, func() error { return makePrivate(next.Key) }, func() error { return makeDurable(next.Key) })
 	}
 	steps = append(steps, func() error { return makeDurable(next.Cert) })
 	if next.Key != f.Key && next.Key != next.Cert {
 		steps = append(steps, moves(next.Key, f.Key)...)
 	}
 	return append(steps, moves(next.Cert, f.Cert)...)
+}
+
+// makePrivate lets nobody but its owner read a file.
+func makePrivate(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	return os.Chmod(path, 0o600)
 }
 
 // refusal are the steps by which next is put aside.

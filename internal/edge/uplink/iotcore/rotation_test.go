@@ -365,6 +365,34 @@ func TestAKillAtEachStepOfTheRefusalIsMended(t *testing.T) {
 	}
 }
 
+// In the place of a directory that the gateway may not write to, a directory is
+// in the way of the key.
+func TestANewCertificateIsUsedAlsoWhenItCannotBeRenamed(t *testing.T) {
+	certs := mqtttest.NewCerts(t)
+	end := time.Now().Add(time.Hour)
+	old, next := issue(t, certs, "old", end), issue(t, certs, "next", end)
+	d := startDoor(t, certs, "old", "next")
+	p := newPi(t, certs, d.l.Addr().String(), old)
+	stop := p.start()
+	p.feed("deliveries", func() bool { return d.count("old") > 5 })
+	if err := os.Remove(p.files.Key); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(p.files.Key, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.place(next)
+	p.feed("deliveries with the new one", func() bool { return d.count("next") > 50 })
+	time.Sleep(200 * time.Millisecond)
+	stop()
+	if n := p.log.Count("cannot be renamed"); n < 1 || n > 3 {
+		t.Errorf("told %d times\n%s", n, p.log)
+	}
+	if p.log.Count("has replaced") > 0 {
+		t.Error(p.log)
+	}
+}
+
 func TestTheEndOfTheCertificateIsToldInTime(t *testing.T) {
 	certs := mqtttest.NewCerts(t)
 	now := time.Now()

@@ -26,7 +26,7 @@ type session struct {
 	working  chan struct{} // closed by works
 	mended   atomic.Bool
 	proving  *Files // the new certificate's; nil when it is the one in use
-	adopted  bool   // the new one is in use now; owned by watch, then by who waits for it
+	adopted  bool   // the new one has replaced the old one; owned by watch, then by who waits for it
 }
 
 // works notes that the connection does what it is for.
@@ -62,8 +62,7 @@ func (s *session) watch() {
 				s.u.rotation.oldWorks()
 				continue
 			}
-			s.u.rotation.adopt(*s.proving)
-			s.adopted = true
+			s.adopted = s.u.rotation.adopt(*s.proving)
 		case now := <-tick.C:
 			if s.proving != nil && !s.adopted {
 				continue
