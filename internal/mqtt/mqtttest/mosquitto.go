@@ -119,6 +119,9 @@ func (m *Mosquitto) Stop() { m.signal(syscall.SIGTERM) }
 // Kill ends it at once.
 func (m *Mosquitto) Kill() { m.signal(syscall.SIGKILL) }
 
+// patience is how long the server may take to end.
+const patience = 10 * time.Second
+
 func (m *Mosquitto) signal(s os.Signal) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -126,7 +129,10 @@ func (m *Mosquitto) signal(s os.Signal) {
 		return
 	}
 	m.cmd.Process.Signal(s)
+	process := m.cmd.Process
+	impatient := time.AfterFunc(patience, func() { process.Kill() }) // it may miss a signal
 	m.cmd.Wait()
+	impatient.Stop()
 	m.cmd = nil
 }
 
