@@ -35,7 +35,7 @@ func (b *bench) gateway() error {
 		what: "gateway, TCP→frame→spool→MQTT→acknowledged", unit: "CPU µs/frame",
 		baseline: "bare reader, append+fdatasync each read", base: median(v[0]), value: median(v[1]),
 	})
-	return nil
+	return b.intakes()
 }
 
 // board sends frames to whoever connects first.
