@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,7 +47,7 @@ func (c gatewayCmd) Run(s *session) error {
 	}
 	log.Info("gateway starts", "name", file.Gateway.Name, "sources", len(g.lines), "uplinks", len(g.uplinks), "spool", file.Gateway.Spool.Dir)
 	settle(log)
-	return g.run(s.ctx)
+	return g.attended(s.ctx, c.Config)
 }
 
 func plural(n int, what string) string {
@@ -57,18 +59,36 @@ func plural(n int, what string) string {
 
 // gateway is a checked configuration, ready to run. Nothing is open yet.
 type gateway struct {
+	name    string
 	spool   config.Spool
-	live    bool // new readings go beside a backlog
-	lines   []edge.Line
-	uplinks []sender
-	control *control.Control // nil when the boards' shadows are left alone
-	running atomic.Pointer[edge.Gateway]
+	live    bool   // new readings go beside a backlog
+	listen  string // address of health, metrics and the page; "" for none
 	log     *slog.Logger
+	lines   []edge.Line
+	uplinks []sender         // guarded by work.mu while the gateway runs
+	control *control.Control // nil when the boards' shadows are left alone
+	made    made
+	work    *work
+}
+
+// work is what a gateway has only while it runs; the parts that a reload makes
+// share it.
+type work struct {
+	edge    atomic.Pointer[edge.Gateway]
+	control atomic.Pointer[control.Control]
+	queues  map[string]uplink.Queue // by the names of the spool's readers; set before the edge is
+	mu      sync.Mutex              // see gateway.uplinks
 }
 
 // newGateway makes the parts that file describes and checks what can be
 // checked without opening a device or a connection.
 func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gateway, error) {
+	return remake(ctx, &gateway{work: &work{}}, file, log)
+}
+
+// remake is newGateway beside a gateway of before: parts that file describes as
+// they were are its parts.
+func remake(ctx context.Context, old *gateway, file *config.File, log *slog.Logger) (*gateway, error) {
 	switch {
 	case file.Gateway == nil:
 		return nil, errors.New("there is no [gateway]: give it a name")
@@ -77,15 +97,24 @@ func newGateway(ctx context.Context, file *config.File, log *slog.Logger) (*gate
 	case file.Uplink.None():
 		return nil, errors.New("there is no uplink: add [uplink.iot], [uplink.rest] or [uplink.dynamodb]")
 	}
-	g := &gateway{spool: file.Gateway.Spool, live: file.Gateway.Live == nil || *file.Gateway.Live, log: log}
+	g := &gateway{name: file.Gateway.Name, spool: file.Gateway.Spool, live: file.Gateway.Live == nil || *file.Gateway.Live, listen: file.Gateway.Listen, log: log, work: old.work}
+	g.made = made{uplink: file.Uplink, thing: file.Gateway.Thing}
 	for i := range file.Sources {
-		lines, err := newLines(&file.Sources[i], file.Gateway.Name)
-		if err != nil {
-			return nil, fmt.Errorf("source %d: %w", i+1, err)
+		lines, ok := old.made.lines(&file.Sources[i])
+		if !ok || old.name != g.name {
+			var err error
+			if lines, err = newLines(&file.Sources[i], g.name); err != nil {
+				return nil, fmt.Errorf("source %d: %w", i+1, err)
+			}
 		}
 		g.lines = append(g.lines, lines...)
+		g.made.sources = append(g.made.sources, madeSource{file.Sources[i], lines})
 	}
-	if err := g.addUplinks(ctx, file); err != nil {
+	if old.made.thing == g.made.thing && reflect.DeepEqual(old.made.uplink, g.made.uplink) {
+		g.uplinks, g.control, g.made.kinds = old.uplinks, old.control, old.made.kinds
+		return g, nil
+	}
+	if err := g.addUplinks(ctx, old, file); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -158,38 +187,68 @@ type named struct {
 
 func (n named) Name() string { return n.name }
 
-// run opens the spool and works until ctx ends.
-func (g *gateway) run(ctx context.Context) (err error) {
-	full := spool.DropOldest
-	if g.spool.Full == "block" {
-		full = spool.Block
+// attended runs the gateway as a service does: with its page, its
+// configuration followed, and systemd told how it is.
+func (g *gateway) attended(ctx context.Context, path string) error {
+	l, err := g.monitoring()
+	if err != nil {
+		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	n := newNotifier()
+	var beside sync.WaitGroup
+	if l != nil {
+		beside.Go(func() {
+			if err := g.serve(ctx, l); err != nil {
+				g.log.Error("health, metrics and the page are served no more", "error", err)
+			}
+		})
+	}
+	err = g.run(ctx, func() {
+		n.ready()
+		beside.Go(func() { g.follow(ctx, path, n, stop) })
+		beside.Go(func() { g.feed(ctx, n) })
+		beside.Go(func() { <-ctx.Done(); n.stopping() })
+	})
+	stop()
+	beside.Wait()
+	return err
+}
+
+// run opens the spool and works until ctx ends. begun, which may be nil, is
+// called when the spool is open.
+func (g *gateway) run(ctx context.Context, begun func()) (err error) {
 	var names []string
 	for _, u := range g.uplinks {
 		names = append(names, u.Name())
 	}
-	sp, err := spool.Open(g.spool.Dir, spool.Options{MaxBytes: g.spool.MaxBytes, Full: full, Readers: names, Log: g.log})
+	sp, err := spool.Open(g.spool.Dir, spool.Options{MaxBytes: g.spool.MaxBytes, Full: policyOf(g.spool), Readers: names, Log: g.log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sp.Close()) }()
-	hands, err := clock.Open(clock.Options{Dir: g.spool.Dir, MaxBytes: g.spool.MaxBytes / 16, Full: full, Log: g.log})
+	hands, err := clock.Open(clock.Options{Dir: g.spool.Dir, MaxBytes: g.spool.MaxBytes / 16, Full: policyOf(g.spool), Log: g.log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, hands.Close()) }()
-	o := edge.Options{Lines: g.lines, Spool: sp, Clock: hands, Log: g.log}
+	o := edge.Options{Lines: g.lines, Spool: sp, Clock: hands, Log: g.log, Seen: g.seen}
+	g.work.queues = map[string]uplink.Queue{}
 	for _, u := range g.uplinks {
-		o.Uplinks = append(o.Uplinks, edge.Deliver(u, g.queue(sp.Reader(u.Name()))))
-	}
-	if g.control != nil {
-		o.Seen = g.control.Seen
+		q := g.queue(sp.Reader(u.Name()))
+		g.work.queues[u.Name()] = q
+		o.Uplinks = append(o.Uplinks, edge.Deliver(u, q))
 	}
 	e, err := edge.New(o)
 	if err != nil {
 		return err
 	}
-	g.running.Store(e)
+	g.work.control.Store(g.control)
+	g.work.edge.Store(e)
+	if begun != nil {
+		begun()
+	}
 	return e.Run(ctx)
 }
 
@@ -199,4 +258,11 @@ func (g *gateway) queue(r *spool.Reader) uplink.Queue {
 		return r.Live()
 	}
 	return r
+}
+
+// seen tells the one that steers the boards.
+func (g *gateway) seen(board string, rate time.Duration) {
+	if c := g.work.control.Load(); c != nil {
+		c.Seen(board, rate)
+	}
 }

@@ -60,7 +60,7 @@ func (c upCmd) Run(s *session) error {
 	defer stop()
 	ended := make(chan error, 1)
 	if g != nil {
-		go func() { ended <- g.run(ctx) }()
+		go func() { ended <- g.run(ctx, nil) }()
 	}
 	select {
 	case <-s.ctx.Done():

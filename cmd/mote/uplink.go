@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -33,31 +34,34 @@ type sender interface {
 	Status() uplink.Status
 }
 
-// addUplinks makes the uplinks of file.
-func (g *gateway) addUplinks(ctx context.Context, file *config.File) error {
+// addUplinks makes the uplinks of file; one that old has made of the same is
+// taken.
+func (g *gateway) addUplinks(ctx context.Context, old *gateway, file *config.File) error {
+	g.made.kinds = map[string]sender{}
+	if len(file.Uplink.Failover)+len(old.made.uplink.Failover) > 0 {
+		old = &gateway{work: g.work} // the group of before may still be delivering through its members
+	}
 	if u := file.Uplink.IoT; u != nil {
-		if err := g.steer(file.Gateway.Thing); err != nil {
+		if err := g.steer(old, file.Gateway.Thing); err != nil {
 			return fmt.Errorf("gateway.thing: %w", err)
 		}
-		up, err := newIoT(u, g.refused("iot"), g.control, g.log)
+		same := g.control == old.control && reflect.DeepEqual(old.made.uplink.IoT, u)
+		err := g.add(old, "iot", same, func() (sender, error) { return newIoT(u, g.refused("iot"), g.control, g.log) })
 		if err != nil {
-			return fmt.Errorf("uplink.iot: %w", err)
+			return err
 		}
-		g.uplinks = append(g.uplinks, up)
 	}
 	if u := file.Uplink.REST; u != nil {
-		up, err := newREST(ctx, u, g.refused("rest"), g.log)
-		if err != nil {
-			return fmt.Errorf("uplink.rest: %w", err)
+		same := reflect.DeepEqual(old.made.uplink.REST, u)
+		if err := g.add(old, "rest", same, func() (sender, error) { return newREST(ctx, u, g.refused("rest"), g.log) }); err != nil {
+			return err
 		}
-		g.uplinks = append(g.uplinks, up)
 	}
 	if u := file.Uplink.DynamoDB; u != nil {
-		up, err := newDynamoDB(ctx, u, g.refused("dynamodb"), g.log)
-		if err != nil {
-			return fmt.Errorf("uplink.dynamodb: %w", err)
+		same := reflect.DeepEqual(old.made.uplink.DynamoDB, u)
+		if err := g.add(old, "dynamodb", same, func() (sender, error) { return newDynamoDB(ctx, u, g.refused("dynamodb"), g.log) }); err != nil {
+			return err
 		}
-		g.uplinks = append(g.uplinks, up)
 	}
 	return g.joinUplinks(&file.Uplink)
 }
@@ -81,13 +85,32 @@ func (g *gateway) joinUplinks(u *config.Uplinks) error {
 	return nil
 }
 
+// add makes an uplink, or takes the one of before when it is made of the same.
+func (g *gateway) add(old *gateway, kind string, same bool, make func() (sender, error)) error {
+	up, ok := old.made.kinds[kind]
+	if !ok || !same {
+		var err error
+		if up, err = make(); err != nil {
+			return fmt.Errorf("uplink.%s: %w", kind, err)
+		}
+	}
+	g.uplinks = append(g.uplinks, up)
+	g.made.kinds[kind] = up
+	return nil
+}
+
 // steer lets the shadows of things steer the boards.
-func (g *gateway) steer(thing string) (err error) {
+func (g *gateway) steer(old *gateway, thing string) (err error) {
 	if thing == "off" {
 		return nil
 	}
+	if old.control != nil && old.made.thing == thing {
+		g.control = old.control
+		return nil
+	}
+	work := g.work
 	g.control, err = control.New(control.Options{Thing: thing, Log: g.log, Command: func(board string, rate time.Duration) bool {
-		e := g.running.Load()
+		e := work.edge.Load()
 		return e != nil && e.Command(board, rate)
 	}})
 	return err

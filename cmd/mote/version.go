@@ -13,10 +13,14 @@ type versionCmd struct{}
 
 // Run prints the version, the Go release and the platform.
 func (versionCmd) Run(s *session) error {
-	v := version
-	if info, ok := debug.ReadBuildInfo(); ok && v == "" {
-		v = info.Main.Version
-	}
-	_, err := fmt.Fprintf(s.stdout, "mote %s (%s%s, %s/%s)\n", v, kind, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintf(s.stdout, "mote %s (%s%s, %s/%s)\n", programVersion(), kind, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
+}
+
+// programVersion is the release, or what Go knows of the source.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" {
+		return info.Main.Version
+	}
+	return version
 }

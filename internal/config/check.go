@@ -82,6 +82,12 @@ func (c *checker) gateway(g *Gateway) {
 	if name := strings.Replace(g.Thing, "{id}", "1", 1); g.Thing != off && (name == g.Thing || !thingName.matches(name)) {
 		c.fail("gateway.thing", "thing %q is no name for a board's thing: want {id} in it and otherwise letters, digits, : _ and -, or \"off\"", g.Thing)
 	}
+	if g.Listen != "" {
+		c.hostPort("gateway.listen", g.Listen)
+		if host, _, err := net.SplitHostPort(g.Listen); err == nil && host == "" {
+			c.fail("gateway.listen", "listen %q: name the address: 127.0.0.1 for this machine only, 0.0.0.0 for whoever reaches it", g.Listen)
+		}
+	}
 	if g.Spool.Dir == "" {
 		g.Spool.Dir = "spool"
 	}

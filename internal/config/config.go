@@ -44,6 +44,8 @@ type Gateway struct {
 	Thing string `toml:"thing"` // of a board, with {id} in it; "off" leaves the boards' shadows alone
 	Spool Spool  `toml:"spool"`
 	Live  *bool  `toml:"live"` // default true: new readings go beside a long backlog, not behind it
+
+	Listen string `toml:"listen"` // HOST:PORT of health, metrics and the page; "" for none
 }
 
 // Spool says where readings wait for their acknowledgement.

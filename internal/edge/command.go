@@ -18,7 +18,8 @@ const commandTimeout = 2 * time.Second
 func (g *Gateway) Command(board string, rate time.Duration) bool {
 	var at *line
 	var seen time.Time
-	for _, l := range g.lines {
+	lines, _ := g.parts()
+	for _, l := range lines {
 		if t := l.lastSeen(board); t.After(seen) {
 			at, seen = l, t
 		}

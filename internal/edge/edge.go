@@ -14,9 +14,9 @@ package edge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +56,9 @@ type Uplink struct {
 	// Name is unique in a gateway, and the name of the uplink's reader in the
 	// spool's statistics.
 	Name string
+	// Key tells uplinks of one name apart, for [Gateway.Reload]; nil equals
+	// nothing.
+	Key any
 	// Run delivers in order until ctx ends, connecting again by itself. A
 	// return before that is taken as a failure, and Run is called again later.
 	Run func(ctx context.Context) error
@@ -66,7 +69,7 @@ func Deliver[Queue any](u interface {
 	Name() string
 	Run(ctx context.Context, q Queue) error
 }, q Queue) Uplink {
-	return Uplink{Name: u.Name(), Run: func(ctx context.Context) error { return u.Run(ctx, q) }}
+	return Uplink{Name: u.Name(), Key: u, Run: func(ctx context.Context) error { return u.Run(ctx, q) }}
 }
 
 // Clock says what time it is, and keeps readings while nobody knows. The default
@@ -149,9 +152,12 @@ type Gateway struct {
 	drain   time.Duration
 	seen    func(board string, rate time.Duration) // or nil
 	clock   Clock
-	lines   []*line
-	uplinks []*uplink
 	started atomic.Pointer[time.Time]
+
+	mu      sync.Mutex
+	lines   []*line    // guarded by mu; Reload replaces the slice
+	uplinks []*uplink  // guarded by mu; Reload replaces the slice
+	op      *operation // guarded by mu; nil before Run, and from the end of its context on
 }
 
 // New checks the options. Nothing is opened before Run.
@@ -169,27 +175,14 @@ func New(o Options) (*Gateway, error) {
 	if g.drain == 0 {
 		g.drain = DefaultDrain
 	}
-	names := map[string]bool{}
+	if err := check(o.Lines, o.Uplinks); err != nil {
+		return nil, err
+	}
 	for _, l := range o.Lines {
-		if l.Source == nil || l.Format == nil {
-			return nil, errors.New("a line needs a source and a format")
-		}
-		if names[l.Source.Name()] {
-			return nil, fmt.Errorf("the source %s is there twice; only one line can read it", l.Source.Name())
-		}
-		names[l.Source.Name()] = true
 		g.lines = append(g.lines, newLine(g, l))
 	}
-	clear(names)
 	for _, u := range o.Uplinks {
-		if u.Run == nil || u.Name == "" {
-			return nil, errors.New("an uplink needs a name and a way to run")
-		}
-		if names[u.Name] {
-			return nil, fmt.Errorf("the uplink %s is there twice; each needs a place of its own in the spool", u.Name)
-		}
-		names[u.Name] = true
-		g.uplinks = append(g.uplinks, &uplink{Uplink: u, log: g.log.With("uplink", u.Name)})
+		g.uplinks = append(g.uplinks, newUplink(g, u))
 	}
 	return g, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"mote/internal/edge/spool"
@@ -22,25 +21,25 @@ func (g *Gateway) Run(ctx context.Context) error {
 
 	delivering, stopUplinks := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopUplinks()
-	var uplinks, lines sync.WaitGroup
-	for _, u := range g.uplinks {
-		uplinks.Go(func() { u.run(delivering) })
-	}
 	appending, stopAppends := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAppends()
-	for _, l := range g.lines {
-		lines.Go(func() { l.run(ctx, appending, stop) })
-	}
-
-	lines.Go(func() { g.clock.Run(ctx, g.spool.Append) })
+	op := &operation{lines: ctx, appending: appending, delivering: delivering, fail: stop}
+	g.mu.Lock()
+	g.op = op
+	g.startAll(nil, nil)
+	g.mu.Unlock()
+	op.followed.Go(func() { g.clock.Run(ctx, g.spool.Append) })
 
 	<-ctx.Done()
+	g.mu.Lock()
+	g.op = nil // a Reload starts nothing any more
+	g.mu.Unlock()
 	grace := time.AfterFunc(appendGrace, stopAppends)
-	lines.Wait()
+	op.followed.Wait()
 	grace.Stop()
 	g.awaitDelivered()
 	stopUplinks()
-	uplinks.Wait()
+	op.delivered.Wait()
 	if cause := context.Cause(ctx); errors.Is(cause, spool.ErrClosed) {
 		return fmt.Errorf("gateway: %w", cause)
 	}
@@ -58,7 +57,8 @@ func (g *Gateway) awaitDelivered() {
 // waiting is how many records the uplinks have not delivered yet.
 func (g *Gateway) waiting() (n uint64) {
 	stats := g.spool.Stats()
-	for _, u := range g.uplinks {
+	_, uplinks := g.parts()
+	for _, u := range uplinks {
 		for i := range stats.Readers {
 			if stats.Readers[i].Name == u.Name {
 				n += stats.Readers[i].Waiting

@@ -46,6 +46,7 @@ type line struct {
 	gateway *Gateway
 	name    string
 	log     *slog.Logger
+	span    // its stop is guarded by gateway.mu
 
 	// owned by the goroutine in run
 	silent   int // connections in a row that ended by silence
@@ -96,8 +97,11 @@ func newLine(g *Gateway, o Line) *line {
 	return &line{
 		Line: o, gateway: g, name: name, log: g.log.With("source", name), boards: map[string]*board{},
 		status: SourceStatus{Name: name, State: Connecting}, commanded: make(chan struct{}, 1),
+		span: span{gone: make(chan struct{})},
 	}
 }
+
+func (l *line) life() *span { return &l.span }
 
 // run keeps the line connected until ctx ends. What has been read by then is
 // still appended, while appending lives. fail ends the whole gateway.

@@ -90,13 +90,14 @@ func (g *Gateway) Status() Status {
 		s.Started = *t
 	}
 	now := time.Now()
-	for _, l := range g.lines {
+	lines, uplinks := g.parts()
+	for _, l := range lines {
 		source, boards := l.snapshot(now)
 		s.Sources = append(s.Sources, source)
 		s.Boards = append(s.Boards, boards...)
 	}
 	slices.SortStableFunc(s.Boards, func(a, b BoardStatus) int { return strings.Compare(a.ID, b.ID) })
-	for _, u := range g.uplinks {
+	for _, u := range uplinks {
 		s.Uplinks = append(s.Uplinks, u.status())
 	}
 	return s

@@ -11,7 +11,8 @@ import (
 // uplink is one uplink under supervision.
 type uplink struct {
 	Uplink
-	log *slog.Logger
+	log  *slog.Logger
+	span // its stop is guarded by the gateway's mu
 
 	mu        sync.Mutex
 	running   bool  // guarded by mu
@@ -19,6 +20,12 @@ type uplink struct {
 	lastError string
 	failedAt  time.Time
 }
+
+func newUplink(g *Gateway, u Uplink) *uplink {
+	return &uplink{Uplink: u, log: g.log.With("uplink", u.Name), span: span{gone: make(chan struct{})}}
+}
+
+func (u *uplink) life() *span { return &u.span }
 
 // errReturned is what an uplink that stops without a reason is said to have.
 var errReturned = errors.New("it stopped without a reason")

@@ -19,6 +19,7 @@ type State struct {
 	failure   string    // guarded by mu; what was logged last, "" when all is well
 	lastError string    // guarded by mu
 	lastAt    time.Time // guarded by mu
+	failures  uint64    // guarded by mu; calls of Failed and Note
 }
 
 // Up notes that the uplink reaches its server.
@@ -52,6 +53,7 @@ func (s *State) Down() {
 func (s *State) Failed(err error, attrs ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failures++
 	s.lastError, s.lastAt = err.Error(), time.Now()
 	if kind := sameness(err); kind != s.failure {
 		s.failure = kind
@@ -63,6 +65,7 @@ func (s *State) Failed(err error, attrs ...any) {
 func (s *State) Note(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failures++
 	s.lastError, s.lastAt = err.Error(), time.Now()
 }
 
@@ -72,6 +75,13 @@ func (s *State) Snapshot() (up bool, since time.Time, lastError string, lastAt t
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.up, s.since, s.lastError, s.lastAt
+}
+
+// Failures is how often deliveries did not succeed since the start.
+func (s *State) Failures() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failures
 }
 
 // sameness is the text of err without what differs from try to try: the local

@@ -28,6 +28,7 @@ type Status struct {
 	InFlight    int       // taken from the queue, and neither delivered nor refused, or behind one that is not
 	Delivered   uint64    // since the start
 	Refused     uint64    // since the start
+	Failures    uint64    // connections and requests that failed, since the start
 	Carrier     string    // of uplinks that stand in for each other, the one that carries now; otherwise ""
 	LastError   string    // "" when there was none
 	LastErrorAt time.Time

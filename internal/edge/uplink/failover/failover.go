@@ -81,11 +81,12 @@ func (g *Group) Status() uplink.Status {
 	g.mu.Unlock()
 	s := carrier.Status()
 	s.Carrier = carrier.Name()
-	s.Delivered, s.Refused = 0, 0
+	s.Delivered, s.Refused, s.Failures = 0, 0, 0
 	for _, u := range g.uplinks {
 		one := u.Status()
 		s.Delivered += one.Delivered
 		s.Refused += one.Refused
+		s.Failures += one.Failures
 	}
 	return s
 }

@@ -216,7 +216,7 @@ func (u *Uplink) Check(now time.Time) error {
 
 // Status returns the state now.
 func (u *Uplink) Status() uplink.Status {
-	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count()}
+	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count(), Failures: u.state.Failures()}
 	s.Connected, s.Since, s.LastError, s.LastErrorAt = u.state.Snapshot()
 	return s
 }

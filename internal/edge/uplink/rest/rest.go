@@ -185,7 +185,7 @@ func (u *Uplink) Name() string { return u.o.Name }
 // Status returns the state now; Connected says that the last request was
 // answered as it should.
 func (u *Uplink) Status() uplink.Status {
-	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count()}
+	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count(), Failures: u.state.Failures()}
 	s.Connected, s.Since, s.LastError, s.LastErrorAt = u.state.Snapshot()
 	return s
 }
