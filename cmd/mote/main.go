@@ -43,6 +43,7 @@ type cli struct {
 	BT      btCmd      `cmd:"" name:"bt" help:"Find boards over Bluetooth and pair with them."`
 	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
 	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`
+	Doctor  doctorCmd  `cmd:"" help:"Check what a gateway needs: clock, boards, disk, network, certificates, policy; with remedies."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	LogLevel string `help:"Least level of log lines on stderr: debug, info, warn or error." enum:"debug,info,warn,error," default:"" placeholder:"LEVEL" env:"MOTE_LOG_LEVEL"`

@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 
 	// the edge: never the cloud
 	"internal/edge":                   {"internal/reading", "internal/edge/frame", "internal/edge/spool"},
+	"internal/edge/doctor":            {"internal/config", "internal/mqtt", "internal/mqtt/client"},
 	"internal/edge/monitor":           {"internal/reading", "internal/edge", "internal/edge/uplink"},
 	"internal/edge/frame":             {"internal/reading"},
 	"internal/edge/clock":             {"internal/edge/spool", "internal/reading"},

@@ -1,0 +1,274 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"mote/internal/config"
+	"mote/internal/mqtt"
+	"mote/internal/mqtt/client"
+)
+
+const (
+	day     = "2006-01-02"
+	soon    = 30 * 24 * time.Hour // what is left of a certificate when it is time for the next
+	maxSkew = 5 * time.Minute     // how far AWS lets clocks differ (Signature Version 4)
+)
+
+// roots reads the file of CAs; nil means the system's.
+func roots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", file)
+	}
+	return pool, nil
+}
+
+// reach resolves, connects and makes TLS, each with a result of its own.
+func (e *exam) reach(ctx context.Context, check, addr string, cfg *tls.Config) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*e.Timeout)
+	defer cancel()
+	began := time.Now()
+	raw, err := (&net.Dialer{Timeout: e.Timeout}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		e.dialFailed(check+" network", addr, err)
+		return false
+	}
+	defer raw.Close()
+	e.ok(check+" network", "%s answers as %s in %v", addr, raw.RemoteAddr(), time.Since(began).Round(time.Millisecond))
+	if cfg == nil {
+		return true
+	}
+	conn := tls.Client(raw, cfg)
+	err = conn.HandshakeContext(ctx)
+	state := conn.ConnectionState()
+	if err != nil {
+		return e.tlsFailed(check+" tls", addr, err)
+	}
+	leaf := state.PeerCertificates[0]
+	chain := state.VerifiedChains[0]
+	e.ok(check+" tls", "%s, certificate of %s until %s", tls.VersionName(state.Version), chain[len(chain)-1].Subject, leaf.NotAfter.Format(day))
+	return true
+}
+
+// tlsFailed explains why there is no TLS. It reports whether the rest can be
+// tried all the same.
+func (e *exam) tlsFailed(check, addr string, err error) bool {
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var name x509.HostnameError
+	var record tls.RecordHeaderError
+	now := e.Now().UTC().Format(time.RFC3339)
+	switch {
+	case errors.As(err, &unknown):
+		from := ""
+		if unknown.Cert != nil {
+			from = " of " + unknown.Cert.Issuer.String()
+		}
+		e.fail(check, "set ca to the root certificate of this server: AmazonRootCA1.pem at AWS, ca.pem in the data directory of a mote cloud", "the server's certificate%s comes from no CA that is trusted here", from)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && e.Now().Before(invalid.Cert.NotBefore):
+		e.fail(check, setClock, "the server's certificate is valid from %s, and this machine's clock says %s: the clock is wrong", invalid.Cert.NotBefore.Format(day), now)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		e.fail(check, "if the clock is right, the server needs a new certificate; if not, "+setClock, "the server's certificate ended on %s, and this machine's clock says %s", invalid.Cert.NotAfter.Format(day), now)
+	case errors.As(err, &name):
+		e.fail(check, "write the endpoint as the certificate names it, or give the server a certificate for this name", "the server's certificate is not for this name: %v", name)
+	case errors.As(err, &record):
+		e.fail(check, "correct the port: 8883 or 443 for MQTT with TLS", "%s does not speak TLS", addr)
+	default:
+		e.fail(check, "", "%v", err)
+	}
+	return false
+}
+
+// iot checks the uplink over MQTT.
+func (e *exam) iot(ctx context.Context, u *config.UplinkIoT) {
+	const check = "uplink.iot"
+	pair, ok := e.certificate(check+" certificate", u.Cert, u.Key)
+	pool, err := roots(u.CA)
+	if err != nil {
+		e.fail(check+" tls", "set ca to the root certificate of the server", "%v", err)
+		return
+	}
+	host, port, err := net.SplitHostPort(u.Endpoint)
+	if err != nil {
+		e.fail(check+" network", "", "%v", err)
+		return
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: pool, Time: e.Now, Certificates: pair}
+	if port == "443" { // AWS IoT developer guide, "Device communication protocols"
+		cfg.NextProtos = []string{"x-amzn-mqtt-ca"}
+	}
+	if !e.reach(ctx, check, u.Endpoint, cfg) || !ok {
+		return
+	}
+	e.connect(ctx, check+" policy", u, cfg)
+}
+
+// certificate checks the device's certificate, its key and its dates.
+func (e *exam) certificate(check, cert, key string) ([]tls.Certificate, bool) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		e.fail(check, "give the two files that were made together, as they were downloaded", "%s with %s: %v", cert, key, err)
+		return nil, false
+	}
+	leaf, now := pair.Leaf, e.Now()
+	switch {
+	case now.After(leaf.NotAfter):
+		e.fail(check, "register a new certificate and put it here; if the clock is wrong, "+setClock, "%s ended on %s; this machine's clock says %s", cert, leaf.NotAfter.Format(day), now.UTC().Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		e.fail(check, setClock, "%s is valid from %s only; this machine's clock says %s", cert, leaf.NotBefore.Format(day), now.UTC().Format(time.RFC3339))
+	case leaf.NotAfter.Sub(now) < soon:
+		e.warn(check, "register the next one now", "%s ends on %s", cert, leaf.NotAfter.Format(day))
+	default:
+		e.ok(check, "it belongs to its key and is valid until %s", leaf.NotAfter.Format(day))
+	}
+	if info, err := os.Stat(key); err == nil && info.Mode().Perm()&0o077 != 0 {
+		e.warn(check, "chmod 600 "+key, "others on this machine can read the key: its mode is %04o", info.Mode().Perm())
+	}
+	return []tls.Certificate{pair}, true
+}
+
+// connect tries the client id, and the subscription for the boards' shadows.
+func (e *exam) connect(ctx context.Context, check string, u *config.UplinkIoT, cfg *tls.Config) {
+	if e.running {
+		e.skip(check, "the running gateway is connected as %q, and a second connection would end it: look at its health under listen, or stop it", u.ClientID)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*e.Timeout)
+	defer cancel()
+	o := client.Options{Addr: u.Endpoint, TLS: cfg, ClientID: u.ClientID, Version: mqtt.V5, CleanStart: true, KeepAlive: time.Minute}
+	if u.MQTT == "3.1.1" {
+		o.Version = mqtt.V311
+	}
+	conn, err := client.Dial(ctx, o)
+	if err != nil {
+		e.fail(check, fmt.Sprintf("activate the certificate and attach a policy that allows iot:Connect on client/%s to it", u.ClientID), "the server does not take the client id %q: %v", u.ClientID, err)
+		return
+	}
+	defer conn.Close()
+	e.ok(check, "it may connect as %q; whether it may publish to %s shows only when it does", u.ClientID, u.Topic)
+	e.shadows(ctx, check, conn)
+	_ = conn.Disconnect(ctx)
+}
+
+func (e *exam) shadows(ctx context.Context, check string, conn *client.Conn) {
+	thing := e.file.Gateway.Thing
+	if thing == "off" {
+		return
+	}
+	filter := "$aws/things/" + strings.Replace(thing, "{id}", "1", 1) + "/shadow/update/delta"
+	codes, err := conn.Subscribe(ctx, mqtt.Subscription{Filter: filter, QoS: 1})
+	const remedy = "allow iot:Subscribe and iot:Receive on $aws/things/*/shadow/*, or write thing = \"off\" when nobody steers the boards"
+	switch {
+	case err != nil:
+		e.warn(check, remedy, "it may not follow the boards' shadows (%s): %v", filter, err)
+	case len(codes) == 1 && codes[0] >= 0x80:
+		e.warn(check, remedy, "it may not follow the boards' shadows (%s): %v", filter, codes[0])
+	default:
+		e.ok(check, "it may follow the boards' shadows")
+	}
+}
+
+// rest checks the way to the URL, and what is known of its keys.
+func (e *exam) rest(ctx context.Context, u *config.UplinkREST) {
+	const check = "uplink.rest"
+	if e.http(ctx, check, u.URL, u.CA) {
+		e.skip(check+" route", "whether the server takes readings there, with this key and signature, shows only when one is sent")
+	}
+}
+
+// http checks the way to a server of HTTP and takes its time.
+func (e *exam) http(ctx context.Context, check, rawURL, ca string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		e.fail(check, "", "%v", err)
+		return false
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	}
+	var cfg *tls.Config
+	if u.Scheme == "https" {
+		pool, err := roots(ca)
+		if err != nil {
+			e.fail(check+" tls", "set ca to the root certificate of the server", "%v", err)
+			return false
+		}
+		cfg = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname(), RootCAs: pool, Time: e.Now}
+	}
+	if !e.reach(ctx, check, net.JoinHostPort(u.Hostname(), port), cfg) {
+		return false
+	}
+	e.date(ctx, u, cfg)
+	return true
+}
+
+// date asks the server for its time: HEAD of its root, which stores nothing.
+func (e *exam) date(ctx context.Context, u *url.URL, cfg *tls.Config) {
+	root := url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/"}
+	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, root.String(), nil)
+	if err != nil {
+		return
+	}
+	transport := &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return // the way is open; a server may be silent about its root
+	}
+	_ = resp.Body.Close()
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		offset := e.Now().Sub(date)
+		e.offset = &offset
+	}
+}
+
+// serverTime compares the clock with the servers'.
+func (e *exam) serverTime() {
+	const check = "clock against the server"
+	if e.offset == nil {
+		return
+	}
+	switch off := *e.offset; {
+	case off.Abs() > maxSkew:
+		e.fail(check, setClock, "it differs by %v; AWS takes no signature beyond %v", off.Round(time.Second), maxSkew)
+	case off.Abs() > 5*time.Second:
+		e.warn(check, setClock, "it differs by %v, and readings carry its time", off.Round(time.Second))
+	default:
+		e.ok(check, "it differs by less than 5s")
+	}
+}
+
+// credentials asks for the AWS credentials of an uplink.
+func (e *exam) credentials(ctx context.Context, uplink string) {
+	find := e.Credentials[uplink]
+	if find == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
+	defer cancel()
+	check := "uplink." + uplink + " credentials"
+	if who, err := find(ctx); err != nil {
+		e.fail(check, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, for the user of the gateway", "%v", err)
+	} else {
+		e.ok(check, "%s", who)
+	}
+}
