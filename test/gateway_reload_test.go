@@ -157,14 +157,14 @@ func TestAChangedConfigurationTouchesOnlyWhatChanged(t *testing.T) {
 	url, taken := sink(t)
 	other, otherTaken := sink(t)
 	g := watchedGateway(t, source(stays)+rest(url))
-	waitFor(t, "readings", 10*time.Second, func() error { return reached(taken.Load(), 5) })
+	waitFor(t, "readings", 10*time.Second, func() error { return countAtLeast(taken.Load(), 5) })
 
 	g.write(t, source(stays)+source(comes)+rest(url)) // followed by itself
-	waitFor(t, "second board", 20*time.Second, func() error { return reached(comes.accepted.Load(), 1) })
+	waitFor(t, "second board", 20*time.Second, func() error { return countAtLeast(comes.accepted.Load(), 1) })
 
 	g.write(t, source(stays)+source(comes)+rest(other))
 	g.signal(t, syscall.SIGHUP) // at once
-	waitFor(t, "readings at the other server", 10*time.Second, func() error { return reached(otherTaken.Load(), 5) })
+	waitFor(t, "readings at the other server", 10*time.Second, func() error { return countAtLeast(otherTaken.Load(), 5) })
 	before := taken.Load()
 
 	g.write(t, source(stays)+"[[source]]\ntcpp = \"x\"\n"+rest(url))
@@ -179,7 +179,7 @@ func TestAChangedConfigurationTouchesOnlyWhatChanged(t *testing.T) {
 	})
 	g.write(t, source(stays)+rest(other)+"[gateway.spool]\nmax = \"64MiB\"\n")
 	g.signal(t, syscall.SIGHUP)
-	waitFor(t, "end of the second board's line", 10*time.Second, func() error { return within(comes.open.Load(), 0) })
+	waitFor(t, "end of the second board's line", 10*time.Second, func() error { return countAtMost(comes.open.Load(), 0) })
 	waitFor(t, "word about what needs a restart", 10*time.Second, func() error {
 		if !strings.Contains(g.out.String(), "needs a restart of the gateway") || !strings.Contains(g.out.String(), "settings=gateway.spool") {
 			return errors.New("none")
@@ -200,14 +200,14 @@ func TestAChangedConfigurationTouchesOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-func reached(n, least int64) error {
+func countAtLeast(n, least int64) error {
 	if n < least {
 		return fmt.Errorf("%d, want %d", n, least)
 	}
 	return nil
 }
 
-func within(n, most int64) error {
+func countAtMost(n, most int64) error {
 	if n > most {
 		return fmt.Errorf("%d, want at most %d", n, most)
 	}
@@ -259,10 +259,10 @@ func TestTheLogOfANormalDayIsQuiet(t *testing.T) {
 	board := newTCPBoard(t, "1")
 	url, taken := sink(t)
 	g := watchedGateway(t, source(board)+rest(url))
-	waitFor(t, "readings", 10*time.Second, func() error { return reached(taken.Load(), 5) })
+	waitFor(t, "readings", 10*time.Second, func() error { return countAtLeast(taken.Load(), 5) })
 	before := len(g.out.String())
 	seen := taken.Load()
-	waitFor(t, "many readings", 20*time.Second, func() error { return reached(taken.Load(), seen+100) })
+	waitFor(t, "many readings", 20*time.Second, func() error { return countAtLeast(taken.Load(), seen+100) })
 	if more := g.out.String()[before:]; more != "" {
 		t.Errorf("100 readings are worth this to the log:\n%s", more)
 	}
