@@ -156,6 +156,12 @@ func TestRates(t *testing.T) {
 		if a := expect[*mqtt.Connack](again); a.Code != want {
 			t.Errorf("rates %v: a CONNECT at once: CONNACK %v, want %v", on, a.Code, want)
 		}
+		other, _ := w.specPeer(clean(mqtt.V5, "p")) // the standards know no rates
+		for range 150 {
+			if code := other.publish("a", "").Code; code.Failed() {
+				t.Fatalf("rates %v: PUBACK %v in the mode Spec", on, code)
+			}
+		}
 	}
 }
 

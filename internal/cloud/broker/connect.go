@@ -99,7 +99,7 @@ func (c *conn) judgeConnect(p *mqtt.Connect) *refused {
 	if r := c.decide("iot:Connect", "client/"+p.ClientID); r != nil {
 		return r
 	}
-	if r := c.b.checkConnectRate(p.ClientID, time.Now()); r != nil {
+	if r := c.checkConnectRate(p.ClientID, time.Now()); r != nil {
 		return r
 	}
 	return c.judgeWill(p.Will)

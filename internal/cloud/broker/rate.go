@@ -126,8 +126,9 @@ func (c *conn) tooFast() *refused {
 }
 
 // checkConnectRate refuses a second CONNECT of a client id within a second.
-func (b *Broker) checkConnectRate(clientID string, now time.Time) *refused {
-	if !b.limits.Rates {
+func (c *conn) checkConnectRate(clientID string, now time.Time) *refused {
+	b := c.b
+	if !c.limits.Rates {
 		return nil
 	}
 	b.mu.Lock()
