@@ -171,6 +171,7 @@ func (c *Cloud) handler(streams context.Context) http.Handler {
 func (c *Cloud) counters() console.Counters {
 	b := c.broker.Status()
 	out := console.Counters{Expiring: c.expiringNow(), Connections: b.Connections, Sessions: b.Sessions, Received: b.Received, Dropped: b.Dropped}
+	out.Queued, out.Retained, out.Throttled = b.Queued, b.Retained, b.Throttled
 	if c.tables != nil {
 		for _, one := range c.tables.Builds() {
 			out.Builds = append(out.Builds, console.Build{Table: one.Table, Index: one.Index, Done: one.Done})

@@ -63,6 +63,7 @@ func TestInABrowser(t *testing.T) {
 	b.until("rows of the table", `document.querySelectorAll("#rows tbody tr").length === 50`)
 	b.until("the rules", `document.querySelector("#rules").innerText.includes("store_air")`)
 
+	b.until("what waits and what was dropped", `(text => text.includes("sessions away1") && text.includes("waiting for subscribers7") && text.includes("dropped3") && !text.includes("retained"))(document.querySelector("#figures").textContent)`)
 	b.until("the index in the making", `document.querySelector("#figures").innerText.includes("air by-place 45 %")`)
 
 	live := fmt.Sprintf(`{"time":%q,"id":"1","dust":77.7}`, time.Now().UTC().Format(timeLayout))

@@ -58,6 +58,9 @@ type Counters struct {
 	Sessions    int     `json:"sessions"`    // MQTT sessions now, those away included
 	Received    uint64  `json:"received"`    // messages published, after their commit
 	Dropped     uint64  `json:"dropped"`     // messages that did not fit into a subscriber's queue
+	Queued      int     `json:"queued"`      // messages on disk that subscribers have not acknowledged
+	Retained    int     `json:"retained"`    // retained messages
+	Throttled   uint64  `json:"throttled"`   // publishes and CONNECTs beyond AWS's rates
 	Rules       []Rule  `json:"rules"`
 	Builds      []Build `json:"builds,omitempty"` // indexes that are being filled or removed
 

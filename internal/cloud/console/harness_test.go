@@ -78,7 +78,7 @@ func (p *parts) console(t testing.TB) *Console {
 
 func (p *parts) config() Config {
 	return Config{Messages: p.broker, Tables: p.tables, Refusals: p.refusals, Counters: func() Counters {
-		return Counters{Builds: []Build{{Table: "air", Index: "by-place", Done: 0.456}}, Connections: 1, Sessions: 2, Received: 1234, Rules: []Rule{
+		return Counters{Builds: []Build{{Table: "air", Index: "by-place", Done: 0.456}}, Connections: 1, Sessions: 2, Received: 1234, Queued: 7, Dropped: 3, Rules: []Rule{
 			{Name: "store_air", Filter: "sensors/+/air", Enabled: true, Matched: 1234, Fired: 1230, Failed: 2, LastError: &RuleError{Text: "missing the key id in the item", Action: "DynamoDBv2Action", Topic: "sensors/1/air", Payload: `{"dust":1}`}},
 			{Name: "store_rest", Filter: "rest/prod/dust"},
 		}}

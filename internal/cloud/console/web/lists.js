@@ -16,6 +16,9 @@ export function showFigures(counters, refused, boards) {
     ["rules failed", count(sum("failed")), sum("failed") > 0],
     ["refused", count(refused), refused > 0],
   ];
+  const brokers = [["sessions away", counters.sessions - counters.connections], ["waiting for subscribers", counters.queued], ["retained", counters.retained],
+    ["dropped", counters.dropped, true], ["throttled", counters.throttled, true]];
+  for (const [name, n, bad] of brokers) if (n > 0) figures.push([name, count(n), Boolean(bad)]);
   const builds = counters.builds || [];
   if (builds.length > 0) {
     const b = builds[0];
