@@ -13,6 +13,7 @@ type Clock struct {
 	mu     sync.Mutex
 	boards map[string]*stamps
 	floor  time.Time            // times up to it may have been given out before
+	high   time.Time            // the highest time given out
 	own    map[string]*ownStamp // by board
 }
 
@@ -28,6 +29,9 @@ type stamps struct {
 	wall time.Time // the highest wall clock seen, in milliseconds
 	last time.Time // the highest time given out
 	back int       // sequence of the readings made while the wall clock was behind wall
+
+	backAt   time.Time // the millisecond of the last of these
+	backUsed int       // numbers of it that are given out
 }
 
 // The sequence numbers, so that readings made after the clock was set back
@@ -68,16 +72,54 @@ func (c *Clock) Stamp(id string, now time.Time) time.Time {
 		c.boards[id] = b
 	}
 	if t.Before(b.wall) || !t.After(c.floor) {
-		seq := firstBack + b.back
-		b.back = (b.back + 1) % countBack
-		return t.Add(time.Duration(seq) * time.Microsecond)
+		t = b.again(t)
+		c.high = latest(c.high, t)
+		return t
 	}
 	b.wall = t
 	if !t.After(b.last) || t.Equal(b.last.Truncate(time.Millisecond)) {
 		t = b.following()
 	}
 	b.last = t
+	c.high = latest(c.high, t)
 	return t
+}
+
+// High is the highest time that Stamp has given out; zero for none. A burst can
+// bring it ahead of the wall clock.
+func (c *Clock) High() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.high
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// borrowed is how far a burst may have brought a board ahead of the wall clock;
+// a clock that is further behind was set back once more.
+const borrowed = 10 * time.Second
+
+// again is the time of a reading at a millisecond that may have been given out
+// before. When all numbers of the millisecond are used, it is the next one.
+func (b *stamps) again(t time.Time) time.Time {
+	if ahead := b.backAt.Sub(t); ahead >= 0 && ahead < borrowed {
+		t = b.backAt
+	} else {
+		b.backUsed = 0
+	}
+	if b.backUsed == countBack {
+		t, b.backUsed = t.Add(time.Millisecond), 0
+	}
+	b.backAt = t
+	b.backUsed++
+	seq := firstBack + b.back
+	b.back = (b.back + 1) % countBack
+	return t.Add(time.Duration(seq) * time.Microsecond)
 }
 
 // following is the first time behind last that has a sequence number.

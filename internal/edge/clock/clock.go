@@ -107,7 +107,7 @@ func (c *Clock) begin() {
 	case b != nil:
 		c.set.Store(true)
 		if now.Sub(b.wall(up)) > -time.Second && !c.state.High.After(now.Add(reserve)) {
-			floor = now // it was not set back since
+			floor = now.Add(guard) // it was not set back since
 		}
 	case c.o.Machine.IsSet():
 		if err := c.fix(); err == nil {
@@ -143,7 +143,7 @@ func (c *Clock) Close() error {
 	defer c.mu.Unlock()
 	var err error
 	if c.set.Load() {
-		c.state.High = c.o.Machine.Now().UTC().Add(guard).Truncate(time.Millisecond)
+		c.state.High = later(c.o.Machine.Now().UTC(), c.wall.High()).Add(guard).Truncate(time.Millisecond)
 		err = c.state.save(c.o.Dir)
 	}
 	if c.hold != nil {
