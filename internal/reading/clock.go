@@ -26,12 +26,10 @@ type ownStamp struct {
 
 // stamps is what a Clock remembers of one board.
 type stamps struct {
-	wall time.Time // the highest wall clock seen, in milliseconds
-	last time.Time // the highest time given out
-	back int       // sequence of the readings made while the wall clock was behind wall
-
-	backAt   time.Time // the millisecond of the last of these
-	backUsed int       // numbers of it that are given out
+	wall   time.Time // the highest wall clock seen, in milliseconds
+	last   time.Time // the highest time given out
+	back   int       // next sequence of the readings made while the wall clock was behind wall
+	backAt time.Time // the millisecond of the last of these
 }
 
 // The sequence numbers, so that readings made after the clock was set back
@@ -105,20 +103,23 @@ func latest(a, b time.Time) time.Time {
 const borrowed = 10 * time.Second
 
 // again is the time of a reading at a millisecond that may have been given out
-// before. When all numbers of the millisecond are used, it is the next one.
+// before. The numbers rise within a millisecond, and from the last of them it
+// goes on with the next one, so that a burst keeps its order.
 func (b *stamps) again(t time.Time) time.Time {
-	if ahead := b.backAt.Sub(t); ahead >= 0 && ahead < borrowed {
+	ahead := b.backAt.Sub(t)
+	here := ahead >= 0 && ahead < borrowed
+	if here {
 		t = b.backAt
-	} else {
-		b.backUsed = 0
 	}
-	if b.backUsed == countBack {
-		t, b.backUsed = t.Add(time.Millisecond), 0
+	if b.back == countBack {
+		b.back = 0
+		if here {
+			t = t.Add(time.Millisecond)
+		}
 	}
 	b.backAt = t
-	b.backUsed++
 	seq := firstBack + b.back
-	b.back = (b.back + 1) % countBack
+	b.back++
 	return t.Add(time.Duration(seq) * time.Microsecond)
 }
 
