@@ -1,7 +1,7 @@
 # make up     builds mote and runs everything on this machine
 # make test   runs every check and test; as root it installs what they need
 .PHONY: up build gateway test check unit narrow fuzz torture bench cross tools firmware
-.PHONY: test-bluetooth bluetooth
+.PHONY: test-bluetooth bluetooth deb
 
 GO      ?= go
 LDFLAGS := -s -w
@@ -16,6 +16,10 @@ build:
 # machines with little memory and small cards.
 gateway:
 	CGO_ENABLED=0 $(GO) build -tags gateway -trimpath -ldflags '$(LDFLAGS)' -o bin/mote-gateway ./cmd/mote
+
+# Debian packages, bin/mote_VERSION_ARCH.deb; armhf is for a Raspberry Pi of any age.
+deb:
+	./packaging/deb amd64 arm64 armhf
 
 test: tools check cross unit narrow bluetooth
 

@@ -44,6 +44,7 @@ type cli struct {
 	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
 	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`
 	Doctor  doctorCmd  `cmd:"" help:"Check what a gateway needs: clock, boards, disk, network, certificates, policy; with remedies."`
+	Service serviceCmd `cmd:"" help:"Keep the gateway running as a service of systemd."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 
 	LogLevel string `help:"Least level of log lines on stderr: debug, info, warn or error." enum:"debug,info,warn,error," default:"" placeholder:"LEVEL" env:"MOTE_LOG_LEVEL"`

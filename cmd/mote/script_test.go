@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -18,5 +20,22 @@ func TestMain(m *testing.M) {
 
 // TestSessions runs whole command sessions, one .txtar file each.
 func TestSessions(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata", RequireExplicitExec: true})
+	unit, err := filepath.Abs("mote.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("UNIT", unit)
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "systemd" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			_, err := os.Stat("/run/systemd/system")
+			return err == nil, nil
+		},
+	})
 }
