@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,9 +48,9 @@ func TestTheReserveIsForKeptEntries(t *testing.T) {
 // at which others are given up, also over a restart, until it is done.
 func TestAKeptEntryOutlivesItsAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		away := true
+		var back atomic.Bool
 		r := &recorder{answer: func(_ context.Context, e []*Entry) []error {
-			if away {
+			if !back.Load() {
 				return all(len(e), errors.New("503"))
 			}
 			return nil
@@ -71,7 +72,7 @@ func TestAKeptEntryOutlivesItsAge(t *testing.T) {
 		if n := b.stored(); n != 1 {
 			t.Errorf("%d are stored after three days", n)
 		}
-		away = false
+		back.Store(true)
 		sleep(10 * time.Minute)
 		calls := r.all()
 		if last := calls[len(calls)-1].entries[0]; b.stored() != 0 || string(last.Data) != "1" || !last.Keep {

@@ -15,7 +15,6 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
-	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
 // The client properties of a Kafka action that mote knows.
@@ -257,13 +256,9 @@ func kafkaSASL(p map[string]string) (sasl.Mechanism, error) {
 	if mechanism == "PLAIN" {
 		return plain.Mechanism{Username: p[user], Password: p[password]}, nil
 	}
-	algorithm := scram.SHA512
-	if mechanism == "SCRAM-SHA-256" {
-		algorithm = scram.SHA256
-	}
-	m, err := scram.Mechanism(algorithm, p[user], p[password])
+	m, err := newSCRAM(mechanism, p[user], p[password])
 	if err != nil {
-		return nil, fmt.Errorf("kafka: %s or %s has characters that SCRAM does not allow", user, password)
+		return nil, fmt.Errorf("kafka: %s or %s has %w", user, password, err)
 	}
 	return m, nil
 }

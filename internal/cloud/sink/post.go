@@ -58,8 +58,8 @@ func newPoster(t Transport) *poster {
 	return &poster{timeout: t.Timeout, client: &http.Client{
 		Transport: &http.Transport{
 			Proxy: t.Proxy, DialContext: dialer.DialContext, TLSHandshakeTimeout: connectTimeout,
-			TLSClientConfig:   &tls.Config{RootCAs: t.RootCAs, MinVersion: tls.VersionTLS12},
-			ForceAttemptHTTP2: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
+			TLSClientConfig:    &tls.Config{RootCAs: t.RootCAs, MinVersion: tls.VersionTLS12},
+			DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
 			MaxIdleConns: 64, MaxIdleConnsPerHost: 4, IdleConnTimeout: 30 * time.Second,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

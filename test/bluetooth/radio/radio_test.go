@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,8 +18,10 @@ var (
 
 // host is the kernel's side: it plays packets and keeps what comes back.
 type host struct {
-	in  chan []byte
-	out [][]byte
+	in chan []byte
+
+	mu  sync.Mutex
+	out [][]byte // guarded by mu
 }
 
 func (h *host) Read(p []byte) (int, error) {
@@ -30,6 +33,8 @@ func (h *host) Read(p []byte) (int, error) {
 }
 
 func (h *host) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.out = append(h.out, bytes.Clone(p))
 	return len(p), nil
 }
@@ -41,6 +46,8 @@ func (h *host) command(code uint16, p ...byte) {
 
 // event returns the parameters of the last event of that code, or nil.
 func (h *host) event(code byte) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, p := range slices.Backward(h.out) {
 		if p[0] == h4Event && p[1] == code {
 			return p[3:]

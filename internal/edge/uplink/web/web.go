@@ -67,7 +67,6 @@ func Client(caFile string, conns int, timeout time.Duration) (*http.Client, erro
 			DialContext:            (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
 			TLSHandshakeTimeout:    15 * time.Second,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-			ForceAttemptHTTP2:      true,
 			MaxConnsPerHost:        conns,
 			MaxIdleConnsPerHost:    conns,
 			IdleConnTimeout:        90 * time.Second,
