@@ -232,3 +232,28 @@ func TestSystemdTakesTheUnit(t *testing.T) {
 		}
 	}
 }
+
+// What install and uninstall do on a machine with systemd, as far as that goes
+// without one.
+func TestTheServiceIsInstalledAndGoes(t *testing.T) {
+	if err := exec.Command("unshare", "--mount", "mount", "--make-rprivate", "/").Run(); err != nil {
+		t.Skip("THE SERVICE IS NOT INSTALLED: only root, where it may mount, can do that")
+	}
+	out := command(t, "", "unshare", "--mount", "sh", "testdata/service.sh", binary, t.TempDir())
+	for _, want := range []string{
+		`the service can write below /var/lib/mote only, not to /etc/mote/spool: set dir = "/var/lib/mote/spool" in [gateway.spool]`,
+		"as the user mote: mote: /etc/mote/mote.toml:8: cannot read the API key",
+		"sudo chown mote FILE lets the service read a key",
+		"systemctl daemon-reload\nsystemctl enable mote.service\nsystemctl restart mote.service\nmote gateway runs with /etc/mote/mote.toml\n",
+		"644 root\nExecStart=/usr/local/bin/mote gateway --config /etc/mote/mote.toml\n",
+		"systemctl status --no-pager --lines=10 mote.service\n",
+		"systemctl disable --now mote.service\nsystemctl daemon-reload\nremoved /etc/systemd/system/mote.service",
+		"no service is installed",
+	} {
+		_, rest, found := strings.Cut(out, want)
+		if !found {
+			t.Fatalf("%q does not come next in\n%s", want, out)
+		}
+		out = rest
+	}
+}

@@ -224,7 +224,7 @@ func serviceAccount(s *session) (*syscall.Credential, error) {
 // speak to bluetoothd, separated by commas.
 func deviceGroups() string {
 	var there []string
-	for _, name := range []string{"dialout", "uucp", "bluetooth"} {
+	for _, name := range []string{"dialout", "bluetooth"} {
 		if _, err := user.LookupGroup(name); err == nil {
 			there = append(there, name)
 		}
