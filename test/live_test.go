@@ -23,7 +23,7 @@ func TestNewReadingsOvertakeABacklog(t *testing.T) {
 	}
 	s := newSite(t, "")
 	b, late := startBoard(t, 0), startBoard(t, 50*time.Millisecond)
-	late.format = "{n:%d:21.5:40:1}"
+	late.says("{n:%d:21.5:40:1}")
 	late.mu.Lock() // it is silent until then
 	speak := sync.OnceFunc(late.mu.Unlock)
 	t.Cleanup(speak)

@@ -98,7 +98,7 @@ func TestTheGatewayOnTheHTTPSPort(t *testing.T) {
 	s.startCloud()
 	for i, version := range []string{"5", "3.1.1"} {
 		b := startBoard(t, 5*time.Millisecond)
-		b.format = fmt.Sprintf("{p%d:%%d:21.5:40:1}", i)
+		b.says(fmt.Sprintf("{p%d:%%d:21.5:40:1}", i))
 		s.configure(fmt.Sprintf("dir = %q", fmt.Sprint("spool", i)), b.listener.Addr().String(), s.iotUplink(address)+fmt.Sprintf("mqtt = %q\n", version))
 		s.startGateway()
 		waitFor(t, "rows by MQTT "+version, 20*time.Second, func() error {

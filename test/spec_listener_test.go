@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -186,8 +187,12 @@ func TestKillsLeaveSharedSubscriptionsAndWills(t *testing.T) {
 		c.Will = &mqtt.Will{Topic: "will/" + id, Payload: []byte("gone"), QoS: 1}
 		return c
 	}
+	var alive []*wire // a connection that nobody holds is closed with the next garbage
+	defer func() { runtime.KeepAlive(alive) }()
 	for _, id := range []string{"leaves", "returns"} {
-		if _, ack := dialWire(ctx, addr, withWill(id)); ack == nil || ack.Code != mqtt.Success {
+		w, ack := dialWire(ctx, addr, withWill(id))
+		alive = append(alive, w)
+		if ack == nil || ack.Code != mqtt.Success {
 			t.Fatalf("CONNACK %+v", ack)
 		}
 	}
@@ -198,7 +203,9 @@ func TestKillsLeaveSharedSubscriptionsAndWills(t *testing.T) {
 		h.kill()
 		h = startCloud()
 	}
-	if _, ack := dialWire(ctx, addr, withWill("returns")); ack == nil || ack.Code != mqtt.Success {
+	back, ack := dialWire(ctx, addr, withWill("returns"))
+	alive = append(alive, back)
+	if ack == nil || ack.Code != mqtt.Success {
 		t.Fatalf("CONNACK %+v", ack)
 	}
 	waitFor(t, "all messages", 40*time.Second, reached(func() int { return seen(members) }, total))

@@ -73,6 +73,13 @@ func (b *board) serve(conn net.Conn) {
 	_, _ = conn.Read(make([]byte, 1)) // until the gateway goes
 }
 
+// says gives the frames another form, before a gateway reads them.
+func (b *board) says(format string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.format = format
+}
+
 func (b *board) send(conn net.Conn, span int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
