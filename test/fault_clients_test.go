@@ -224,6 +224,19 @@ func TestCtrlCStopsInTheFirstSeconds(t *testing.T) {
 	}
 }
 
+// TestASilentConnectionDoesNotKeepTheCloudFromStopping: a client that connected
+// and has asked for nothing is what a browser or an SDK leaves behind.
+func TestASilentConnectionDoesNotKeepTheCloudFromStopping(t *testing.T) {
+	h := startHost(t, t.TempDir(), "cloud")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.ep.HTTP, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	time.Sleep(100 * time.Millisecond) // until it is accepted
+	wantStop(t, h.process)
+}
+
 // strange are frames that no board should send. Each is followed by a good one.
 var strange = []string{
 	"{t:1e400:1:1:1}", "{t:-1e-400:1:1:1}", "{t:" + strings.Repeat("9", 60) + ":1:1:1}", "{t:nan:inf:-inf:1}",

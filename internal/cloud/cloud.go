@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mote/internal/cloud/awsapi/iot"
 	"mote/internal/cloud/backup"
@@ -217,6 +218,11 @@ func (c *Cloud) announcement() string { return filepath.Join(c.opts.Data, endpoi
 // Failed delivers the error of a listener that ended by itself.
 func (c *Cloud) Failed() <-chan error { return c.failed }
 
+// requestsGrace is how long a stop waits for HTTP requests: a connection that
+// has not sent its first one counts as such, and must not use up the time of
+// the parts that come after.
+const requestsGrace = 400 * time.Millisecond
+
 // Close stops in order: no new work, then what is under way, then the store.
 // It ends connections that are still open when ctx ends.
 func (c *Cloud) Close(ctx context.Context) error {
@@ -227,8 +233,10 @@ func (c *Cloud) Close(ctx context.Context) error {
 	if c.streams != nil {
 		c.streams()
 	}
+	requests, cancel := context.WithTimeout(ctx, requestsGrace)
+	defer cancel()
 	for _, s := range c.servers {
-		if s.Shutdown(ctx) != nil {
+		if s.Shutdown(requests) != nil {
 			_ = s.Close()
 		}
 	}
