@@ -231,8 +231,11 @@ func TestDeniedRecordsAreKeptUntilAllowed(t *testing.T) {
 			if st := u.Status(); st.Refused != 0 || st.LastError == "" {
 				t.Errorf("status %+v", st)
 			}
-			if log.Count("does not take this topic") != 1 || log.Count("allow iot:Publish on topic/sensors/2/air") != 1 || log.Count("cannot deliver") > 1 { // mosquitto may reset the connection before the PUBACK is read
-				t.Errorf("the log does not tell the change of state once:\n%s", log)
+			// mosquitto may reset the connection before the PUBACK is read, more than once.
+			told := log.String()
+			lost := strings.Count(told, "cannot deliver") - strings.Count(told, "delivering again")
+			if strings.Count(told, "does not take this topic") != 1 || strings.Count(told, "allow iot:Publish on topic/sensors/2/air") != 1 || lost < 0 || lost > 1 {
+				t.Errorf("the log does not tell the change of state once:\n%s", told)
 			}
 			allow("topic readwrite #\n")
 			m.Stop()
