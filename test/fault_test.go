@@ -367,8 +367,6 @@ func TestAFrozenCloudNeitherLosesNorReordersNorFillsMemory(t *testing.T) {
 func startWideBoard(t *testing.T) *board {
 	t.Helper()
 	b := startBoard(t, 0)
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.says("{t:%d:" + strings.Repeat("x", 230) + ":40:1}")
 	return b
 }
