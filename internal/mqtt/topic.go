@@ -89,13 +89,26 @@ func SplitShare(filter string) (name, plain string) {
 // Match says whether a valid, not shared filter matches a valid topic name
 // (section 4.7): + stands for one level, # for any number of levels including
 // the parent, and neither for a first level that begins with $ [MQTT-4.7.2-1].
-func Match(filter, topic string) bool { return match(filter, topic, true) }
+func Match(filter, topic string) bool { return manner{parent: true}.match(filter, topic) }
 
 // MatchAWS is Match with the difference of AWS IoT Core: a/# matches a/ and
 // everything below, but not a itself (AWS IoT developer guide, "MQTT topics").
-func MatchAWS(filter, topic string) bool { return match(filter, topic, false) }
+func MatchAWS(filter, topic string) bool { return manner{}.match(filter, topic) }
 
-func match(filter, topic string, parent bool) bool {
+// Overlap says whether some topic name matches, as [Match] says, both the valid
+// filter and plain, a filter without # whose first level is not +.
+func Overlap(filter, plain string) bool { return manner{parent: true, plus: true}.match(filter, plain) }
+
+// OverlapAWS is Overlap as [MatchAWS] says.
+func OverlapAWS(filter, plain string) bool { return manner{plus: true}.match(filter, plain) }
+
+// manner is how a filter is held against a topic.
+type manner struct {
+	parent bool // a/# matches a
+	plus   bool // the topic's levels + are any one level
+}
+
+func (m manner) match(filter, topic string) bool {
 	if filter == "" || topic == "" {
 		return false
 	}
@@ -108,14 +121,12 @@ func match(filter, topic string, parent bool) bool {
 			return true
 		}
 		name, trest, tmore := strings.Cut(topic, "/")
-		if level != "+" && level != name {
+		if level != "+" && level != name && !(m.plus && name == "+") {
 			return false
 		}
-		switch {
-		case !fmore || !tmore:
-			return fmore == tmore || parent && !tmore && frest == "#"
-		default:
-			filter, topic = frest, trest
+		if !fmore || !tmore {
+			return fmore == tmore || m.parent && !tmore && frest == "#"
 		}
+		filter, topic = frest, trest
 	}
 }

@@ -57,6 +57,35 @@ func TestMatch(t *testing.T) {
 	}
 }
 
+func TestOverlap(t *testing.T) {
+	for _, c := range []struct {
+		filter, plain string
+		want, aws     bool
+	}{
+		{"$a/+/b", "$a/x/b", true, true},
+		{"$a/x/b", "$a/+/b", true, true},
+		{"$a/+/b", "$a/+/b", true, true},
+		{"$a/x/#", "$a/+/b", true, true},
+		{"$a/x/b/#", "$a/+/b", true, false},
+		{"$a/x/b/c", "$a/+/b", false, false},
+		{"$a/x", "$a/+/b", false, false},
+		{"$a/x/c", "$a/+/b", false, false},
+		{"#", "$a/+", false, false},
+		{"+/x", "$a/+", false, false},
+		{"#", "a/+", true, true},
+	} {
+		if got := Overlap(c.filter, c.plain); got != c.want {
+			t.Errorf("Overlap(%q, %q) = %v", c.filter, c.plain, got)
+		}
+		if got := OverlapAWS(c.filter, c.plain); got != c.aws {
+			t.Errorf("OverlapAWS(%q, %q) = %v", c.filter, c.plain, got)
+		}
+	}
+	if Match("a/b", "a/+") {
+		t.Error("a topic name has no wildcards")
+	}
+}
+
 func TestValidTopic(t *testing.T) {
 	for topic, want := range map[string]bool{
 		"a": true, "/": true, "sensors/1/air": true, "$aws/x": true, "a b": true, "ä/ö": true, strings.Repeat("x", maxText): true,

@@ -8,6 +8,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
+	"mote/internal/mqtt"
 )
 
 // The topics of jobs (AWS IoT developer guide, "Reserved topics", Jobs topics).
@@ -91,30 +92,12 @@ func (e *Engine) CheckTopic(topic string) error {
 func (e *Engine) CheckFilter(filter string) error {
 	if strings.HasPrefix(filter, topicPrefix) {
 		for _, end := range filters {
-			if overlap(filter, topicPrefix+"+"+jobsPart+end) {
+			if mqtt.OverlapAWS(filter, topicPrefix+"+"+jobsPart+end) {
 				return nil
 			}
 		}
 	}
 	return fmt.Errorf("%.300q is no filter of jobs: subscribe to %s<thing>/jobs/notify, notify-next, or …/jobs/#", filter, topicPrefix)
-}
-
-// overlap says whether some topic matches both filters; b has no #.
-func overlap(a, b string) bool {
-	for {
-		level, arest, amore := strings.Cut(a, "/")
-		if level == "#" {
-			return true
-		}
-		other, brest, bmore := strings.Cut(b, "/")
-		if level != other && level != "+" && other != "+" {
-			return false
-		}
-		if !amore || !bmore {
-			return amore == bmore
-		}
-		a, b = arest, brest
-	}
 }
 
 // Hold reserves the jobs for b until b is applied or given up, when a message

@@ -7,6 +7,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
+	"mote/internal/mqtt"
 )
 
 // The topics of provisioning (AWS IoT developer guide, "Reserved topics").
@@ -77,35 +78,17 @@ func (e *Engine) CheckFilter(filter string) error {
 		return fmt.Errorf("nothing of the provisioning service is on %.300q", filter)
 	}
 	for _, one := range requests {
-		if overlap(filter, one) {
+		if mqtt.Overlap(filter, one) {
 			return fmt.Errorf("%.300q takes in what devices ask for, with their tokens: subscribe to …/accepted and …/rejected", filter)
 		}
 	}
 	for _, one := range answers {
-		if overlap(filter, one) {
+		if mqtt.Overlap(filter, one) {
 			return nil
 		}
 	}
 	return fmt.Errorf("the provisioning service publishes nothing on %.300q: subscribe to %screate/json/accepted, %s<template>/provision/json/accepted, or %s<caCertificateId>",
 		filter, certificatePrefix, templatePrefix, eventPrefix)
-}
-
-// overlap says whether some topic matches both filters; b has no #.
-func overlap(a, b string) bool {
-	for {
-		level, arest, amore := strings.Cut(a, "/")
-		if level == "#" {
-			return true
-		}
-		other, brest, bmore := strings.Cut(b, "/")
-		if level != other && level != "+" && other != "+" {
-			return false
-		}
-		if !amore || !bmore {
-			return amore == bmore || amore && arest == "#" // a/# matches a
-		}
-		a, b = arest, brest
-	}
 }
 
 // Hold has a burst that asks for provisioning commit what it has first: what

@@ -10,6 +10,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
+	"mote/internal/mqtt"
 )
 
 // The topics of shadows (AWS IoT developer guide, "Device Shadow MQTT topics").
@@ -105,31 +106,13 @@ func (e *Engine) CheckFilter(filter string) error {
 	if strings.HasPrefix(filter, topicPrefix) {
 		for _, part := range []string{classicPart, namedPart + "+/"} {
 			for _, end := range slices.Concat(operations, answers) {
-				if overlap(filter, topicPrefix+"+"+part+end) {
+				if mqtt.OverlapAWS(filter, topicPrefix+"+"+part+end) {
 					return nil
 				}
 			}
 		}
 	}
 	return fmt.Errorf("topics that begin with $ are reserved, and nothing is served on %.300q: subscribe to a topic without $, or to %s<thing>/shadow/…", filter, topicPrefix)
-}
-
-// overlap says whether some topic matches both filters; b has no #.
-func overlap(a, b string) bool {
-	for {
-		level, arest, amore := strings.Cut(a, "/")
-		if level == "#" {
-			return true
-		}
-		other, brest, bmore := strings.Cut(b, "/")
-		if level != other && level != "+" && other != "+" {
-			return false
-		}
-		if !amore || !bmore {
-			return amore == bmore
-		}
-		a, b = arest, brest
-	}
 }
 
 // Hold reserves the shadow that messages on topic change for b until b is
