@@ -137,7 +137,7 @@ func byteOrder(mark byte) (binary.ByteOrder, error) {
 func unmarshal(order binary.ByteOrder, whole []byte, fields, padded int) (*Message, error) {
 	m := &Message{Kind: whole[1], Serial: order.Uint32(whole[8:])}
 	r := reader{order: order, buf: whole[:prelude+fields], at: prelude - 4}
-	values, err := r.values("a(yv)")
+	values, err := r.fields("a(yv)", 0)
 	if err != nil {
 		return nil, fmt.Errorf("dbus: header: %w", err)
 	}
@@ -148,7 +148,7 @@ func unmarshal(order binary.ByteOrder, whole []byte, fields, padded int) (*Messa
 		}
 	}
 	b := reader{order: order, buf: whole[prelude+padded:]}
-	if m.Body, err = b.values(m.Type); err != nil {
+	if m.Body, err = b.fields(m.Type, 0); err != nil {
 		return nil, fmt.Errorf("dbus: body %q: %w", m.Type, err)
 	}
 	if b.at != len(b.buf) {
@@ -246,18 +246,8 @@ func (w *writer) values(s Signature, values []any) error {
 	if len(s) > 255 {
 		return fmt.Errorf("dbus: a type of %d letters", len(s))
 	}
-	for _, v := range values {
-		first, rest, err := next(s, 0)
-		if err == nil {
-			err = w.value(first, v, 0)
-		}
-		if err != nil {
-			return fmt.Errorf("dbus: %T as %q: %w", v, s, err)
-		}
-		s = rest
-	}
-	if s != "" {
-		return fmt.Errorf("dbus: no value for %q", s)
+	if err := w.fields(s, values, 0); err != nil {
+		return fmt.Errorf("dbus: body or header of type %q: %w", s, err)
 	}
 	return nil
 }
@@ -344,7 +334,7 @@ func (w *writer) container(s Signature, value any, depth int) error {
 		return errors.Join(is(s, "ay"), w.array("y", func() error { w.buf = append(w.buf, v...); return nil }))
 	case []any:
 		if s[0] == '(' {
-			return w.fields(s[1:len(s)-1], v, depth)
+			return w.fields(s[1:len(s)-1], v, depth+1)
 		}
 		if s[0] != 'a' || s[1] == '{' {
 			return errType
@@ -364,7 +354,7 @@ func (w *writer) container(s Signature, value any, depth int) error {
 		return w.array(s[1:], func() error {
 			for k, e := range v {
 				w.align(8)
-				if err := w.fields(s[2:len(s)-1], []any{k, e}, depth); err != nil {
+				if err := w.fields(s[2:len(s)-1], []any{k, e}, depth+1); err != nil {
 					return err
 				}
 			}
@@ -374,18 +364,22 @@ func (w *writer) container(s Signature, value any, depth int) error {
 	return errType
 }
 
+// fields writes values of different types.
 func (w *writer) fields(s Signature, values []any, depth int) error {
 	for _, v := range values {
 		first, rest, err := next(s, depth)
 		if err == nil {
-			err = w.value(first, v, depth+1)
+			err = w.value(first, v, depth)
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%T as %q: %w", v, s, err)
 		}
 		s = rest
 	}
-	return is(s, "")
+	if s != "" {
+		return fmt.Errorf("no value for %q", s)
+	}
+	return nil
 }
 
 // array writes the elements after their length in bytes.
@@ -421,21 +415,6 @@ func (r *reader) align(n int) error {
 	return err
 }
 
-func (r *reader) values(s Signature) (values []any, err error) {
-	for s != "" {
-		var first Signature
-		if first, s, err = next(s, 0); err != nil {
-			return nil, err
-		}
-		v, err := r.value(first, 0)
-		if err != nil {
-			return nil, err
-		}
-		values = append(values, v)
-	}
-	return values, nil
-}
-
 func (r *reader) value(s Signature, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("nested deeper than %d", maxDepth)
@@ -459,7 +438,7 @@ func (r *reader) value(s Signature, depth int) (any, error) {
 	case 'a':
 		return r.array(s[1:], depth)
 	}
-	return r.fields(s[1:len(s)-1], depth)
+	return r.fields(s[1:len(s)-1], depth+1)
 }
 
 func (r *reader) number(kind byte) (any, error) {
@@ -539,13 +518,14 @@ func (r *reader) variant(depth int) (any, error) {
 	return r.value(first, depth+1)
 }
 
+// fields reads values of different types.
 func (r *reader) fields(s Signature, depth int) (values []any, err error) {
 	for s != "" {
 		var first Signature
 		if first, s, err = next(s, depth); err != nil {
 			return nil, err
 		}
-		v, err := r.value(first, depth+1)
+		v, err := r.value(first, depth)
 		if err != nil {
 			return nil, err
 		}
@@ -593,7 +573,7 @@ func (r *reader) dictionary(s Signature, depth int) (any, error) {
 		if err := r.align(8); err != nil {
 			return nil, err
 		}
-		pair, err := r.fields(s, depth+1)
+		pair, err := r.fields(s, depth+2)
 		if err != nil {
 			return nil, err
 		}
