@@ -397,8 +397,8 @@ func (e *Engine) Document(id string) (string, error) {
 }
 
 // Jobs returns up to limit jobs that keep accepts whose ids come after the
-// given one, in byte order; more says that there are others.
-func (e *Engine) Jobs(after string, limit int, keep func(*Job) bool) (out []*Job, more bool, err error) {
+// given one, in byte order. When there are others, next is the last one's id.
+func (e *Engine) Jobs(after string, limit int, keep func(*Job) bool) (out []*Job, next string, err error) {
 	err = e.walk(key(keyJob), after, func(_ string, value []byte) (bool, error) {
 		j := new(Job)
 		if err := readRecord(value, j); err != nil {
@@ -408,16 +408,16 @@ func (e *Engine) Jobs(after string, limit int, keep func(*Job) bool) (out []*Job
 			return true, nil
 		}
 		if len(out) == limit {
-			more = true
+			next = out[len(out)-1].ID
 			return false, nil
 		}
 		out = append(out, j)
 		return true, nil
 	})
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
-	return out, more, e.settle()
+	return out, next, e.settle()
 }
 
 // walk calls f with what follows the prefix in the keys after the given one,

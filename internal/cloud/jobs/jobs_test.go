@@ -646,8 +646,8 @@ func TestTemplates(t *testing.T) {
 	if err := w.CreateTemplate(ctx, Template{ID: "u", Description: "of a job"}, arn("job/j")); err != nil {
 		t.Fatal(err)
 	}
-	if list, more, err := w.Templates("", 1); err != nil || len(list) != 1 || !more || list[0].ID != "t" {
-		t.Errorf("%v %v %v", list, more, err)
+	if list, next, err := w.Templates("", 1); err != nil || len(list) != 1 || next != "t" || list[0].ID != "t" {
+		t.Errorf("%v %q %v", list, next, err)
 	}
 	if u, err := w.Template("u"); err != nil || u.Document != `{"t":1}` || u.Timeout.minutes() != 5 {
 		t.Errorf("%+v, %v", u, err)

@@ -131,11 +131,11 @@ func (e *Engine) Template(id string) (*Template, error) {
 }
 
 // Templates returns up to limit templates whose ids come after the given one,
-// in byte order; more says that there are others.
-func (e *Engine) Templates(after string, limit int) (out []*Template, more bool, err error) {
+// in byte order. When there are others, next is the last one's id.
+func (e *Engine) Templates(after string, limit int) (out []*Template, next string, err error) {
 	err = e.walk(key(keyTemplate), after, func(_ string, value []byte) (bool, error) {
 		if len(out) == limit {
-			more = true
+			next = out[len(out)-1].ID
 			return false, nil
 		}
 		t := new(Template)
@@ -143,9 +143,9 @@ func (e *Engine) Templates(after string, limit int) (out []*Template, more bool,
 		return true, readRecord(value, t)
 	})
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
-	return out, more, e.settle()
+	return out, next, e.settle()
 }
 
 // DeleteTemplate deletes a template.

@@ -37,10 +37,7 @@ func listBillingGroups(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	names, next, err := h.reg.BillingGroups(c.query.Get("namePrefixFilter"), p)
-	return struct {
-		Groups    []groupName `json:"billingGroups"`
-		NextToken string      `json:"nextToken,omitempty"`
-	}{h.groups(billingGroupARN, names), next}, err
+	return pageOf("billingGroups", h.groups(billingGroupARN, names), nextToken, next), err
 }
 
 func updateBillingGroup(h *Handler, c *call) (any, error) {
@@ -100,5 +97,5 @@ func listThingsInBillingGroup(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	names, next, err := h.reg.ThingsInBilling(c.label("billingGroupName"), p)
-	return thingNames{append([]string{}, names...), next}, err
+	return pageOf("things", append([]string{}, names...), nextToken, next), err
 }

@@ -107,14 +107,7 @@ func listCACertificates(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	cas, next, err := h.reg.CACertificates(c.query.Get("templateName"), p)
-	out := struct {
-		Certificates []caJSON `json:"certificates"`
-		NextMarker   string   `json:"nextMarker,omitempty"`
-	}{[]caJSON{}, next}
-	for _, ca := range cas {
-		out.Certificates = append(out.Certificates, h.caJSON(ca))
-	}
-	return out, err
+	return pageOf("certificates", each(cas, h.caJSON), nextMarker, next), err
 }
 
 func updateCACertificate(h *Handler, c *call) (any, error) {

@@ -107,14 +107,7 @@ func listCertificatesByCA(h *Handler, c *call) (any, error) {
 }
 
 func (h *Handler) certificateList(certs []registry.Certificate, next string, err error) (any, error) {
-	out := struct {
-		Certificates []certificateJSON `json:"certificates"`
-		NextMarker   string            `json:"nextMarker,omitempty"`
-	}{[]certificateJSON{}, next}
-	for _, cert := range certs {
-		out.Certificates = append(out.Certificates, h.certificateJSON(cert))
-	}
-	return out, err
+	return pageOf("certificates", each(certs, h.certificateJSON), nextMarker, next), err
 }
 
 func updateCertificate(h *Handler, c *call) (any, error) {

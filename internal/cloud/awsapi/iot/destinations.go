@@ -150,17 +150,12 @@ func listTopicRuleDestinations(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	summaries := make([]destinationJSON, len(arns))
-	for i, arn := range arns {
+	summary := func(arn string) destinationJSON {
 		s := destinationBody(byARN[arn])
 		s.HTTPSummary, s.VPCSummary, s.HTTP, s.VPC = s.HTTP, s.VPC, nil, nil
-		summaries[i] = s
+		return s
 	}
-	out := map[string]any{"destinationSummaries": summaries}
-	if next != "" {
-		out["nextToken"] = next
-	}
-	return out, nil
+	return pageOf("destinationSummaries", each(arns, summary), nextToken, next), nil
 }
 
 func updateTopicRuleDestination(h *Handler, c *call) (any, error) {

@@ -411,9 +411,30 @@ func (h *Handler) certificate(what, arn string) (string, error) {
 
 // arns turns certificate ids into ARNs.
 func (h *Handler) arns(ids []string) []string {
-	out := make([]string, len(ids))
-	for i, id := range ids {
-		out[i] = h.reg.ARN("cert/" + id)
+	return each(ids, func(id string) string { return h.reg.ARN("cert/" + id) })
+}
+
+// The names of the member of lists that says where the next page begins.
+const (
+	nextToken  = "nextToken"
+	nextMarker = "nextMarker"
+)
+
+// pageOf answers a page of a list: its entries, which are not nil, as member,
+// and where the next page begins, if there is one.
+func pageOf(member string, entries any, nextMember, next string) map[string]any {
+	out := map[string]any{member: entries}
+	if next != "" {
+		out[nextMember] = next
+	}
+	return out
+}
+
+// each returns what f makes of each of all, never nil.
+func each[T, R any](all []T, f func(T) R) []R {
+	out := make([]R, len(all))
+	for i, x := range all {
+		out[i] = f(x)
 	}
 	return out
 }

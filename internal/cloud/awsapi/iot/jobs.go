@@ -336,21 +336,11 @@ func listJobs(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, more, err := h.jobs.Jobs(after, limit, keep)
+	list, next, err := h.jobs.Jobs(after, limit, keep)
 	if err != nil {
 		return nil, h.jobError(err)
 	}
-	out := struct {
-		Jobs      []jobSummary `json:"jobs"`
-		NextToken string       `json:"nextToken,omitempty"`
-	}{Jobs: []jobSummary{}}
-	for _, j := range list {
-		out.Jobs = append(out.Jobs, h.jobSummary(j))
-	}
-	if more {
-		out.NextToken = jobToken(list[len(list)-1].ID)
-	}
-	return out, nil
+	return pageOf("jobs", each(list, h.jobSummary), nextToken, jobToken(next)), nil
 }
 
 // executionSummary is a JobExecutionSummary of the API.
@@ -370,25 +360,16 @@ type executionEntry struct {
 	Summary  executionSummary `json:"jobExecutionSummary"`
 }
 
-type executionList struct {
-	Summaries []executionEntry `json:"executionSummaries"`
-	NextToken string           `json:"nextToken,omitempty"`
-}
-
 // executions answers a list of executions.
-func (h *Handler) executions(list []jobs.Summary, next string, byJob bool) executionList {
-	out := executionList{Summaries: []executionEntry{}}
-	for _, s := range list {
+func (h *Handler) executions(list []jobs.Summary, next string, byJob bool) map[string]any {
+	entry := func(s jobs.Summary) executionEntry {
 		e := executionEntry{JobID: s.Job, Summary: executionSummary{s.Status, millis(s.Queued), millis(s.Started), millis(s.Updated), s.Number, s.Retry}}
 		if byJob {
 			e.JobID, e.ThingARN = "", h.reg.ARN("thing/"+s.Thing)
 		}
-		out.Summaries = append(out.Summaries, e)
+		return e
 	}
-	if next != "" {
-		out.NextToken = jobToken(next)
-	}
-	return out
+	return pageOf("executionSummaries", each(list, entry), nextToken, jobToken(next))
 }
 
 func (c *call) executionStatus() (jobs.Status, error) {
@@ -542,21 +523,11 @@ func listJobTemplates(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, more, err := h.jobs.Templates(after, limit)
+	list, next, err := h.jobs.Templates(after, limit)
 	if err != nil {
 		return nil, h.jobError(err)
 	}
-	out := struct {
-		Templates []templateSummary `json:"jobTemplates"`
-		NextToken string            `json:"nextToken,omitempty"`
-	}{Templates: []templateSummary{}}
-	for _, t := range list {
-		out.Templates = append(out.Templates, h.templateSummary(t))
-	}
-	if more {
-		out.NextToken = jobToken(list[len(list)-1].ID)
-	}
-	return out, nil
+	return pageOf("jobTemplates", each(list, h.templateSummary), nextToken, jobToken(next)), nil
 }
 
 // listManagedJobTemplates answers that there are none: they are AWS's own.
@@ -579,7 +550,7 @@ type Jobs interface {
 	Associate(ctx context.Context, id string, targets []string, comment string) (*jobs.Job, error)
 	Job(id string) (*jobs.Job, error)
 	Document(id string) (string, error)
-	Jobs(after string, limit int, keep func(*jobs.Job) bool) ([]*jobs.Job, bool, error)
+	Jobs(after string, limit int, keep func(*jobs.Job) bool) ([]*jobs.Job, string, error)
 	ExecutionsOfJob(id, after string, limit int, status jobs.Status) ([]jobs.Summary, string, error)
 	ExecutionsOfThing(thing, after string, limit int, status jobs.Status, only string) ([]jobs.Summary, string, error)
 	Execution(thing, job string, number int64) (*jobs.Execution, error)
@@ -588,7 +559,7 @@ type Jobs interface {
 	DeleteExecution(ctx context.Context, thing, job string, number int64, force bool) error
 	CreateTemplate(ctx context.Context, t jobs.Template, job string) error
 	Template(id string) (*jobs.Template, error)
-	Templates(after string, limit int) ([]*jobs.Template, bool, error)
+	Templates(after string, limit int) ([]*jobs.Template, string, error)
 	DeleteTemplate(ctx context.Context, id string) error
 	FleetChanged()
 }

@@ -67,16 +67,7 @@ type policyName struct {
 }
 
 func (h *Handler) policyNames(names []string) []policyName {
-	out := make([]policyName, len(names))
-	for i, n := range names {
-		out[i] = policyName{n, h.policyARN(n)}
-	}
-	return out
-}
-
-type policyList struct {
-	Policies   []policyName `json:"policies"`
-	NextMarker string       `json:"nextMarker,omitempty"`
+	return each(names, func(n string) policyName { return policyName{n, h.policyARN(n)} })
 }
 
 func listPolicies(h *Handler, c *call) (any, error) {
@@ -85,11 +76,8 @@ func listPolicies(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	policies, next, err := h.reg.Policies(p)
-	var names []string
-	for _, x := range policies {
-		names = append(names, x.Name)
-	}
-	return policyList{h.policyNames(names), next}, err
+	names := each(policies, func(p registry.Policy) string { return p.Name })
+	return pageOf("policies", h.policyNames(names), nextMarker, next), err
 }
 
 func deletePolicy(h *Handler, c *call) (any, error) {
@@ -215,7 +203,7 @@ func (h *Handler) attachedPolicies(c *call, what, arn string) (any, error) {
 		return nil, err
 	}
 	names, next, err := h.reg.AttachedPolicies(target, recursive, p)
-	return policyList{h.policyNames(names), next}, err
+	return pageOf("policies", h.policyNames(names), nextMarker, next), err
 }
 
 func listTargetsForPolicy(h *Handler, c *call) (any, error) {
@@ -228,15 +216,7 @@ func (h *Handler) policyTargets(c *call, member, name string) (any, error) {
 		return nil, err
 	}
 	targets, next, err := h.reg.PolicyTargets(name, p)
-	names := []string{}
-	for _, t := range targets {
-		names = append(names, h.reg.TargetName(t))
-	}
-	out := map[string]any{member: names}
-	if next != "" {
-		out["nextMarker"] = next
-	}
-	return out, err
+	return pageOf(member, each(targets, h.reg.TargetName), nextMarker, next), err
 }
 
 // The older names of the same operations, which old tutorials still use.

@@ -131,14 +131,7 @@ func listProvisioningTemplates(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	templates, next, err := h.reg.Templates(p)
-	out := struct {
-		Templates []templateJSON `json:"templates"`
-		Next      string         `json:"nextToken,omitempty"`
-	}{[]templateJSON{}, next}
-	for _, t := range templates {
-		out.Templates = append(out.Templates, h.templateJSON(t))
-	}
-	return out, err
+	return pageOf("templates", each(templates, h.templateJSON), nextToken, next), err
 }
 
 func updateProvisioningTemplate(h *Handler, c *call) (any, error) {
@@ -222,11 +215,8 @@ func listProvisioningTemplateVersions(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := []any{}
-	for _, v := range t.Versions {
-		out = append(out, versionJSON(t, v))
-	}
-	return map[string]any{"versions": out}, nil
+	version := func(v registry.TemplateVersion) map[string]any { return versionJSON(t, v) }
+	return map[string]any{"versions": each(t.Versions, version)}, nil
 }
 
 func deleteProvisioningTemplateVersion(h *Handler, c *call) (any, error) {

@@ -12,12 +12,6 @@ type groupName struct {
 	ARN  string `json:"groupArn"`
 }
 
-// groupNames is the answer of operations that list groups.
-type groupNames struct {
-	Groups    []groupName `json:"thingGroups"`
-	NextToken string      `json:"nextToken,omitempty"`
-}
-
 // What stands before the name in the ARN of a resource.
 const (
 	thingARN        = "thing/"
@@ -26,11 +20,12 @@ const (
 )
 
 func (h *Handler) groups(prefix string, names []string) []groupName {
-	out := make([]groupName, len(names))
-	for i, n := range names {
-		out[i] = groupName{n, h.reg.ARN(prefix + n)}
-	}
-	return out
+	return each(names, func(n string) groupName { return groupName{n, h.reg.ARN(prefix + n)} })
+}
+
+// groupPage answers the operations that list thing groups.
+func (h *Handler) groupPage(names []string, next string) map[string]any {
+	return pageOf("thingGroups", h.groups(groupARN, names), nextToken, next)
 }
 
 // groupProperties are ThingGroupProperties of the API.
@@ -98,7 +93,7 @@ func listThingGroups(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	names, next, err := h.reg.ThingGroups(f, p)
-	return groupNames{h.groups(groupARN, names), next}, err
+	return h.groupPage(names, next), err
 }
 
 func updateThingGroup(h *Handler, c *call) (any, error) {
@@ -205,13 +200,7 @@ func listThingGroupsForThing(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	names, next, err := h.reg.GroupsOfThing(c.label("thingName"), p)
-	return groupNames{h.groups(groupARN, names), next}, err
-}
-
-// thingNames is the answer of operations that list the things of a group.
-type thingNames struct {
-	Things    []string `json:"things"`
-	NextToken string   `json:"nextToken,omitempty"`
+	return h.groupPage(names, next), err
 }
 
 func listThingsInThingGroup(h *Handler, c *call) (any, error) {
@@ -224,5 +213,5 @@ func listThingsInThingGroup(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	names, next, err := h.reg.ThingsInGroup(c.label("thingGroupName"), recursive, p)
-	return thingNames{append([]string{}, names...), next}, err
+	return pageOf("things", append([]string{}, names...), nextToken, next), err
 }

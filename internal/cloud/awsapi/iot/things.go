@@ -93,7 +93,7 @@ func (h *Handler) RegistryData(api, thing string) ([]byte, bool) {
 		if err != nil {
 			return nil, false
 		}
-		answer = groupNames{Groups: h.groups(groupARN, names)}
+		answer = h.groupPage(names, "")
 	default:
 		return nil, false
 	}
@@ -110,16 +110,8 @@ func listThings(h *Handler, c *call) (any, error) {
 	if f.Prefix, err = c.flag("usePrefixAttributeValue", false); err != nil {
 		return nil, err
 	}
-	out := struct {
-		Things    []thingJSON `json:"things"`
-		NextToken string      `json:"nextToken,omitempty"`
-	}{Things: []thingJSON{}}
 	things, next, err := h.reg.Things(f, p)
-	for _, t := range things {
-		out.Things = append(out.Things, h.thing(t))
-	}
-	out.NextToken = next
-	return out, err
+	return pageOf("things", each(things, h.thing), nextToken, next), err
 }
 
 func updateThing(h *Handler, c *call) (any, error) {
@@ -188,10 +180,7 @@ func listThingPrincipals(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	ids, next, err := h.reg.ThingPrincipals(c.label("thingName"), p)
-	return struct {
-		Principals []string `json:"principals"`
-		NextToken  string   `json:"nextToken,omitempty"`
-	}{h.arns(ids), next}, err
+	return pageOf("principals", h.arns(ids), nextToken, next), err
 }
 
 func listPrincipalThings(h *Handler, c *call) (any, error) {
@@ -204,10 +193,7 @@ func listPrincipalThings(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	names, next, err := h.reg.PrincipalThings(id, p)
-	return struct {
-		Things    []string `json:"things"`
-		NextToken string   `json:"nextToken,omitempty"`
-	}{append([]string{}, names...), next}, err
+	return pageOf("things", append([]string{}, names...), nextToken, next), err
 }
 
 // attachmentJSON is one attachment in the lists of version 2.
@@ -236,16 +222,13 @@ func listThingPrincipalsV2(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	ids, next, err := h.reg.ThingPrincipals(c.label("thingName"), p)
-	out := struct {
-		Objects   []attachmentJSON `json:"thingPrincipalObjects"`
-		NextToken string           `json:"nextToken,omitempty"`
-	}{[]attachmentJSON{}, next}
+	objects := []attachmentJSON{}
 	for _, id := range ids {
 		if kind, ok := h.attachment(c.label("thingName"), id, want); ok {
-			out.Objects = append(out.Objects, attachmentJSON{Principal: h.reg.ARN("cert/" + id), Type: kind})
+			objects = append(objects, attachmentJSON{Principal: h.reg.ARN("cert/" + id), Type: kind})
 		}
 	}
-	return out, err
+	return pageOf("thingPrincipalObjects", objects, nextToken, next), err
 }
 
 func listPrincipalThingsV2(h *Handler, c *call) (any, error) {
@@ -262,14 +245,11 @@ func listPrincipalThingsV2(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	names, next, err := h.reg.PrincipalThings(id, p)
-	out := struct {
-		Objects   []attachmentJSON `json:"principalThingObjects"`
-		NextToken string           `json:"nextToken,omitempty"`
-	}{[]attachmentJSON{}, next}
+	objects := []attachmentJSON{}
 	for _, name := range names {
 		if kind, ok := h.attachment(name, id, want); ok {
-			out.Objects = append(out.Objects, attachmentJSON{ThingName: name, Type: kind})
+			objects = append(objects, attachmentJSON{ThingName: name, Type: kind})
 		}
 	}
-	return out, err
+	return pageOf("principalThingObjects", objects, nextToken, next), err
 }

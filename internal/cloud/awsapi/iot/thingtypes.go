@@ -100,14 +100,7 @@ func listThingTypes(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	types, next, err := h.reg.ThingTypes(c.query.Get("thingTypeName"), p)
-	out := struct {
-		Types     []typeJSON `json:"thingTypes"`
-		NextToken string     `json:"nextToken,omitempty"`
-	}{[]typeJSON{}, next}
-	for _, t := range types {
-		out.Types = append(out.Types, h.thingType(t))
-	}
-	return out, err
+	return pageOf("thingTypes", each(types, h.thingType), nextToken, next), err
 }
 
 func updateThingType(h *Handler, c *call) (any, error) {

@@ -182,17 +182,13 @@ func listTopicRules(h *Handler, c *call) (any, error) {
 	}
 	slices.Sort(names)
 	names, next, err := registry.Cut(names, p, nil)
-	out := struct {
-		Rules     []map[string]any `json:"rules"`
-		NextToken string           `json:"nextToken,omitempty"`
-	}{[]map[string]any{}, next}
-	for _, n := range names {
-		r := byName[n]
-		out.Rules = append(out.Rules, map[string]any{
-			"ruleArn": h.ruleARN(n), "ruleName": n, "topicPattern": r.Filter, "createdAt": epoch(r.CreatedAt), "ruleDisabled": r.Payload.RuleDisabled,
-		})
+	entry := func(name string) map[string]any {
+		r := byName[name]
+		return map[string]any{
+			"ruleArn": h.ruleARN(name), "ruleName": name, "topicPattern": r.Filter, "createdAt": epoch(r.CreatedAt), "ruleDisabled": r.Payload.RuleDisabled,
+		}
 	}
-	return out, err
+	return pageOf("rules", each(names, entry), nextToken, next), err
 }
 
 // deleteTopicRule succeeds for a rule that does not exist.
