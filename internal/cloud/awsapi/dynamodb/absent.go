@@ -10,11 +10,7 @@ import (
 // after each change. The operations that would turn the features on are refused.
 
 func (h *Handler) describeInsights(in *input) ([]byte, error) {
-	name, err := in.checkTableName()
-	if err != nil {
-		return nil, err
-	}
-	t, err := h.db.Describe(name)
+	t, err := h.namedTable(in)
 	if err != nil {
 		return nil, err
 	}
@@ -30,11 +26,7 @@ func (h *Handler) describeInsights(in *input) ([]byte, error) {
 }
 
 func (h *Handler) describeKinesis(in *input) ([]byte, error) {
-	name, err := in.checkTableName()
-	if err != nil {
-		return nil, err
-	}
-	t, err := h.db.Describe(name)
+	t, err := h.namedTable(in)
 	if err != nil {
 		return nil, err
 	}

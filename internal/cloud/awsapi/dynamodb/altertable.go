@@ -197,11 +197,7 @@ func (h *Handler) updateTTL(in *input) ([]byte, error) {
 var ttlStatus = map[table.IndexStatus]string{table.IndexCreating: "ENABLING", table.IndexActive: "ENABLED", table.IndexDeleting: "DISABLING"}
 
 func (h *Handler) describeTTL(in *input) ([]byte, error) {
-	name, err := in.checkTableName()
-	if err != nil {
-		return nil, err
-	}
-	t, err := h.db.Describe(name)
+	t, err := h.namedTable(in)
 	if err != nil {
 		return nil, err
 	}

@@ -3,21 +3,10 @@ package dynamodb
 import "mote/internal/cloud/table"
 
 // ceilingInput is an OnDemandThroughput; what is absent is nil.
-type ceilingInput struct{ read, write *int64 }
+type ceilingInput throughput
 
 func (s *scanner) ceiling() *ceilingInput {
-	c := &ceilingInput{}
-	s.object(unexpectedValue, structureOf("OnDemandThroughput"), func(member string) {
-		switch member {
-		case "MaxReadRequestUnits":
-			c.read = s.integer("Long")
-		case "MaxWriteRequestUnits":
-			c.write = s.integer("Long")
-		default:
-			s.skip()
-		}
-	})
-	return c
+	return (*ceilingInput)(s.units("OnDemandThroughput", "MaxReadRequestUnits", "MaxWriteRequestUnits"))
 }
 
 // request is the ceiling for the engine: 1 or more units, or -1 for none. of

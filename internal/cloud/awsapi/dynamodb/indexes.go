@@ -43,12 +43,17 @@ func (s *scanner) schema() []table.KeyElement {
 }
 
 func (s *scanner) throughput() *throughput {
+	return s.units("ProvisionedThroughput", "ReadCapacityUnits", "WriteCapacityUnits")
+}
+
+// units takes a structure of two numbers of units.
+func (s *scanner) units(structure, read, write string) *throughput {
 	t := &throughput{}
-	s.object(unexpectedValue, structureOf("ProvisionedThroughput"), func(member string) {
+	s.object(unexpectedValue, structureOf(structure), func(member string) {
 		switch member {
-		case "ReadCapacityUnits":
+		case read:
 			t.read = s.integer("Long")
-		case "WriteCapacityUnits":
+		case write:
 			t.write = s.integer("Long")
 		default:
 			s.skip()

@@ -104,12 +104,17 @@ func (in *input) checkTableName() (name string, err error) {
 	return bareName(*in.tableName), nil
 }
 
-func (h *Handler) describeTable(in *input) ([]byte, error) {
+// namedTable returns the table that the operations on one table name.
+func (h *Handler) namedTable(in *input) (*table.Table, error) {
 	name, err := in.checkTableName()
 	if err != nil {
 		return nil, err
 	}
-	t, err := h.db.Describe(name)
+	return h.db.Describe(name)
+}
+
+func (h *Handler) describeTable(in *input) ([]byte, error) {
+	t, err := h.namedTable(in)
 	if err != nil {
 		return nil, err
 	}
