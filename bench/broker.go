@@ -40,21 +40,11 @@ type rivals struct {
 func (b *bench) broker() error {
 	b.oneCore = true
 	defer func() { b.oneCore = false }()
-	c, err := b.newCloud()
+	r, stop, err := b.newRivals()
 	if err != nil {
 		return err
 	}
-	defer c.stop()
-	device, err := clientTLS(c.CA, c.certificate("cert.pem"), c.certificate("key.pem"))
-	if err != nil {
-		return err
-	}
-	m, err := b.mosquitto()
-	if err != nil {
-		return err
-	}
-	defer m.stop()
-	r := rivals{m, &peer{c.process, c.MQTT, device}}
+	defer stop()
 	before := len(b.report.rows)
 	for _, load := range []func(rivals) error{b.pipelines, b.quality0, b.fanOut, b.handshakes} {
 		if err := load(r); err != nil {
@@ -68,6 +58,24 @@ func (b *bench) broker() error {
 		return fmt.Errorf("no load's name contains %q", b.match)
 	}
 	return nil
+}
+
+// newRivals starts the brokers; stop ends them.
+func (b *bench) newRivals() (r rivals, stop func(), err error) {
+	c, err := b.newCloud()
+	if err != nil {
+		return r, nil, err
+	}
+	device, err := clientTLS(c.CA, c.certificate("cert.pem"), c.certificate("key.pem"))
+	if err == nil {
+		r.mosquitto, err = b.mosquitto()
+	}
+	if err != nil {
+		c.stop()
+		return r, nil, err
+	}
+	r.mote = &peer{c.process, c.MQTT, device}
+	return r, func() { r.mosquitto.stop(); c.stop() }, nil
 }
 
 const (

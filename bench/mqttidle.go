@@ -127,25 +127,16 @@ func (b *bench) idleConnections() error {
 	if !b.wants(what) {
 		return nil
 	}
-	c, err := b.newCloud()
+	r, stop, err := b.newRivals()
 	if err != nil {
 		return err
 	}
-	defer c.stop()
-	device, err := clientTLS(c.CA, c.certificate("cert.pem"), c.certificate("key.pem"))
-	if err != nil {
-		return err
-	}
-	m, err := b.mosquitto()
-	if err != nil {
-		return err
-	}
-	defer m.stop()
-	base, err := b.each(m)
+	defer stop()
+	base, err := b.each(r.mosquitto)
 	if err != nil {
 		return fmt.Errorf("%s: mosquitto: %w", what, err)
 	}
-	ours, err := b.each(&peer{c.process, c.MQTT, device})
+	ours, err := b.each(r.mote)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

@@ -129,57 +129,55 @@ func (db *DB) Backups() (all []*Backup, err error) {
 // backupsIn returns the backups in r, and what is wrong with the records that
 // cannot be read: they are no reason to do without the others.
 func (db *DB) backupsIn(r store.Reader) (all []*Backup, damaged []error, err error) {
-	damaged, err = eachRecord(r, backupRecords, func(key, value []byte) error {
-		k, err := db.decodeBackup(key, value)
-		if err == nil {
-			all = append(all, k)
-		}
-		return err
-	})
-	return all, damaged, err
+	return recordsIn(r, backupRecords, db.decodeBackup)
 }
 
-// eachRecord calls f for every record of a kind, and collects what it says of
-// those that it cannot read.
-func eachRecord(r store.Reader, kind byte, f func(key, value []byte) error) (damaged []error, err error) {
+// recordsIn returns the records of a kind, and what is wrong with those that
+// cannot be decoded.
+func recordsIn[R any](r store.Reader, kind byte, decode func(key, value []byte) (*R, error)) (all []*R, damaged []error, err error) {
 	prefix := []byte{byte(store.SpaceBackup), kind}
 	it, err := r.Iterator(prefix, store.PrefixEnd(prefix))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer it.Close()
 	for it.First(); it.Valid(); it.Next() {
-		if err := f(it.Key(), it.Value()); err != nil {
+		if x, err := decode(it.Key(), it.Value()); err != nil {
 			damaged = append(damaged, err)
+		} else {
+			all = append(all, x)
 		}
 	}
-	return damaged, it.Error()
+	return all, damaged, it.Error()
 }
 
 // DescribeBackup returns the backup with an ARN.
 func (db *DB) DescribeBackup(arn string) (*Backup, error) {
-	missing := &Error{Code: CodeBackupNotFound, Message: "Backup not found: " + clip(arn, 1024)}
-	_, text, _ := strings.Cut(arn, "/backup/")
+	k, err := recordOf(db, backupRecords, arn, "/backup/", db.decodeBackup)
+	if err == nil && (k == nil || k.ARN != arn) {
+		return nil, &Error{Code: CodeBackupNotFound, Message: "Backup not found: " + clip(arn, 1024)}
+	}
+	return k, err
+}
+
+// recordOf returns the record of a kind with the id that an ARN has behind
+// part, nil when there is none. Its ARN may be another one.
+func recordOf[R any](db *DB, kind byte, arn, part string, decode func(key, value []byte) (*R, error)) (*R, error) {
+	_, text, _ := strings.Cut(arn, part)
 	id, ok := parseBackupID(text)
 	if !ok {
-		return nil, missing
+		return nil, nil
 	}
-	key := appendBackupKey(nil, backupRecords, id)
+	key := appendBackupKey(nil, kind, id)
 	value, found, err := db.st.Get(key)
-	if err != nil {
+	if err != nil || !found {
 		return nil, err
 	}
-	if !found {
-		return nil, missing
-	}
-	k, err := db.decodeBackup(key, value)
+	x, err := decode(key, value)
 	if err != nil {
 		return nil, &Error{Code: CodeDamaged, Message: err.Error() + ": " + damageAdvice}
 	}
-	if k.ARN != arn {
-		return nil, missing
-	}
-	return k, nil
+	return x, nil
 }
 
 // CreateBackup begins a backup of the table as it is now: what was written

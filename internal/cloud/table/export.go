@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"mote/internal/cloud/store"
@@ -238,40 +237,16 @@ func (db *DB) Exports() (all []*Export, err error) {
 // exportsIn returns the exports in r, and what is wrong with the records that
 // cannot be read.
 func exportsIn(r store.Reader) (all []*Export, damaged []error, err error) {
-	damaged, err = eachRecord(r, backupExports, func(key, value []byte) error {
-		e, err := decodeExport(key, value)
-		if err == nil {
-			all = append(all, e)
-		}
-		return err
-	})
-	return all, damaged, err
+	return recordsIn(r, backupExports, decodeExport)
 }
 
 // DescribeExport returns the export with an ARN.
 func (db *DB) DescribeExport(arn string) (*Export, error) {
-	missing := &Error{Code: CodeExportNotFound, Message: "Export not found: " + clip(arn, 1024)}
-	_, text, _ := strings.Cut(arn, "/export/")
-	id, ok := parseBackupID(text)
-	if !ok {
-		return nil, missing
+	e, err := recordOf(db, backupExports, arn, "/export/", decodeExport)
+	if err == nil && (e == nil || e.ARN != arn) {
+		return nil, &Error{Code: CodeExportNotFound, Message: "Export not found: " + clip(arn, 1024)}
 	}
-	key := appendBackupKey(nil, backupExports, id)
-	value, found, err := db.st.Get(key)
-	if err != nil {
-		return nil, err
-	}
-	if !found {
-		return nil, missing
-	}
-	e, err := decodeExport(key, value)
-	if err != nil {
-		return nil, &Error{Code: CodeDamaged, Message: err.Error() + ": " + damageAdvice}
-	}
-	if e.ARN != arn {
-		return nil, missing
-	}
-	return e, nil
+	return e, err
 }
 
 // failCutExports notes that exports have failed which the end of the process
