@@ -11,16 +11,12 @@ import (
 	"mote/internal/cloud/awsapi/iot"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rules"
-	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 )
 
 // TestPolicyTestOfAServer asks a registry through the AWS APIs.
 func TestPolicyTestOfAServer(t *testing.T) {
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, t.TempDir())
 	reg, err := registry.Open(st, registry.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -62,6 +62,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/websocket":         {},
 	"internal/cloud/refusal":           {},
 	"internal/cloud/store":             {},
+	"internal/cloud/store/storetest":   {"internal/cloud/store"},
 	"internal/cloud/policy":            {},
 	"internal/cloud/table":             {"internal/cloud/store"},
 	"internal/cloud/partiql":           {},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 )
 
 // clock is a time that a test moves.
@@ -31,16 +32,6 @@ func (c *clock) add(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(d)
-}
-
-func openStore(t testing.TB, dir string) *store.Store {
-	t.Helper()
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	return st
 }
 
 func open(t testing.TB, st *store.Store, o Options) *Destinations {
@@ -112,7 +103,7 @@ func must[T any](t testing.TB) func(T, error) T {
 
 func TestHandshake(t *testing.T) {
 	dir := t.TempDir()
-	st := openStore(t, dir)
+	st := storetest.Open(t, dir)
 	srv, got := service(t, 200)
 	d := open(t, st, Options{Region: "eu-west-1", Account: "123456789012", Trust: TrustNone, Base: func() string { return "https://mote.example:8443" }})
 
@@ -153,7 +144,7 @@ func TestHandshake(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d = open(t, openStore(t, dir), Options{Region: "eu-west-1", Account: "123456789012", Trust: TrustNone})
+	d = open(t, storetest.Open(t, dir), Options{Region: "eu-west-1", Account: "123456789012", Trust: TrustNone})
 	if err := d.Allow(srv.URL + "/hooks/1"); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}
@@ -173,7 +164,7 @@ func TestHandshake(t *testing.T) {
 
 func TestANewRequestReplacesTheToken(t *testing.T) {
 	srv, got := service(t, 200)
-	d := open(t, openStore(t, t.TempDir()), Options{Trust: TrustNone})
+	d := open(t, storetest.Open(t, t.TempDir()), Options{Trust: TrustNone})
 	made := must[Destination](t)(d.CreateURL(srv.URL))
 	first := (<-got).token()
 	must[Destination](t)(d.Update(made.ARN, InProgress))
@@ -196,7 +187,7 @@ func TestANewRequestReplacesTheToken(t *testing.T) {
 func TestTokensExpire(t *testing.T) {
 	srv, got := service(t, 200)
 	c := &clock{t: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-	d := open(t, openStore(t, t.TempDir()), Options{now: c.now})
+	d := open(t, storetest.Open(t, t.TempDir()), Options{now: c.now})
 	made := must[Destination](t)(d.CreateURL(srv.URL))
 	token := (<-got).token()
 	c.add(tokenLife)
@@ -225,7 +216,7 @@ func TestConfirmationFailures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv, got := service(t, c.statuses...)
-			d := open(t, openStore(t, t.TempDir()), Options{Trust: TrustNone})
+			d := open(t, storetest.Open(t, t.TempDir()), Options{Trust: TrustNone})
 			made := must[Destination](t)(d.CreateURL(srv.URL))
 			first := ""
 			for range c.attempts {
@@ -249,7 +240,7 @@ func TestConfirmationFailures(t *testing.T) {
 			}
 		})
 	}
-	d := open(t, openStore(t, t.TempDir()), Options{})
+	d := open(t, storetest.Open(t, t.TempDir()), Options{})
 	made := must[Destination](t)(d.CreateURL("http://127.0.0.1:1/"))
 	if v := wait(t, d, made.ARN, Failed); !strings.Contains(v.Reason, "connection refused") || strings.Contains(v.Reason, "confirmationToken") {
 		t.Errorf("%+v", v)
@@ -257,7 +248,7 @@ func TestConfirmationFailures(t *testing.T) {
 }
 
 func TestAnInterruptedRequestIsSentAgain(t *testing.T) {
-	st := openStore(t, t.TempDir())
+	st := storetest.Open(t, t.TempDir())
 	hold, got := make(chan struct{}), make(chan string, 10)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got <- r.URL.Query().Get("confirmationToken")
@@ -286,7 +277,7 @@ func TestAnInterruptedRequestIsSentAgain(t *testing.T) {
 }
 
 func TestVPC(t *testing.T) {
-	st := openStore(t, t.TempDir())
+	st := storetest.Open(t, t.TempDir())
 	d := open(t, st, Options{})
 	text := `{"subnetIds":["subnet-1"],"securityGroups":["sg-1"],"vpcId":"vpc-1","roleArn":"arn:aws:iam::1:role/x","more":1}`
 	made := must[Destination](t)(d.CreateVPC(json.RawMessage(text)))
@@ -311,7 +302,7 @@ func TestVPC(t *testing.T) {
 }
 
 func TestCreateRefuses(t *testing.T) {
-	d := open(t, openStore(t, t.TempDir()), Options{})
+	d := open(t, storetest.Open(t, t.TempDir()), Options{})
 	for url, want := range map[string]string{
 		"":                              "not an http or https URL",
 		"ftp://h/":                      "not an http or https URL",
@@ -345,7 +336,7 @@ func TestCreateRefuses(t *testing.T) {
 }
 
 func TestLimit(t *testing.T) {
-	d := open(t, openStore(t, t.TempDir()), Options{})
+	d := open(t, storetest.Open(t, t.TempDir()), Options{})
 	for i := range maxDestinations {
 		d.all[fmt.Sprint("vpc/", i)] = &record{Status: Enabled}
 	}
@@ -356,7 +347,7 @@ func TestLimit(t *testing.T) {
 
 // enabled is a set with enabled destinations for the URLs.
 func enabled(t testing.TB, o Options, urls ...string) *Destinations {
-	d := open(t, openStore(t, t.TempDir()), o)
+	d := open(t, storetest.Open(t, t.TempDir()), o)
 	for i, u := range urls {
 		target, err := parseTarget(u)
 		if err != nil {
@@ -433,7 +424,7 @@ func TestDialControl(t *testing.T) {
 }
 
 func TestStoredByANewerMote(t *testing.T) {
-	st := openStore(t, t.TempDir())
+	st := storetest.Open(t, t.TempDir())
 	b := st.NewBatch()
 	b.Set(key("http/x"), []byte{recordVersion + 1, '{', '}'})
 	if err := st.Commit(b); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 )
 
 // crowd is a fleet of a test.
@@ -84,11 +85,7 @@ func newWorld(t testing.TB) *world {
 func arn(resource string) string { return "arn:aws:iot:us-east-1:000000000001:" + resource }
 
 func (w *world) open() {
-	st, err := store.Open(w.dir, store.Options{})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(w.TB, w.dir)
 	w.Engine = New(st, Options{Fleet: w.crew, ARN: arn, Now: func() time.Time { return w.at },
 		Documents: func(bucket, key string) ([]byte, error) {
 			if bucket == "b" && key == "dir/doc.json" {

@@ -5,15 +5,11 @@ import (
 	"testing"
 	"time"
 
-	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 )
 
 func TestVerify(t *testing.T) {
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
+	st := storetest.Open(t, t.TempDir())
 	k := laneKey{"http", "rule", "lane"}
 	value := appendRecord(nil, &Entry{Kind: k.kind, Rule: k.rule, Lane: k.name, Added: time.Now(), Data: []byte("x")}, [8]byte{})
 	b := st.NewBatch()

@@ -18,15 +18,12 @@ import (
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 )
 
 func open(t testing.TB, dir string) (*Engine, *registry.Registry, *store.Store) {
 	t.Helper()
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, dir)
 	reg, err := registry.Open(st, registry.Options{})
 	if err != nil {
 		t.Fatal(err)

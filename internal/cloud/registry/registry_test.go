@@ -23,15 +23,12 @@ import (
 
 	"mote/internal/cloud/policy"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 )
 
 func open(t testing.TB, dir string) (*Registry, *store.Store) {
 	t.Helper()
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, dir)
 	r, err := Open(st, Options{HashIterations: 1000})
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/refusal"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 	"mote/internal/cloud/table"
 	"mote/internal/sigv4"
 )
@@ -128,17 +129,10 @@ func (w *world) route(t testing.TB, apiID, path string, m Method, in Integration
 	must[Integration](t)(w.e.PutIntegration(apiID, at, m.HTTPMethod, in))
 }
 
-func newStore(t testing.TB) *store.Store {
-	t.Helper()
-	st := must[*store.Store](t)(store.Open(t.TempDir(), store.Options{}))
-	t.Cleanup(func() { _ = st.Close() })
-	return st
-}
-
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{backend: &backend{}, refusals: refusal.New(nil), now: time.Now()}
-	w.e = open(t, newStore(t), w.backend, w.refusals, func() time.Time { return w.now })
+	w.e = open(t, storetest.Open(t, t.TempDir()), w.backend, w.refusals, func() time.Time { return w.now })
 	w.api = must[API](t)(w.e.CreateAPI(API{Name: "dust"}))
 	publish := Integration{Type: "AWS", HTTPMethod: "POST", URI: publishURI}
 	w.route(t, w.api.ID, "/dust", Method{HTTPMethod: "POST", APIKeyRequired: true}, publish)
@@ -611,7 +605,7 @@ func TestThrottle(t *testing.T) {
 // TestReopen: everything is there after a restart.
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
-	st := must[*store.Store](t)(store.Open(dir, store.Options{}))
+	st := storetest.Open(t, dir)
 	w := &world{backend: &backend{}, now: time.Now()}
 	w.e = open(t, st, w.backend, nil, nil)
 	w.api = must[API](t)(w.e.CreateAPI(API{Name: "a", Tags: map[string]string{"x": "y"}}))
@@ -624,7 +618,7 @@ func TestReopen(t *testing.T) {
 	ok(t, w.e.DeleteAPI(gone.ID))
 	before := fmt.Sprint(w.e.APIs(), must[[]Resource](t)(w.e.Resources(w.api.ID))[1].Path, w.e.Keys(), w.e.Plans(""), must[[]Stage](t)(w.e.Stages(w.api.ID, "")))
 	ok(t, st.Close())
-	st = must[*store.Store](t)(store.Open(dir, store.Options{}))
+	st = storetest.Open(t, dir)
 	defer st.Close()
 	w.e = open(t, st, w.backend, nil, nil)
 	after := fmt.Sprint(w.e.APIs(), must[[]Resource](t)(w.e.Resources(w.api.ID))[1].Path, w.e.Keys(), w.e.Plans(""), must[[]Stage](t)(w.e.Stages(w.api.ID, "")))

@@ -11,6 +11,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 	"mote/internal/cloud/table"
 )
 
@@ -30,11 +31,7 @@ func (discard) Remove(*store.Batch, string, table.Item) error { return nil }
 func (discard) GetItem(table.GetRequest) (table.GetResult, error) { return table.GetResult{}, nil }
 
 func benchmarkApply(b *testing.B, tables Tables, setup func(e *Engine), topic string) {
-	st, err := store.Open(b.TempDir(), store.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = st.Close() }()
+	st := storetest.Open(b, b.TempDir())
 	if tables == nil {
 		db, err := table.Open(st, table.Options{})
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 	"mote/internal/cloud/table"
 	"mote/internal/iotsql/eval"
 	"mote/internal/mqtt"
@@ -78,11 +79,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{T: t, tables: &fakeTables{items: map[string][]table.Item{"air": nil, "errors": nil}}}
-	var err error
-	if b.st, err = store.Open(t.TempDir(), store.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = b.st.Close() })
+	b.st = storetest.Open(t, t.TempDir())
 	b.open()
 	return b
 }

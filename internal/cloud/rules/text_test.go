@@ -15,6 +15,7 @@ import (
 	"mote/internal/cloud/outbox"
 	"mote/internal/cloud/sink"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 	"mote/internal/cloud/table"
 )
 
@@ -231,11 +232,8 @@ func shownBytes(data []byte) string {
 // open opens an engine over real tables.
 func (r *recorder) open(t testing.TB, o Options) (*store.Store, *Engine) {
 	t.Helper()
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, t.TempDir())
+	var err error
 	if r.DB, err = table.Open(st, table.Options{}); err != nil {
 		t.Fatal(err)
 	}

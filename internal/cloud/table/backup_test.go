@@ -147,25 +147,13 @@ func second[T any](_ T, err error) error { return err }
 
 func TestBackupAndRestoreOverARestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(st, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, st := openAt(t, dir)
 	reopen := func() {
 		t.Helper()
 		if err := errors.Join(db.Close(), st.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if st, err = store.Open(dir, store.Options{}); err != nil {
-			t.Fatal(err)
-		}
-		if db, err = Open(st, Options{}); err != nil {
-			t.Fatal(err)
-		}
+		db, st = openAt(t, dir)
 	}
 	createIndexed(t, db, st, 3000)
 	good := db.mustBackup(t, "air")

@@ -362,15 +362,7 @@ func TestDroppedTableLeavesNothing(t *testing.T) {
 func TestCatalogueSurvivesReopen(t *testing.T) {
 	dir := t.TempDir()
 	reopen := func() (*DB, *store.Store) {
-		st, err := store.Open(dir, store.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		db, err := Open(st, Options{Region: "eu-west-1", Account: "123456789012"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return db, st
+		return openWith(t, dir, Options{Region: "eu-west-1", Account: "123456789012"})
 	}
 	db, st := reopen()
 	made, err := db.Create(CreateRequest{

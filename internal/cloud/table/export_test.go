@@ -110,14 +110,7 @@ func TestATokenStandsForEightHours(t *testing.T) {
 
 func TestAnExportThatAStopCutsOffHasFailed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(st, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, st := openAt(t, dir)
 	createIndexed(t, db, st, 600)
 	ended := make(chan error, 1)
 	e, err := db.Export("air", Export{Bucket: "b-1"}, func(_ *Export, items func(func(Item) error) error) (string, error) {
@@ -135,12 +128,7 @@ func TestAnExportThatAStopCutsOffHasFailed(t *testing.T) {
 	if err := <-ended; !errors.Is(err, store.ErrClosed) { // Close has waited for it
 		t.Errorf("the export ended with %v", err)
 	}
-	if st, err = store.Open(dir, store.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	if db, err = Open(st, Options{}); err != nil {
-		t.Fatal(err)
-	}
+	db, st = openAt(t, dir)
 	cut, err := db.DescribeExport(e.ARN)
 	if err != nil || cut.Status != ExportFailed || cut.Failure == "" || cut.Ended.IsZero() || cut.Items != 0 {
 		t.Errorf("%+v, %v", cut, err)

@@ -414,19 +414,6 @@ func TestIndexesSurviveReopen(t *testing.T) {
 	m.checkIndexes(t, db, r, "air")
 }
 
-func openAt(t *testing.T, dir string) (*DB, *store.Store) {
-	t.Helper()
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(st, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db, st
-}
-
 func closeDB(t *testing.T, db *DB, st *store.Store) {
 	t.Helper()
 	if err := db.Close(); err != nil {

@@ -123,14 +123,7 @@ func TestStreamViews(t *testing.T) {
 func TestStreamsOutliveTheirTable(t *testing.T) {
 	var now atomic.Int64
 	now.Store(1_000_000)
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(st, Options{Now: func() time.Time { return time.Unix(now.Load(), 0) }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, st := openWith(t, t.TempDir(), Options{Now: func() time.Time { return time.Unix(now.Load(), 0) }})
 	defer closeDB(t, db, st)
 	db.works.Store("trim", true) // the steps are made here
 	if _, err := db.Create(plainTable("air")); err != nil {

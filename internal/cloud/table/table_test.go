@@ -8,15 +8,27 @@ import (
 
 func openDB(t testing.TB) (*DB, *store.Store) {
 	t.Helper()
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(st, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, st := openAt(t, t.TempDir())
 	t.Cleanup(func() { _, _ = db.Close(), st.Close() })
+	return db, st
+}
+
+// openAt opens what is in dir; who calls it closes both.
+func openAt(t testing.TB, dir string) (*DB, *store.Store) {
+	t.Helper()
+	return openWith(t, dir, Options{})
+}
+
+func openWith(t testing.TB, dir string, o Options) (*DB, *store.Store) {
+	t.Helper()
+	st, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(st, o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return db, st
 }
 

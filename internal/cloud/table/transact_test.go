@@ -28,18 +28,7 @@ func wantN(t *testing.T, db *DB, id, want string) {
 
 func TestTokensOverRestart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	open := func() (*DB, *store.Store) {
-		st, err := store.Open(dir, store.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		db, err := Open(st, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return db, st
-	}
-	db, st := open()
+	db, st := openAt(t, dir)
 	if _, err := db.Create(CreateRequest{Name: "tab", Billing: PayPerRequest, Attributes: []KeyAttr{{"id", S}}, Schema: []KeyElement{{"id", "HASH"}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +39,7 @@ func TestTokensOverRestart(t *testing.T) {
 		if err := errors.Join(db.Close(), st.Close()); err != nil {
 			t.Fatal(err)
 		}
-		db, st = open()
+		db, st = openAt(t, dir)
 	}
 	defer st.Close()
 	defer db.Close()

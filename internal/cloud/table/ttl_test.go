@@ -13,14 +13,7 @@ import (
 func TestExpiredItemsGo(t *testing.T) {
 	var now atomic.Int64
 	now.Store(1_000_000_000)
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(st, Options{Now: func() time.Time { return time.Unix(now.Load(), 0) }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db, st := openWith(t, t.TempDir(), Options{Now: func() time.Time { return time.Unix(now.Load(), 0) }})
 	defer closeDB(t, db, st)
 	if _, err := db.Create(indexed("air")); err != nil {
 		t.Fatal(err)

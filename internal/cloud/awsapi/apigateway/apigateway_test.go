@@ -22,7 +22,7 @@ import (
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/refusal"
 	"mote/internal/cloud/rest"
-	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 	"mote/internal/sigv4"
 )
 
@@ -47,11 +47,7 @@ func (p *topics) Publish(_ context.Context, m *message.Message) (message.Outcome
 // origin is the front with the control plane and the routes behind it.
 func origin(t testing.TB) (*httptest.Server, *topics) {
 	t.Helper()
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, t.TempDir())
 	keys := func(id string) (string, bool) { return secret, id == accessKey }
 	p := &topics{}
 	e, err := rest.Open(st, rest.Options{Region: "eu-west-1", Publisher: p, Keys: keys, Refusals: refusal.New(nil)})
@@ -245,11 +241,7 @@ func TestRefuse(t *testing.T) {
 
 // FuzzBodies: no body makes the service panic or fail inside.
 func FuzzBodies(f *testing.F) {
-	st, err := store.Open(f.TempDir(), store.Options{})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(f, f.TempDir())
 	e, err := rest.Open(st, rest.Options{})
 	if err != nil {
 		f.Fatal(err)

@@ -7,9 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rules"
-	"mote/internal/cloud/store"
 )
 
 // statements for create-topic-rule, with the SQL version and, for bad ones,
@@ -86,15 +84,7 @@ func testStatements(t *testing.T, aws *cli) {
 // newRulesServer serves the rules of the real engine, without tables.
 func newRulesServer(t *testing.T) *httptest.Server {
 	t.Helper()
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	reg, err := registry.Open(st, registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg, st := openRegistry(t, t.TempDir())
 	engine, err := rules.Open(st, nil, rules.Options{})
 	if err != nil {
 		t.Fatal(err)

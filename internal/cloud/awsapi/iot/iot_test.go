@@ -15,6 +15,7 @@ import (
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rules"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 	"mote/internal/sigv4"
 )
 
@@ -102,19 +103,22 @@ func (f *fakeRules) Delete(name string) error {
 	return nil
 }
 
-// newServer serves an empty registry in dir, without a front that checks
-// signatures.
-func newServer(t testing.TB, dir string) (*httptest.Server, *registry.Registry, *fakeRules) {
+// openRegistry opens the registry in dir.
+func openRegistry(t testing.TB, dir string) (*registry.Registry, *store.Store) {
 	t.Helper()
-	st, err := store.Open(dir, store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
+	st := storetest.Open(t, dir)
 	reg, err := registry.Open(st, registry.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return reg, st
+}
+
+// newServer serves an empty registry in dir, without a front that checks
+// signatures.
+func newServer(t testing.TB, dir string) (*httptest.Server, *registry.Registry, *fakeRules) {
+	t.Helper()
+	reg, st := openRegistry(t, dir)
 	f := &fakeRules{rules: map[string]rules.Rule{}}
 	destinations, err := destination.Open(st, destination.Options{Trust: destination.TrustNone})
 	if err != nil {
@@ -348,15 +352,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("POST", "/test-authorization?clientId=c", `{"authInfos":[{"actionType":"PUBLISH","resources":["x"]}]}`)
 	f.Add("GET", "/certificates?pageSize=3&marker=AAAA&isAscendingOrder=true", "")
 	f.Add("POST", "/untag", `{"resourceArn":"arn:aws:iot:us-east-1:000000000001:policy/p","tagKeys":["a"]}`)
-	st, err := store.Open(f.TempDir(), store.Options{})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = st.Close() })
-	reg, err := registry.Open(st, registry.Options{})
-	if err != nil {
-		f.Fatal(err)
-	}
+	reg, _ := openRegistry(f, f.TempDir())
 	h := New(reg, &fakeRules{rules: map[string]rules.Rule{}}, Options{Endpoint: "mote.example"})
 	f.Fuzz(func(t *testing.T, method, path, body string) {
 		if strings.HasPrefix(path, "/keys-and") { // slow by nature

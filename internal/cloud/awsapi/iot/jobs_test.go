@@ -29,15 +29,7 @@ func (f fleet) GroupMembers(name string) []string {
 // newJobsServer is newServer with jobs.
 func newJobsServer(t *testing.T) (*httptest.Server, *jobs.Engine) {
 	t.Helper()
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	reg, err := registry.Open(st, registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg, st := openRegistry(t, t.TempDir())
 	e := jobs.New(st, jobs.Options{Fleet: fleet{reg}, ARN: reg.ARN})
 	e.Start(func(_ context.Context, f func(*store.Batch) []*message.Message) error {
 		b := st.NewBatch()

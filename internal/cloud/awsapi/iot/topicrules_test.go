@@ -10,24 +10,14 @@ import (
 	"testing"
 
 	"mote/internal/cloud/destination"
-	"mote/internal/cloud/registry"
 	"mote/internal/cloud/rules"
-	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
 )
 
 // newRuleServer serves the real rules in dir.
 func newRuleServer(t testing.TB) (*httptest.Server, *rules.Engine, *destination.Destinations) {
 	t.Helper()
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	reg, err := registry.Open(st, registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	reg, st := openRegistry(t, t.TempDir())
 	db, err := table.Open(st, table.Options{})
 	if err != nil {
 		t.Fatal(err)
