@@ -22,15 +22,22 @@ type delivery struct {
 	q       uplink.Queue
 	ctx     context.Context // ends with Run or when the queue fails
 	cancel  context.CancelFunc
-	sending context.Context // ends a little later, for requests under way
-	room    *semaphore.Weighted
+	sending context.Context     // ends a little later, for requests under way
+	room    *semaphore.Weighted // bytes of all that is taken
+	ready   *semaphore.Weighted // records whose turn will come, without those of boards in trouble
 	workers chan struct{}
 	running sync.WaitGroup // the lanes
 	gate    *web.Gate
 
 	mu      sync.Mutex
-	lanes   map[string][]*item // guarded by mu; by board id, the first is being sent
-	failing int                // guarded by mu; lanes whose first record has failed
+	lanes   map[string]*lane // guarded by mu; by board id
+	failing int              // guarded by mu; lanes whose first record has failed
+}
+
+// lane is the records of one board.
+type lane struct {
+	items []*item // the first is being sent
+	aside bool    // the server has trouble with this board's first record: those behind it have no place in ready
 }
 
 // item is one record on its way.
@@ -38,6 +45,7 @@ type item struct {
 	seq    uint64
 	record []byte
 	body   []byte
+	ready  bool // has a place in delivery.ready; guarded by delivery.mu
 }
 
 // weight is the memory that an item is counted with.
@@ -45,7 +53,8 @@ func (i *item) weight() int64 { return int64(min(len(i.record)+len(i.body)+200, 
 
 func newDelivery(ctx context.Context, u *Uplink, q uplink.Queue) *delivery {
 	d := &delivery{
-		u: u, q: q, room: semaphore.NewWeighted(maxPendingBytes), workers: make(chan struct{}, u.o.Workers), lanes: map[string][]*item{},
+		u: u, q: q, room: semaphore.NewWeighted(maxPendingBytes), ready: semaphore.NewWeighted(maxReady),
+		workers: make(chan struct{}, u.o.Workers), lanes: map[string]*lane{},
 	}
 	d.gate = web.NewGate(uplink.Backoff{Min: u.o.MinBackoff, Max: u.o.MaxBackoff})
 	d.ctx, d.cancel = context.WithCancel(ctx)
@@ -83,6 +92,11 @@ func (d *delivery) feed() error {
 		if err := d.room.Acquire(d.ctx, it.weight()); err != nil {
 			return err
 		}
+		if it.ready = !d.isAside(r.ID); it.ready {
+			if err := d.ready.Acquire(d.ctx, 1); err != nil {
+				return err
+			}
+		}
 		d.add(r.ID, it)
 	}
 }
@@ -91,10 +105,42 @@ func (d *delivery) feed() error {
 func (d *delivery) add(id string, it *item) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	lane, open := d.lanes[id]
-	d.lanes[id] = append(lane, it)
-	if !open {
+	l := d.lanes[id]
+	if l == nil {
+		l = &lane{}
+		d.lanes[id] = l
 		d.running.Go(func() { d.lane(id) })
+	}
+	l.items = append(l.items, it)
+	if l.aside { // perhaps only since it was looked at
+		d.free(it)
+	}
+}
+
+// free gives back an item's place in ready, if it has one; mu is held.
+func (d *delivery) free(it *item) {
+	if it.ready {
+		it.ready = false
+		d.ready.Release(1)
+	}
+}
+
+func (d *delivery) isAside(id string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lanes[id]
+	return l != nil && l.aside
+}
+
+// setAside lets the others run ahead of a board with whose first record the
+// server has trouble.
+func (d *delivery) setAside(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lanes[id]
+	l.aside = true
+	for _, it := range l.items {
+		d.free(it)
 	}
 }
 
@@ -102,7 +148,7 @@ func (d *delivery) add(id string, it *item) {
 // ends.
 func (d *delivery) lane(id string) {
 	for it := d.first(id); it != nil; it = d.following(id) {
-		if !d.deliver(it) {
+		if !d.deliver(id, it) {
 			return
 		}
 		d.room.Release(it.weight())
@@ -112,7 +158,7 @@ func (d *delivery) lane(id string) {
 func (d *delivery) first(id string) *item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.lanes[id][0]
+	return d.lanes[id].items[0]
 }
 
 // following drops the lane's first item and returns the next; when there is
@@ -120,19 +166,19 @@ func (d *delivery) first(id string) *item {
 func (d *delivery) following(id string) *item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	lane := d.lanes[id]
-	lane[0] = nil
-	if lane = lane[1:]; len(lane) == 0 {
+	l := d.lanes[id]
+	d.free(l.items[0])
+	l.items[0], l.aside = nil, false
+	if l.items = l.items[1:]; len(l.items) == 0 {
 		delete(d.lanes, id)
 		return nil
 	}
-	d.lanes[id] = lane
-	return lane[0]
+	return l.items[0]
 }
 
-// deliver sends one item until it is delivered or refused; it is false when ctx
-// ended before.
-func (d *delivery) deliver(it *item) bool {
+// deliver sends the first item of board id until it is delivered or refused; it
+// is false when ctx ended before.
+func (d *delivery) deliver(id string, it *item) bool {
 	soon := uplink.Backoff{Min: d.u.o.MinBackoff, Max: d.u.o.MaxBackoff}
 	slow := uplink.Backoff{Min: d.u.o.MinBackoff * slower, Max: d.u.o.MaxBackoff * slower}
 	for failed := false; ; failed = true {
@@ -146,6 +192,9 @@ func (d *delivery) deliver(it *item) bool {
 		}
 		if !failed {
 			d.count(+1)
+		}
+		if !v.everyone {
+			d.setAside(id)
 		}
 		pause := soon.Next()
 		if v.kind == misconfigured {

@@ -75,6 +75,7 @@ const (
 	slower            = 10          // how much slower what needs a person is tried
 	farewell          = time.Second // how long requests may go on when Run ends
 	maxPendingBytes   = 4 << 20     // of records taken from the queue
+	maxReady          = 1024        // records taken from the queue, without those of boards in trouble: what waits belongs into the spool
 	maxAhead          = 100_000     // records that others may be ahead of one that is not delivered
 	maxAnswer         = 64 << 10    // bytes of an answer that are read
 )

@@ -141,9 +141,10 @@ func TestOneBoardInTroubleDoesNotStopTheOthers(t *testing.T) {
 	defer s.Close()
 	u, log := newUplink(t, s.URL, nil)
 	q := &uplinktest.Queue{}
-	q.AppendReadings(50, "1", "2", "3")
+	each := maxReady + 200 // more than are taken of boards that are not in trouble
+	q.AppendReadings(each, "1", "2", "3")
 	run(t, u, q)
-	uplinktest.Eventually(t, "the others are through", func() bool { return u.Status().Delivered == 100 })
+	uplinktest.Eventually(t, "the others are through", func() bool { return u.Status().Delivered == uint64(2*each) })
 	if n := q.Acked(); n != 1 {
 		t.Errorf("%d records acknowledged; the second is not delivered", n)
 	}
@@ -154,6 +155,20 @@ func TestOneBoardInTroubleDoesNotStopTheOthers(t *testing.T) {
 	uplinktest.Eventually(t, "the log tells", func() bool { return strings.Contains(log.String(), "delivering again") })
 	if n := strings.Count(log.String(), "cannot deliver"); n != 1 {
 		t.Errorf("the failure is logged %d times:\n%s", n, log)
+	}
+}
+
+// What waits for a server that is away waits in the spool, not in memory.
+func TestLittleIsTakenForAServerThatIsAway(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	s.Close()
+	u, _ := newUplink(t, s.URL, nil)
+	q := &uplinktest.Queue{}
+	q.AppendReadings(4*maxReady, "1")
+	run(t, u, q)
+	uplinktest.Eventually(t, "all that is taken is", func() bool { return u.Status().InFlight > maxReady && u.Status().Failures > 2 })
+	if n := u.Status().InFlight; n > maxReady+1 { // one of them waits for its place
+		t.Errorf("%d records are in memory", n)
 	}
 }
 
