@@ -120,12 +120,7 @@ func TestAFullDiskUnderTheSpoolStopsOnlyTheReading(t *testing.T) {
 	b := startWideBoard(t)
 	s.configure(fmt.Sprintf("dir = %q", filepath.Join(d.dir, "spool")), b.listener.Addr().String(), s.iotUplink(s.mqtt))
 	s.startGateway()
-	waitFor(t, "first file of the spool", 10*time.Second, func() error {
-		if files, _ := filepath.Glob(filepath.Join(d.dir, "spool", "*.seg")); len(files) == 0 {
-			return errors.New("none")
-		}
-		return nil
-	})
+	d.awaitSpool()
 	d.fill(0)
 	s.gateway.says("no space left on device")
 	s.gateway.says("free space on that disk")
@@ -144,6 +139,60 @@ func TestAFullDiskUnderTheSpoolStopsOnlyTheReading(t *testing.T) {
 			return fmt.Errorf("%d frames", n)
 		}
 		return nil
+	})
+	b.stop()
+	s.wantAll(b.sent())
+	wantStop(t, s.gateway)
+}
+
+// awaitSpool waits until something is spooled on d.
+func (d disk) awaitSpool() {
+	d.t.Helper()
+	waitFor(d.t, "first file of the spool", 10*time.Second, func() error {
+		if files, _ := filepath.Glob(filepath.Join(d.dir, "spool", "*.seg")); len(files) == 0 {
+			return errors.New("none")
+		}
+		return nil
+	})
+}
+
+// TestASpoolsDiskThatIsPulledOutAndComesBackReadOnly: the gateway says both,
+// writes nothing into the empty mount point, and goes on by itself each time.
+func TestASpoolsDiskThatIsPulledOutAndComesBackReadOnly(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, 8)
+	at := t.TempDir()
+	mount := func(flags uintptr) {
+		t.Helper()
+		if err := unix.Mount(d.dir, at, "", unix.MS_BIND|flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount(0)
+	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+	s := newSite(t, "")
+	b := startWideBoard(t)
+	s.configure(fmt.Sprintf("dir = %q", filepath.Join(at, "spool")), b.listener.Addr().String(), s.iotUplink(s.mqtt))
+	s.startGateway()
+	d.awaitSpool()
+	if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	s.gateway.says("nothing is taken until it is back")
+	s.gateway.says("mount its disk again")
+	s.startCloud()
+	if files, err := os.ReadDir(at); err != nil || len(files) > 0 {
+		t.Errorf("in the mount point there is %v, %v", files, err)
+	}
+	mount(0)
+	mount(unix.MS_REMOUNT | unix.MS_RDONLY)
+	s.gateway.says("directory is back")
+	s.gateway.says("mount it writable")
+	s.gateway.alive()
+	readOnly := b.written.Load()
+	mount(unix.MS_REMOUNT)
+	waitFor(t, "board that is read again", 20*time.Second, func() error {
+		return countAtLeast(int64(b.written.Load()), int64(readOnly)+100)
 	})
 	b.stop()
 	s.wantAll(b.sent())

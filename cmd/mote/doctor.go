@@ -42,7 +42,9 @@ func (c doctorCmd) examine(s *session) []doctor.Result {
 	if _, err := newGateway(s.ctx, file, s.logger(slog.LevelError)); err != nil {
 		first = doctor.Result{Level: doctor.Fail, Check: check, Text: err.Error(), Remedy: "correct " + c.Config}
 	}
-	return append([]doctor.Result{first}, doctor.Examine(s.ctx, file, doctor.Options{Credentials: credentialChecks(file)})...)
+	return append([]doctor.Result{first}, doctor.Examine(s.ctx, file, doctor.Options{
+		Credentials: credentialChecks(file), Left: leftBehind(c.Config, file.Gateway.Spool.Dir),
+	})...)
 }
 
 // credentialChecks find the credentials of the uplinks that sign.

@@ -46,6 +46,7 @@ func (c gatewayCmd) Run(s *session) error {
 		return err
 	}
 	log.Info("gateway starts", "name", file.Gateway.Name, "sources", len(g.lines), "uplinks", len(g.uplinks), "spool", file.Gateway.Spool.Dir)
+	tellLeftBehind(log, leftBehind(c.Config, file.Gateway.Spool.Dir))
 	settle(log)
 	return g.attended(s.ctx, c.Config)
 }

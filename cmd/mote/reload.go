@@ -93,8 +93,22 @@ func (g *gateway) hold(f *config.Gateway) (names []string) {
 	if live := f.Live == nil || *f.Live; live != g.live {
 		names = append(names, "gateway.live")
 	}
+	if f.Spool.Dir != g.spool.Dir {
+		g.tellMove(f.Spool.Dir)
+	}
 	f.Spool, f.Listen, f.Live = g.spool, g.listen, &g.live
 	return names
+}
+
+// tellMove says what the next start with another spool leaves behind.
+func (g *gateway) tellMove(to string) {
+	waiting := uint64(0)
+	for _, r := range g.work.edge.Load().Status().Spool.Readers {
+		waiting = max(waiting, r.Waiting)
+	}
+	if waiting > 0 {
+		g.log.Warn("spool.dir changes with the next start, and what waits would stay behind: restart when nothing waits any more, or move the directory while no gateway runs", "from", g.spool.Dir, "to", to, "waiting", waiting)
+	}
 }
 
 // readersHeld names the uplinks of next that have no place in the spool yet, and

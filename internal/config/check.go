@@ -89,7 +89,7 @@ func (c *checker) gateway(g *Gateway) {
 		}
 	}
 	if g.Spool.Dir == "" {
-		g.Spool.Dir = "spool"
+		g.Spool.Dir = DefaultSpoolDir
 	}
 	g.Spool.Dir = c.resolve(g.Spool.Dir)
 	if g.Spool.Max == "" {

@@ -48,6 +48,9 @@ type Gateway struct {
 	Listen string `toml:"listen"` // HOST:PORT of health, metrics and the page; "" for none
 }
 
+// DefaultSpoolDir is where readings wait when the file says nothing, beside it.
+const DefaultSpoolDir = "spool"
+
 // Spool says where readings wait for their acknowledgement.
 type Spool struct {
 	Dir  string `toml:"dir"`

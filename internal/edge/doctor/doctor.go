@@ -44,9 +44,19 @@ type Options struct {
 	// Credentials find the AWS credentials of an uplink, by the name of its
 	// table in the file, and say which they are.
 	Credentials map[string]func(ctx context.Context) (string, error)
+	Left        []Left        // what waits in spools that the gateway does not use
 	Timeout     time.Duration // of each step on the network; default 10 s
 	Now         func() time.Time
 }
+
+// Left is a spool that no gateway has open, in which readings wait.
+type Left struct {
+	Dir      string
+	Readings uint64
+}
+
+// LeftRemedy is what to do with a [Left].
+const LeftRemedy = "to deliver them, run a gateway with that spool.dir until nothing waits; to give them up, remove the directory"
 
 // exam is one run.
 type exam struct {
@@ -185,6 +195,12 @@ func (e *exam) disk() {
 		e.warn(check, "make room, or set a smaller spool.max", "%s has %d MiB left, and the spool may grow to %d MiB", at, free>>20, e.file.Gateway.Spool.MaxBytes>>20)
 	default:
 		e.ok(check, "%s has %d MiB left", at, free>>20)
+	}
+	if most := e.file.Gateway.Spool.MaxBytes; used(dir) > most {
+		e.warn(check, "let the gateway deliver before the limit is made smaller, or raise spool.max", "the spool takes %d MiB and spool.max is %d MiB: with drop-oldest, the oldest of what waits there is given up with the first new reading", used(dir)>>20, most>>20)
+	}
+	for _, l := range e.Left {
+		e.warn(check, LeftRemedy, "%d readings are left in %s, which no gateway uses: perhaps spool.dir was changed", l.Readings, l.Dir)
 	}
 	if e.running {
 		e.ok("gateway", "a gateway is running with this spool")

@@ -46,6 +46,8 @@ type writer struct {
 	off    int64    // where the next record goes
 	gen    uint64   // the highest generation used
 	buf    []byte
+	newest header   // generation and salt of the last segment that was begun
+	doomed []uint64 // salts of later ones whose first commit failed
 
 	pause    time.Duration // after failure, the same error is answered
 	failed   error         // why no segment could be made
@@ -170,6 +172,9 @@ func (t target) room() int64 {
 // when the spool is full and the oldest records may not be given up for it.
 func (s *Spool) place(size int64, mayDrop bool) (target, <-chan struct{}, error) {
 	w := &s.w
+	if err := s.present(); err != nil {
+		return target{}, nil, err
+	}
 	if a := w.active; a != nil && w.off+size <= a.head.size {
 		return target{seg: a, file: w.file, off: w.off, made: a.made}, nil, nil
 	}
@@ -247,8 +252,9 @@ func (s *Spool) encode(t target, reqs []*request) ([]byte, []ackState) {
 	}
 	switch {
 	case t.fresh:
-		t.seg.head.acks = acks
-		buf = appendHeader(buf, &t.seg.head)
+		head := t.seg.head // segments that wait need no acks in memory
+		head.acks = acks
+		buf = appendHeader(buf, &head)
 	case acks == nil || ackRecordBytes(acks)+size > t.room():
 		acks = nil
 	default:
@@ -328,6 +334,7 @@ func blocks(from, to int64) int64 {
 func (s *Spool) activate(t target) {
 	s.seal()
 	t.seg.open = true
+	s.w.newest, s.w.doomed = t.seg.head, nil
 	s.segs = append(s.segs, t.seg)
 	s.w.active, s.w.file = t.seg, t.file
 }
@@ -354,6 +361,7 @@ func (s *Spool) writeFailed(t target, err error) error {
 	s.release()
 	s.mu.Unlock()
 	if t.fresh {
+		s.w.doom(t.seg.head.salt)
 		s.discard(t)
 	}
 	return err

@@ -37,7 +37,7 @@ func Dump(w io.Writer, dir string, opts DumpOptions) error {
 			return fmt.Errorf("spool %s: dump: no spool there: want a directory with %s files", dir, segSuffix)
 		}
 	}
-	d.acks = d.savedAcks(segs)
+	d.acks, _ = d.saved(segs)
 	for _, f := range rest {
 		d.blank(f)
 	}
@@ -64,17 +64,44 @@ func (d *dumper) exists(name string) bool {
 	return err == nil && f.Close() == nil
 }
 
-// savedAcks returns the state that the next Open would start from.
-func (d *dumper) savedAcks(segs []*segment) []ackState {
+// saved returns the state that the next Open would start from: the acks, and the
+// sequence of the next record.
+func (d *dumper) saved(segs []*segment) ([]ackState, uint64) {
 	if len(segs) == 0 {
-		return nil
+		return nil, 1
 	}
 	seg := segs[len(segs)-1]
 	m, err := d.survey(seg)
 	if err != nil {
-		return seg.head.acks
+		return seg.head.acks, seg.head.base
 	}
-	return mergeAcks(seg.head.acks, m.acks)
+	return mergeAcks(seg.head.acks, m.acks), m.last + 1
+}
+
+// Left returns how many records wait in the spool in dir for the reader that has
+// most to get, as far as its acks are saved; 0 when there is no spool. It takes no
+// lock and changes nothing. For a spool that a process has open the error wraps
+// [ErrLocked].
+func Left(dir string) (waiting uint64, err error) {
+	d := dumper{fs: OS{}, dir: dir}
+	segs, _, err := scanDir(d.fs, dir, d.path)
+	if err != nil || len(segs) == 0 {
+		return 0, err
+	}
+	if used, err := inUse(d.path(lockName)); err != nil {
+		return 0, err
+	} else if used {
+		return 0, fmt.Errorf("%w: %s", ErrLocked, dir)
+	}
+	first := segs[0].head.base
+	acks, next := d.saved(segs)
+	if len(acks) == 0 && next > first {
+		return next - first, nil
+	}
+	for _, a := range acks {
+		waiting = max(waiting, a.missing(first, next))
+	}
+	return waiting, nil
 }
 
 func (d *dumper) survey(seg *segment) (summary, error) {

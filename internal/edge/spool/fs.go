@@ -4,8 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // FS is the file system under a spool: the seam through which tests make
@@ -28,7 +32,14 @@ type FS interface {
 	SyncDir(dir string) error
 	// Lock takes the exclusive lock of the file called name, which it makes
 	// when missing, or fails at once with an error that wraps [ErrLocked].
-	Lock(name string) (io.Closer, error)
+	Lock(name string) (Lock, error)
+}
+
+// Lock is a lock that is held until it is closed.
+type Lock interface {
+	io.Closer
+	// Held returns an error when the name leads to another file now, or none.
+	Held() error
 }
 
 // File is an open file of an [FS].
@@ -43,6 +54,8 @@ type File interface {
 	Allocate(size int64) error
 	// Datasync returns when every byte written is on the device.
 	Datasync() error
+	// Uncache makes the next reads ask the device, not memory.
+	Uncache()
 }
 
 // ErrLocked says that another process has the spool open.
@@ -103,7 +116,7 @@ func (OS) SyncDir(dir string) error {
 
 // Lock is flock(2), which the kernel gives back when the process ends. A
 // read-only file system can be locked too when the file exists.
-func (OS) Lock(name string) (io.Closer, error) {
+func (OS) Lock(name string) (Lock, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, syscall.EROFS) {
 		f, err = os.Open(name)
@@ -114,7 +127,26 @@ func (OS) Lock(name string) (io.Closer, error) {
 	if err := flock(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f, nil
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return osLock{f, info}, nil
+}
+
+// osLock is a locked file and how it looked then.
+type osLock struct {
+	*os.File
+	info os.FileInfo
+}
+
+// Held compares device and inode.
+func (l osLock) Held() error {
+	now, err := os.Stat(l.Name())
+	if err == nil && !os.SameFile(l.info, now) {
+		err = errors.New("another directory is in its place")
+	}
+	return err
 }
 
 func flock(f *os.File) error {
@@ -130,6 +162,28 @@ func flock(f *os.File) error {
 			return fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 	}
+}
+
+// inUse reports whether a process holds a lock of [OS.Lock], from proc_locks(5):
+// asking flock(2) would keep that process's own attempt from succeeding.
+func inUse(name string) (bool, error) {
+	var st syscall.Stat_t
+	if err := syscall.Stat(name, &st); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(locks)) {
+		f := strings.Fields(line) // number, FLOCK, ADVISORY, WRITE, process, device:inode, …
+		if len(f) > 5 && f[1] == "FLOCK" && strings.HasSuffix(f[5], fmt.Sprintf(":%d", st.Ino)) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 type osFile struct{ *os.File }
@@ -157,6 +211,11 @@ func (f osFile) Allocate(size int64) error {
 			return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
 		}
 	}
+}
+
+// Uncache makes the next reads ask the device.
+func (f osFile) Uncache() {
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // at worst it asks the cache, as without
 }
 
 func (f osFile) Datasync() error {

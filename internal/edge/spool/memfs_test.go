@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -243,7 +242,7 @@ type memLock struct {
 	epoch int
 }
 
-func (m *memFS) Lock(name string) (io.Closer, error) {
+func (m *memFS) Lock(name string) (Lock, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.locked {
@@ -252,6 +251,8 @@ func (m *memFS) Lock(name string) (io.Closer, error) {
 	m.locked = true
 	return memLock{m, m.epoch}, nil
 }
+
+func (l memLock) Held() error { return nil }
 
 func (l memLock) Close() error {
 	l.m.mu.Lock()
@@ -271,6 +272,8 @@ type memHandle struct {
 }
 
 var errPowerCut = errors.New("the process died in a power cut")
+
+func (h *memHandle) Uncache() {}
 
 func (h *memHandle) begin(op string) error {
 	if h.epoch != h.m.epoch {

@@ -71,14 +71,14 @@ func (c *card) must(name string, args ...string) string {
 }
 
 // mount puts the card in.
-func (c *card) mount() {
+func (c *card) mount(flags uintptr) {
 	c.t.Helper()
 	out, err := exec.Command("losetup", "--direct-io=on", "--find", "--show", c.image).CombinedOutput()
 	if err != nil {
 		c.t.Skipf("no loop device here, so no power cut: %v: %s", err, out)
 	}
 	c.loop = strings.TrimSpace(string(out))
-	if err := unix.Mount(c.loop, c.dir, "ext4", 0, ""); err != nil {
+	if err := unix.Mount(c.loop, c.dir, "ext4", flags, ""); err != nil {
 		c.t.Skipf("this user may not mount %s, so no power cut: %v", c.loop, err)
 	}
 }
@@ -139,7 +139,7 @@ func TestPowerCut(t *testing.T) {
 	c := newCard(t, 80)
 	appended, delivered := map[string]bool{}, map[string]bool{}
 	for i := range cuts {
-		c.mount()
+		c.mount(0)
 		untilCut(t, c, i%2 == 0, appended, delivered)
 		c.pull()
 		first := c.image
@@ -148,7 +148,7 @@ func TestPowerCut(t *testing.T) {
 			_ = os.Remove(first) // its copy is the card now
 		}
 	}
-	c.mount()
+	c.mount(0)
 	s := open(t, filepath.Join(c.dir, "spool"), killOptions)
 	once := map[string]bool{}
 	for _, rec := range drain(t, s.Reader("iot")) {
@@ -228,7 +228,7 @@ func untilCut(t *testing.T, c *card, keep bool, appended, delivered map[string]b
 // goes on when the disk was mounted anew.
 func TestADiskThatTurnsReadOnly(t *testing.T) {
 	c := newCard(t, 24)
-	c.mount()
+	c.mount(0)
 	dir := filepath.Join(c.dir, "spool")
 	opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes}
 	s := open(t, dir, opts)
@@ -253,7 +253,7 @@ func TestADiskThatTurnsReadOnly(t *testing.T) {
 		_ = s.Close()
 	}
 	c.pull()
-	c.mount()
+	c.mount(0)
 	s = open(t, dir, opts)
 	add(t, s, "four")
 	wantTexts(t, s.Reader("iot"), "one", "two", "four")
@@ -261,10 +261,11 @@ func TestADiskThatTurnsReadOnly(t *testing.T) {
 }
 
 // TestADiskThatVanishes: neither appends nor reads hang or end the process, and
-// what was appended is there when the disk is.
+// the same spool goes on with all of it when the disk is back, at first
+// read-only.
 func TestADiskThatVanishes(t *testing.T) {
 	c := newCard(t, 24)
-	c.mount()
+	c.mount(0)
 	dir := filepath.Join(c.dir, "spool")
 	opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes}
 	s := open(t, dir, opts)
@@ -281,11 +282,22 @@ func TestADiskThatVanishes(t *testing.T) {
 	if got, err := s.Reader("iot").Poll(nil, 10); err == nil && len(got) != 2 {
 		t.Errorf("%d records without an error", len(got))
 	}
-	_ = s.Close()
 	c.pull()
-	c.mount()
+	wantAway(t, s, "the card is out")
+	c.mount(unix.MS_RDONLY) // under another device number, perhaps
+	eventually(t, "word that it is read-only", func() bool {
+		_, err := s.Append(t.Context(), []byte("three"))
+		return err != nil && strings.Contains(err.Error(), "mount it writable")
+	})
+	c.must("mount", "-o", "remount,rw", c.dir)
+	eventually(t, "an append that succeeds", func() bool {
+		_, err := s.Append(t.Context(), []byte("four"))
+		return err == nil
+	})
+	s.Reader("iot").Rewind()
+	wantTexts(t, s.Reader("iot"), "one", "two", "four")
+	_ = s.Close()
 	s = open(t, dir, opts)
-	wantTexts(t, s.Reader("iot"), "one", "two")
-	add(t, s, "four")
+	wantTexts(t, s.Reader("iot"), "one", "two", "four")
 	_ = s.Close()
 }

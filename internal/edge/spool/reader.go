@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"sync"
 	"time"
 )
@@ -237,6 +236,9 @@ func (r *Reader) move(p plan, cursor, lost uint64) bool {
 func (r *Reader) position(p plan) error {
 	if r.seg != p.seg {
 		r.drop()
+		if err := r.s.present(); err != nil {
+			return err
+		}
 		file, err := r.s.fs.Open(r.s.path(p.seg.name), false)
 		if err != nil {
 			return err
@@ -261,7 +263,7 @@ func (r *Reader) drop() {
 	if r.file != nil {
 		_ = r.file.Close() // only read
 	}
-	r.file, r.seg, r.walk = nil, nil, nil
+	r.file, r.seg, r.walk, r.badSince = nil, nil, nil, time.Time{}
 }
 
 // step is the walker's, with patience for a disk that fails: a block is given
@@ -277,7 +279,7 @@ func (r *Reader) step(p plan) (record, error) {
 			r.badAt, r.badSince = r.walk.bad, now
 		}
 		err = r.readFailed(p.seg.name, err)
-		if now.Sub(r.badSince) < badAfter || !r.readsBeyond(p) {
+		if errors.Is(err, ErrAway) || now.Sub(r.badSince) < badAfter || !r.readsBeyond(p) {
 			return rec, err
 		}
 		r.s.log.Error("block of the spool cannot be read and is given up", "file", p.seg.name, "offset", r.walk.bad)
@@ -287,7 +289,9 @@ func (r *Reader) step(p plan) (record, error) {
 
 // readsBeyond reports whether the disk reads any of the blocks behind the
 // failing one, as far as a record can reach, or at the segment's end the header.
+// A device that is gone reads nothing, whatever of it is still in memory.
 func (r *Reader) readsBeyond(p plan) bool {
+	r.file.Uncache()
 	next := (r.walk.bad/blockBytes + 1) * blockBytes
 	if next >= p.end {
 		return r.reads(0)
@@ -308,7 +312,11 @@ func (r *Reader) reads(off int64) bool {
 
 func (r *Reader) readFailed(name string, err error) error {
 	s := r.s
-	err = s.explain("read "+name, err)
+	if away := s.present(); away != nil {
+		err = away
+	} else {
+		err = s.explain("read "+name, err)
+	}
 	s.mu.Lock()
 	s.stats.readErrors++
 	s.stats.lastError = err.Error()
@@ -320,7 +328,7 @@ func (r *Reader) readFailed(name string, err error) error {
 // though the spool did not free it, somebody deleted it, and waiting would not
 // bring it back.
 func (r *Reader) lostFile(p plan, err error) error {
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !gone(err) || r.s.present() != nil {
 		return r.readFailed(p.seg.name, err)
 	}
 	r.move(p, p.stop, p.stop-p.cursor)

@@ -82,15 +82,54 @@ func (s *Spool) recover() error {
 	}
 	s.segs, s.next = segs, 1
 	for _, seg := range segs {
+		s.w.newest = seg.head
 		s.total += seg.head.size
 		s.w.gen = max(s.w.gen, seg.head.generation, generationOf(seg.name))
 		s.next = max(s.next, seg.head.base)
 	}
 	acks := s.recoverNewest()
+	for _, seg := range segs {
+		seg.head.acks = nil // only the newest one's count, and they are the readers' now
+	}
 	s.capAtNext(acks)
 	s.placeReaders(acks)
 	s.release()
+	s.tellChanges(acks)
 	return nil
+}
+
+// tellChanges logs what another configuration than before means for what waits.
+func (s *Spool) tellChanges(acks []ackState) {
+	for _, a := range acks {
+		if left := a.missing(s.firstKept(), s.next); left > 0 && !slices.Contains(s.opts.Readers, a.name) {
+			s.log.Warn("a reader is no longer configured; what waits for it alone is given up with the first new record: to keep it, stop the gateway and configure that uplink again", "reader", a.name, "waiting", left)
+		}
+	}
+	for _, r := range s.readers {
+		known := slices.ContainsFunc(acks, func(a ackState) bool { return a.name == r.name })
+		if left := r.missing(0, s.next); left > 0 && !known {
+			s.log.Info("a reader is new to this spool; it begins with the oldest record that another still needs", "reader", r.name, "waiting", left)
+		}
+	}
+	held := int64(0)
+	for _, seg := range s.segs {
+		held += seg.head.size
+	}
+	switch {
+	case held <= s.opts.MaxBytes:
+	case s.opts.Full == Block:
+		s.log.Warn("more waits than the spool may hold; nothing new is taken until enough of it is delivered", "bytes", held, "max_bytes", s.opts.MaxBytes)
+	default:
+		s.log.Warn("more waits than the spool may hold; the oldest is given up with the first new record: to keep it, stop the gateway and raise the limit", "bytes", held, "max_bytes", s.opts.MaxBytes)
+	}
+}
+
+// firstKept is the first sequence that is on disk, or the next when none is.
+func (s *Spool) firstKept() uint64 {
+	if len(s.segs) > 0 {
+		return s.segs[0].head.base
+	}
+	return s.next
 }
 
 // admitRest takes a file without a valid header: blank, torn by a crash while
@@ -167,45 +206,37 @@ func (s *Spool) capAtNext(acks []ackState) {
 }
 
 // placeReaders gives every configured reader its place: known ones behind
-// their ack, new ones at the oldest record that the known ones still kept.
+// their ack, new ones at the oldest record that a known one still needs.
 func (s *Spool) placeReaders(acks []ackState) {
-	first := s.next
-	if len(s.segs) > 0 {
-		first = s.segs[0].head.base
-	}
-	oldest := s.oldestKept(acks)
+	first, shared := s.firstKept(), sharedProgress(acks)
 	for _, name := range s.opts.Readers {
 		r := &Reader{s: s, name: name, bound: noCap, wake: make(chan struct{}, 1)}
-		known := false
+		had := shared
 		for _, a := range acks {
 			if a.name == name {
-				known = true
-				r.progress = progress{a.acked, slices.Clone(a.ranges)}
-				r.advance(first - 1)
+				had = a.progress
 				r.saved = a.acked
 			}
 		}
-		if !known {
-			r.acked = oldest - 1
-		}
+		r.progress = progress{had.acked, slices.Clone(had.ranges)}
+		r.advance(first - 1)
 		r.change = r.acked // a counter from here on: the same as saved when nothing changed
 		r.seen, r.cursor = r.acked, r.acked+1
 		s.readers = append(s.readers, r)
 	}
 }
 
-// oldestKept returns the first sequence of the first segment that not all
-// known readers have acknowledged.
-func (s *Spool) oldestKept(acks []ackState) uint64 {
-	for _, seg := range s.segs {
-		for _, a := range acks {
-			if a.acked+1 < seg.cap {
-				return seg.head.base
-			}
-		}
-		if len(acks) == 0 {
-			return seg.head.base
+// sharedProgress is what all of them have acknowledged: where a new reader
+// begins. One that takes the place of the only other one goes on exactly there.
+func sharedProgress(acks []ackState) progress {
+	if len(acks) == 1 {
+		return acks[0].progress
+	}
+	var p progress
+	for i, a := range acks {
+		if i == 0 || a.acked < p.acked {
+			p.acked = a.acked
 		}
 	}
-	return s.next
+	return p
 }

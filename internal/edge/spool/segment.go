@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"path/filepath"
 	"sort"
@@ -59,7 +58,12 @@ func (s *Spool) takeSpare(name string, mayDrop bool) (spare, <-chan struct{}, er
 		sp, err = s.create(name)
 		return sp, nil, err
 	}
-	if err = s.fs.Rename(s.path(sp.name), s.path(name)); err == nil {
+	err = s.fs.Rename(s.path(sp.name), s.path(name))
+	if gone(err) && s.present() == nil { // somebody deleted it
+		s.forget(sp)
+		return s.takeSpare(name, mayDrop)
+	}
+	if err == nil {
 		sp.name = name
 		err = s.fs.SyncDir(s.dir)
 	}
@@ -155,7 +159,7 @@ var zeros [blockBytes]byte
 // not in the middle of a segment. Where blocks cannot be had without, it writes
 // zeros into them; made is how far.
 func (s *Spool) reserve(path string) (made int64, err error) {
-	if err := s.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.fs.Remove(path); err != nil && !gone(err) {
 		return 0, err
 	}
 	f, err := s.fs.Create(path)
@@ -185,13 +189,18 @@ func writeZeros(f File, from, to int64) error {
 
 // remove deletes a file that was taken out of the spares.
 func (s *Spool) remove(sp spare) error {
-	if err := s.fs.Remove(s.path(sp.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.fs.Remove(s.path(sp.name)); err != nil && !gone(err) {
 		return err
 	}
-	s.mu.Lock()
-	s.total -= sp.size
-	s.mu.Unlock()
+	s.forget(sp)
 	return nil
+}
+
+// forget leaves a file that is not there out of the account.
+func (s *Spool) forget(sp spare) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total -= sp.size
 }
 
 // discard deletes the file of a segment whose first commit failed: its blocks
@@ -216,26 +225,33 @@ func (s *Spool) countError(doing string, err error) error {
 	return err
 }
 
-// dropOldest gives up the first segment for the readers that still need it.
-// The caller holds mu.
+// dropOldest gives up the first segment for the readers that still need it, and
+// as many more as are above the limit since that was made smaller. The caller
+// holds mu.
 func (s *Spool) dropOldest() {
-	seg := s.segs[0]
+	n := 1
+	for over := s.total - s.opts.MaxBytes; over > 0 && n < len(s.segs) && !s.segs[n].open; n++ {
+		over -= s.segs[n-1].head.size
+	}
+	first, end := s.segs[0].head.base, s.segs[n-1].cap
 	for _, r := range s.readers {
-		from := max(r.acked+1, seg.head.base)
-		if from >= seg.cap {
+		from := max(r.acked+1, first)
+		if from >= end {
 			continue
 		}
-		r.dropped += r.missing(from, seg.cap)
-		s.log.Warn("spool is full: dropped the oldest records", "reader", r.name, "from", from, "to", seg.cap-1, "max_bytes", s.opts.MaxBytes)
-		r.advance(seg.cap - 1)
+		r.dropped += r.missing(from, end)
+		s.log.Warn("spool is full: dropped the oldest records", "reader", r.name, "from", from, "to", end-1, "max_bytes", s.opts.MaxBytes)
+		r.advance(end - 1)
 		r.change++
 		r.seen = max(r.seen, r.acked)
-		r.cursor = max(r.cursor, seg.cap)
+		r.cursor = max(r.cursor, end)
 		if r.tail != nil {
-			r.tail.cursor = max(r.tail.cursor, seg.cap)
+			r.tail.cursor = max(r.tail.cursor, end)
 		}
 	}
-	s.retire()
+	for range n {
+		s.retire()
+	}
 }
 
 // release frees the segments that every reader has acknowledged. The caller

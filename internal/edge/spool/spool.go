@@ -25,7 +25,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -70,8 +69,9 @@ type Options struct {
 	FS           FS           // default OS
 	Log          *slog.Logger // default: discard
 	// Readers names everyone who must acknowledge a record before it may go.
-	// A name that the spool does not know yet starts at the oldest record
-	// kept; a known name that is missing here is forgotten.
+	// A name that the spool does not know yet starts at the oldest record that
+	// a known one still needs; a known name that is missing here is forgotten
+	// with the first write.
 	Readers []string
 }
 
@@ -100,7 +100,6 @@ type Spool struct {
 	opts Options
 	fs   FS
 	log  *slog.Logger
-	lock io.Closer
 
 	// lead holds the token of the one goroutine that may write.
 	lead chan struct{}
@@ -116,11 +115,14 @@ type Spool struct {
 	next    uint64     // sequence of the next record; everything below is durable
 	room    chan struct{}
 	closed  bool
+	lock    Lock
+	away    error // why the directory is not in its place; nil when it is
 	stats   counters
 
-	flush chan struct{} // an ack wants to be saved
-	stop  chan struct{} // closed by Close
-	done  chan struct{} // closed when the flusher has ended
+	flush   chan struct{}  // an ack wants to be saved
+	lost    chan struct{}  // away was set
+	stop    chan struct{}  // closed by Close
+	running sync.WaitGroup // the flusher and the finder
 }
 
 // counters is the part of Stats that is only counted.
@@ -158,7 +160,7 @@ func Open(dir string, opts Options) (*Spool, error) {
 	s := &Spool{
 		dir: dir, opts: opts, fs: opts.FS, log: opts.Log.With("spool", dir),
 		lead: make(chan struct{}, 1), room: make(chan struct{}), flush: make(chan struct{}, 1),
-		stop: make(chan struct{}), done: make(chan struct{}),
+		lost: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	s.w.pause = retryPause
 	if err := s.fs.MkdirAll(dir); err != nil {
@@ -170,7 +172,8 @@ func Open(dir string, opts Options) (*Spool, error) {
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(s.explain("open", err), s.lock.Close())
 	}
-	go s.flusher()
+	s.running.Go(s.flusher)
+	s.running.Go(s.finder)
 	return s, nil
 }
 
@@ -228,7 +231,7 @@ func (s *Spool) Close() error {
 	close(s.room) // waiting appends find out
 	s.mu.Unlock()
 	close(s.stop)
-	<-s.done
+	s.running.Wait()
 	s.lead <- struct{}{}
 	s.commitPending()
 	err := s.saveAcks()
@@ -242,7 +245,6 @@ func (s *Spool) Close() error {
 
 // flusher saves acks that no append carries.
 func (s *Spool) flusher() {
-	defer close(s.done)
 	failing := false
 	for {
 		select {
