@@ -14,11 +14,8 @@ import (
 // telegraf is where ./bench/telegraf puts it.
 const telegraf = ".cache/telegraf/telegraf"
 
-// Telegraf syncs for each metric, so that it gets fewer of them in a turn.
-const (
-	telegrafFrames = 3_000
-	manyFrames     = 1_000_000
-)
+// telegrafFrames are fewer, because Telegraf syncs for each metric.
+const telegrafFrames = 3_000
 
 // intake is what one turn of taking frames in durably costs, with nobody to
 // deliver them to.
@@ -161,7 +158,7 @@ func (b *bench) lonely() (p *process, conn net.Conn, spool string, err error) {
 		return nil, nil, "", err
 	}
 	spool = filepath.Join(dir, "spool")
-	config := fmt.Sprintf("[gateway]\nname = \"bench\"\nspool = { dir = %q }\n[[source]]\ntcp = %q\n[uplink.rest]\nurl = \"http://%s/prod/dust\"\n", spool, d.addr(), away)
+	config := fmt.Sprintf("[gateway]\nname = \"bench\"\nspool = { dir = %q, max = \"2GiB\" }\n[[source]]\ntcp = %q\n[uplink.rest]\nurl = \"http://%s/prod/dust\"\n", spool, d.addr(), away)
 	path := filepath.Join(dir, "mote.toml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, nil, "", err
@@ -190,7 +187,8 @@ func (b *bench) moteIntake() (intake, error) {
 }
 
 // manyWaiting compares the memory of a gateway with nothing and with a million
-// readings waiting.
+// readings waiting, and then with as many as are asked for, each time after some
+// seconds of rest.
 func (b *bench) manyWaiting() error {
 	p, conn, spool, err := b.lonely()
 	if err != nil {
@@ -198,20 +196,33 @@ func (b *bench) manyWaiting() error {
 	}
 	defer p.stop()
 	defer conn.Close()
-	got, err := p.take(manyFrames, func() error { return feed(conn, "bench", manyFrames) })
+	empty, ownEmpty, err := p.resident()
 	if err != nil {
 		return err
 	}
-	full, _, err := p.resident()
-	if err != nil {
-		return err
+	waiting := 0
+	for _, n := range []int{1_000_000, b.waiting} {
+		if n <= waiting {
+			continue
+		}
+		if _, err := p.take(n-waiting, func() error { return feed(conn, "bench", n-waiting) }); err != nil {
+			return err
+		}
+		waiting = n
+		time.Sleep(idleFor)
+		full, own, err := p.resident()
+		if err != nil {
+			return err
+		}
+		size, err := folderSize(spool)
+		if err != nil {
+			return err
+		}
+		what := fmt.Sprintf("%.0e readings wait", float64(n))
+		b.report.add(row{what: "resident, " + what, unit: "MB", baseline: "nothing waits", base: empty, value: full})
+		b.report.add(row{what: "resident, of it not pages of the binary, " + what, unit: "MB", baseline: "nothing waits", base: ownEmpty, value: own})
+		b.report.add(row{what: "spool on disk, " + what, unit: "B/reading", value: float64(size) / float64(n)})
 	}
-	b.report.add(row{what: "resident, a million readings wait", unit: "MB", baseline: "nothing waits", base: got.empty, value: full})
-	size, err := folderSize(spool)
-	if err != nil {
-		return err
-	}
-	b.report.add(row{what: "spool on disk, a million readings wait", unit: "B/reading", value: float64(size) / manyFrames})
 	return nil
 }
 

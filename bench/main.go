@@ -34,6 +34,7 @@ type bench struct {
 	idle   int    // how many connections are left idle
 	report report
 
+	waiting int  // how many readings wait in a gateway's spool at most
 	oneCore bool // what is started shares one core
 }
 
@@ -78,6 +79,7 @@ func run(args []string) error {
 	flags.StringVar(&b.match, "match", "", "of the loads of broker and table, only those whose name contains this, such as 100×16")
 	flags.IntVar(&b.items, "items", 1_000_000, "how many items the growing table gets: 100000, 1000000 or 10000000")
 	flags.IntVar(&b.idle, "idle", 10_000, "how many idle TLS connections there are to be; fewer where ulimit -n does not let a cloud serve as many")
+	flags.IntVar(&b.waiting, "waiting", 1_000_000, "how many readings wait in a gateway's spool while its memory is looked at, beside a million")
 	only := flags.String("only", "", "parts to run, with commas between: spool, sql, broker, rest, table, gateway, sizes")
 	if err := flags.Parse(args); err != nil {
 		return err
