@@ -17,10 +17,13 @@ type load struct {
 	acked map[string]bool // guarded by mu
 	quit  chan struct{}
 	done  sync.WaitGroup
+	stop  func() // once is enough, and the end of the test stops it too
 }
 
 func (h *host) startLoad(clients int) *load {
 	l := &load{acked: map[string]bool{}, quit: make(chan struct{})}
+	l.stop = sync.OnceFunc(func() { close(l.quit); l.done.Wait() })
+	h.t.Cleanup(l.stop)
 	for c := range clients {
 		l.done.Go(func() {
 			for i := 0; ; i++ {
@@ -46,8 +49,6 @@ func (l *load) soFar() map[string]bool {
 	defer l.mu.Unlock()
 	return maps.Clone(l.acked)
 }
-
-func (l *load) stop() { close(l.quit); l.done.Wait() }
 
 func TestABackupUnderLoadGoesOnElsewhere(t *testing.T) {
 	t.Parallel()

@@ -166,9 +166,14 @@ func startHostOn(t *testing.T, data, verb string, args ...string) *host {
 	return h
 }
 
+// patience is how much longer than on an idle machine a test waits before it
+// gives up: it may share its machine with others.
+const patience = 4
+
 // waitFor polls until ok returns nil.
 func waitFor(t *testing.T, what string, limit time.Duration, ok func() error) {
 	t.Helper()
+	limit *= patience
 	deadline := time.Now().Add(limit)
 	for {
 		err := ok()

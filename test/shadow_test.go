@@ -48,7 +48,7 @@ func (h *host) subscribe(d device, id string, topics ...string) *listener {
 	}()
 	select {
 	case <-ready:
-	case <-time.After(20 * time.Second):
+	case <-time.After(20 * patience * time.Second):
 		h.t.Fatal("mosquitto_sub did not subscribe within 20 s")
 	}
 	return l
@@ -65,7 +65,7 @@ func (l *listener) next(topic string) map[string]any {
 			l.t.Fatalf("got %q (%v), want a document on %s", line, err, topic)
 		}
 		return m
-	case <-time.After(20 * time.Second):
+	case <-time.After(20 * patience * time.Second):
 		l.t.Fatalf("nothing on %s within 20 s", topic)
 		return nil
 	}
@@ -116,7 +116,7 @@ func TestShadowOverMQTT(t *testing.T) {
 		if line != p+"name/n/get " {
 			t.Errorf("got %q", line)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(20 * patience * time.Second):
 		t.Fatal("no get")
 	}
 	if m := l.next(p + "name/n/get/rejected"); m["code"] != 404.0 || m["message"] != "No shadow exists with name: 'n'" {
