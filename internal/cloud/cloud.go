@@ -189,7 +189,7 @@ func (c *Cloud) openEngines() (err error) {
 	if err := c.openRules(); err != nil {
 		return err
 	}
-	c.iot = iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Destinations: c.actions.destinations, Jobs: c.jobs, Provisioning: c.devices, Log: c.log})
+	c.iot = iot.New(c.registry, c.rules, iot.Options{Endpoint: deviceHost(c.opts.MQTT), Destinations: c.actions.destinations, Jobs: c.jobs, Provisioning: c.devices, Fleet: found{c}, Log: c.log})
 	if err := c.openBroker(); err != nil {
 		return err
 	}

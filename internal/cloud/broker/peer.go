@@ -90,6 +90,25 @@ func (fullRights) Decide(string, string) policy.Decision {
 	return policy.Decision{Allowed: true, Reason: "access keys have full rights"}
 }
 
+// Connection says whether a client is connected, and since when it is or is not:
+// the zero time when that was forgotten, an hour after it left.
+func (b *Broker) Connection(clientID string) (connected bool, since time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.sessions[clientID]; s != nil && s.owner != nil {
+		return true, s.owner.since
+	}
+	value, found, err := b.store.Get(presenceKey(clientID))
+	if err != nil || !found {
+		return false, time.Time{}
+	}
+	last, err := parsePresence(value)
+	if err != nil {
+		return false, time.Time{}
+	}
+	return false, last.ended
+}
+
 // Disconnect ends the connection of a client, and returns when it has ended
 // (AWS IoT API reference, DeleteConnection). With clean its session ends, too,
 // also that of a client which is away; with dropWill its will is not published.

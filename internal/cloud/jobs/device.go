@@ -62,7 +62,7 @@ func (x *Execution) state() *State {
 
 func (x *Execution) mismatch(expected int64) *Error {
 	return &Error{Code: VersionMismatch, State: x.state(),
-		Message: refuse("", "The execution has version %d, expected was %d", x.Version, expected).Message}
+		Message: refuse("", "The expected version %d is not that of the execution: found version %d", expected, x.Version).Message}
 }
 
 func (x *Execution) transition(to Status) *Error {

@@ -37,7 +37,7 @@ type Spec struct {
 // or says why nothing was done for now.
 func (e *Engine) Create(ctx context.Context, s Spec) (*Job, error) {
 	if !validJobID(s.ID) {
-		return nil, wrong("the job id %.80q is not valid: it must have 1 to %d characters of a-z, A-Z, 0-9, underscore and hyphen", s.ID, maxJobID)
+		return nil, wrong("the jobId %.80q is not valid: it must have 1 to %d characters of a-z, A-Z, 0-9, underscore and hyphen", s.ID, maxJobID)
 	}
 	if refused := e.fill(&s); refused != nil {
 		return nil, refused

@@ -215,7 +215,7 @@ a/jobs/notify-next {"timestamp":1795000000,"execution":{"jobId":"Job1","status":
 	w.want("progress", w.ask("a/jobs/Job1/update", `{"status":"IN_PROGRESS","statusDetails":{"step":"2"},"expectedVersion":"2","includeJobExecutionState":true,"includeJobDocument":true,"clientToken":"x"}`),
 		`accepted {"clientToken":"x","timestamp":1795000002,"executionState":{"status":"IN_PROGRESS","statusDetails":{"step":"2"},"versionNumber":3},"jobDocument":{"ToDo":"Reboot","n":1.50}}`)
 	w.want("old version", w.ask("a/jobs/Job1/update", `{"status":"SUCCEEDED","expectedVersion":2}`),
-		`rejected {"timestamp":1795000002,"code":"VersionMismatch","message":"The execution has version 3, expected was 2","executionState":{"status":"IN_PROGRESS","statusDetails":{"step":"2"},"versionNumber":3}}`)
+		`rejected {"timestamp":1795000002,"code":"VersionMismatch","message":"The expected version 2 is not that of the execution: found version 3","executionState":{"status":"IN_PROGRESS","statusDetails":{"step":"2"},"versionNumber":3}}`)
 	w.want("done", w.ask("a/jobs/Job1/update", `{"status":"SUCCEEDED"}`), `accepted {"timestamp":1795000002}`)
 	w.want("told when done", w.heard(), `a/jobs/notify {"timestamp":1795000002,"jobs":{"QUEUED":[{"jobId":"Job2","queuedAt":1795000001,"lastUpdatedAt":1795000001,"executionNumber":1,"versionNumber":1}]}}
 a/jobs/notify-next {"timestamp":1795000002,"execution":{"jobId":"Job2","status":"QUEUED","queuedAt":1795000001,"lastUpdatedAt":1795000001,"versionNumber":1,"executionNumber":1,"jobDocument":{"do":"it"}}}`)

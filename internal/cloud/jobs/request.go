@@ -144,6 +144,9 @@ func (q *request) readChoice(members map[string]json.RawMessage) *Error {
 var reportable = []Status{InProgress, Failed, Succeeded, Rejected}
 
 func (q *request) readUpdate(members map[string]json.RawMessage) *Error {
+	if string(members["status"]) == `"QUEUED"` { // a status, but none to go back to
+		return refuse(InvalidStateTransition, "An execution cannot become QUEUED again")
+	}
 	if value := members["status"]; value == nil || json.Unmarshal(value, &q.Status) != nil || !slices.Contains(reportable, q.Status) {
 		return wrong("status must be IN_PROGRESS, FAILED, SUCCEEDED or REJECTED")
 	}

@@ -134,9 +134,7 @@ func (c *compiler) document(root *node) error {
 	}
 	items := []*node{list}
 	if list.kind == kindList {
-		if items = list.items; len(items) == 0 {
-			return c.refuse(list, "is empty: such a policy allows nothing")
-		}
+		items = list.items // none: such a policy allows nothing
 	}
 	for i, n := range items {
 		st, err := c.statement(n, i)

@@ -291,7 +291,7 @@ func TestTemplates(t *testing.T) {
 		``:                             "0 bytes",
 		`{`:                            "cannot be read",
 		`{"Resources": {}} x`:          "behind",
-		`{"Resources": {}}`:            "no resource of the type AWS::IoT::Certificate",
+		`{"Resources": {}}`:            "Template must have certificate resource.",
 		`{"Other": 1}`:                 "Other",
 		strings.Repeat(" ", maxBody+1): "10241",
 		`{"Parameters": {"a": {"Type": "Number"}}, "Resources": {` + cert + `}}`:                                                                            "Type String",

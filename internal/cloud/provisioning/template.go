@@ -97,7 +97,7 @@ func Parse(body string) (*Template, error) {
 		}
 	}
 	if t.certificate == nil {
-		return nil, fmt.Errorf("the template has no resource of the type %s: a device needs one to connect", typeCertificate)
+		return nil, &Error{Status: 400, Code: codePayload, Message: "Template must have certificate resource."} // as AWS says it
 	}
 	return t, t.check(t.device)
 }

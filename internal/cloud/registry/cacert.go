@@ -315,7 +315,7 @@ type CAUpdate struct {
 	Status       Status              // "": leave it
 	Auto         *bool               // nil: leave it
 	Config       *RegistrationConfig // nil: leave it
-	RemoveConfig bool
+	RemoveConfig bool                // and have its certificates not registered by themselves; Config comes after it
 }
 
 // UpdateCA changes a registered CA. Certificates that it signed stay as they
@@ -323,9 +323,6 @@ type CAUpdate struct {
 func (r *Registry) UpdateCA(id string, u CAUpdate) error {
 	if u.Status != "" && u.Status != Active && u.Status != Inactive {
 		return errorf(InvalidRequest, "a CA certificate cannot be put into the status %q: use ACTIVE or INACTIVE", short(string(u.Status)))
-	}
-	if u.RemoveConfig && u.Config != nil {
-		return errorf(InvalidRequest, "registrationConfig and removeAutoRegistration exclude each other: send one of both")
 	}
 	return r.change(func(t *tx) error {
 		old, err := r.authorityByID(id)
@@ -336,10 +333,13 @@ func (r *Registry) UpdateCA(id string, u CAUpdate) error {
 		if u.Status != "" {
 			ca.Status = u.Status
 		}
+		if u.RemoveConfig {
+			ca.Config, ca.Auto = nil, false
+		}
 		if u.Auto != nil {
 			ca.Auto = *u.Auto
 		}
-		if u.Config != nil || u.RemoveConfig {
+		if u.Config != nil {
 			ca.Config = u.Config
 		}
 		ca.Modified = now()

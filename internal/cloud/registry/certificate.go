@@ -183,7 +183,7 @@ func newCertificate(cert *x509.Certificate, status Status) Certificate {
 // addCertificate registers c with its PEM.
 func (r *Registry) addCertificate(t *tx, c Certificate) error {
 	if _, ok := r.certificates.get(c.ID); ok {
-		e := errorf(Exists, "The certificate is already registered: %s", c.ID)
+		e := errorf(Exists, "The certificate is already provisioned or registered: %s", c.ID)
 		e.ResourceID, e.ResourceARN = c.ID, r.ARN("cert/"+c.ID)
 		return e
 	}

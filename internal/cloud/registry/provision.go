@@ -158,14 +158,14 @@ func (r *Registry) provisionThing(t *tx, p *ProvisionThing) error {
 	if ok {
 		return r.reprovisionThing(t, p, old)
 	}
-	thing := &Thing{Name: p.Name, ID: newUUID(), Attributes: p.Attributes, Type: p.Type, Billing: p.Billing, Version: 1, Created: now()}
+	thing := &Thing{Name: p.Name, ID: newUUID(), Attributes: p.Attributes, Type: p.Type, Billing: p.Billing, Version: 1, Created: r.created()}
 	if err := r.fits(thing); err != nil {
 		return err
 	}
 	if err := r.provisionGroups(t, p, p.Groups, nil); err != nil {
 		return err
 	}
-	t.then(func() { r.putThing(thing) })
+	t.then(func() { r.addThing(thing) })
 	return t.set(kindThing, p.Name, thing)
 }
 

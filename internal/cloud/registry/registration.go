@@ -10,8 +10,8 @@ import (
 )
 
 // RegisterCertificate registers a device certificate that a registered CA
-// signed; ca is that CA in PEM, and may be "" when only one fits (AWS IoT API
-// reference, RegisterCertificate).
+// signed, or the root CA of this account; ca is that CA in PEM, and may be ""
+// when only one fits (AWS IoT API reference, RegisterCertificate).
 func (r *Registry) RegisterCertificate(text, ca string, status Status) (Certificate, error) {
 	cert, status, err := checkDevice(text, status)
 	if err != nil {
@@ -19,6 +19,9 @@ func (r *Registry) RegisterCertificate(text, ca string, status Status) (Certific
 	}
 	var c Certificate
 	err = r.change(func(t *tx) error {
+		if c = newCertificate(cert, status); ca == "" && cert.CheckSignatureFrom(r.ca.cert) == nil { // it was issued here, and deleted
+			return r.addCertificate(t, c)
+		}
 		issuer, err := r.findIssuer(cert, ca)
 		if err != nil {
 			return err
@@ -26,7 +29,6 @@ func (r *Registry) RegisterCertificate(text, ca string, status Status) (Certific
 		if issuer.Status != Active {
 			return errorf(CertificateState, "CA certificate %s is %s: activate it with update-ca-certificate --new-status ACTIVE", issuer.ID, issuer.Status)
 		}
-		c = newCertificate(cert, status)
 		c.CA, c.Mode = issuer.ID, issuer.Mode
 		return r.addCertificate(t, c)
 	})

@@ -54,10 +54,12 @@ type Registry struct {
 	// below under it alone and takes mu only to put its result in place, when
 	// it is on disk.
 	writeMu sync.Mutex
+	latest  time.Time // what the last call of created returned; guarded by writeMu
 
 	mu           sync.RWMutex // guards everything below
 	keys         map[string]accessKey
 	things       shelf[*Thing]
+	thingOrder   []string // creation time and name, sorted
 	certificates shelf[*Certificate]
 	certOrder    []string // creation time and id, sorted
 	authorities  shelf[*CA]
@@ -73,12 +75,14 @@ type Registry struct {
 	exclusive    map[string]string // certificate id to the one thing that it may be attached to
 	tags         map[string]map[string]string
 	types        shelf[*ThingType]
+	typeOrder    []string // creation time and name, sorted
 	typed        relation // thing type to thing name
 	groups       shelf[*ThingGroup]
 	children     relation // group to the groups directly in it
 	members      relation // group to thing name
 	billing      shelf[*BillingGroup]
 	billed       relation // billing group to thing name
+	indexing     Indexing
 
 	hookMu sync.Mutex
 	hooks  []func() // guarded by hookMu
@@ -204,6 +208,7 @@ const (
 	kindToken     kind = 'K'
 	kindTemplate  kind = 'T'
 	kindLogin     kind = 'U'
+	kindIndexing  kind = 'I'
 )
 
 func key(k kind, id string) []byte {
@@ -297,13 +302,15 @@ func (r *Registry) load() error {
 		{kindCA, r.loadCA}, {kindRegCode, r.loadRegistrationCode},
 		{kindType, r.loadType}, {kindGroup, r.loadGroup}, {kindMember, r.loadMember}, {kindBilling, r.loadBilling},
 		{kindToken, r.loadToken}, {kindTemplate, r.loadTemplate},
-		{kindLogin, r.loadLogin},
+		{kindLogin, r.loadLogin}, {kindIndexing, r.loadIndexing},
 	}
 	for _, l := range loaders {
 		if err := r.each(l.kind, l.load); err != nil {
 			return err
 		}
 	}
+	slices.Sort(r.thingOrder)
+	slices.Sort(r.typeOrder)
 	slices.Sort(r.certOrder)
 	slices.Sort(r.caOrder)
 	slices.Sort(r.policyOrder)
@@ -364,6 +371,17 @@ func (r *Registry) loadTags(id string, data []byte) error {
 
 // now is the time of a record: UTC, in milliseconds as the API tells it.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// created is the time of a record by which lists are ordered: now, and after
+// every one before. writeMu is held.
+func (r *Registry) created() time.Time {
+	if at := now(); at.After(r.latest) {
+		r.latest = at
+	} else {
+		r.latest = r.latest.Add(time.Millisecond)
+	}
+	return r.latest
+}
 
 // newUUID returns a random UUID (RFC 9562, version 4).
 func newUUID() string {

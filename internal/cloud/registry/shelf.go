@@ -32,6 +32,15 @@ func (s *shelf[T]) drop(key string) {
 	s.keys = remove(s.keys, key)
 }
 
+// all returns the values by their keys.
+func (s *shelf[T]) all() []T {
+	out := make([]T, len(s.keys))
+	for i, key := range s.keys {
+		out[i] = s.items[key]
+	}
+	return out
+}
+
 // insert puts key into a sorted list that does not have it twice.
 func insert(list []string, key string) []string {
 	i, found := slices.BinarySearch(list, key)

@@ -90,7 +90,7 @@ func (r *Registry) CreateTemplate(n Template, body string, tags map[string]strin
 	n.Versions = []TemplateVersion{{1, body, n.Created}}
 	err := r.change(func(t *tx) error {
 		if _, ok := r.templates.get(n.Name); ok {
-			e := errorf(Exists, "Provisioning template %s already exists", n.Name)
+			e := errorf(Exists, "Template with name %s already exists", n.Name)
 			e.ResourceID, e.ResourceARN = n.Name, r.ARN("provisioningtemplate/"+n.Name)
 			return e
 		}
@@ -144,7 +144,7 @@ func (r *Registry) Template(name string) (Template, error) {
 func (r *Registry) template(name string) (*Template, error) {
 	t, ok := r.templates.get(name)
 	if !ok {
-		return nil, errorf(NotFound, "Provisioning template %s does not exist", short(name))
+		return nil, errorf(NotFound, "Unable to find template named %s", short(name))
 	}
 	return t, nil
 }

@@ -78,7 +78,14 @@ func (r *Registry) loadThing(id string, data []byte) error {
 		return err
 	}
 	r.putThing(t)
+	r.thingOrder = append(r.thingOrder, orderKey(t.Created, t.Name))
 	return nil
+}
+
+// addThing puts a new thing in place; mu is held.
+func (r *Registry) addThing(t *Thing) {
+	r.putThing(t)
+	r.thingOrder = insert(r.thingOrder, orderKey(t.Created, t.Name))
 }
 
 // putThing puts a thing in place of the one of its name; mu is held.
@@ -126,12 +133,12 @@ func (r *Registry) RegisterThing(name string, s ThingSpec) (Thing, error) {
 			out = *old
 			return r.same(old, s)
 		}
-		thing := &Thing{Name: name, ID: newUUID(), Attributes: s.Attributes, Type: s.Type, Billing: s.Billing, Version: 1, Created: now()}
+		thing := &Thing{Name: name, ID: newUUID(), Attributes: s.Attributes, Type: s.Type, Billing: s.Billing, Version: 1, Created: r.created()}
 		if err := r.fits(thing); err != nil {
 			return err
 		}
 		out = *thing
-		t.then(func() { r.putThing(thing) })
+		t.then(func() { r.addThing(thing) })
 		return t.set(kindThing, name, thing)
 	})
 	return out, err
@@ -282,6 +289,7 @@ func (r *Registry) DeleteThing(name string, expected int64) error {
 		t.then(func() {
 			r.ungroup(name)
 			r.things.drop(name)
+			r.thingOrder = remove(r.thingOrder, orderKey(old.Created, name))
 			r.members.dropRight(name)
 		})
 		return nil
@@ -309,17 +317,17 @@ func (f ThingFilter) fits(t *Thing) bool {
 	return ok && (f.AttributeValue == "" || v == f.AttributeValue)
 }
 
-// Things lists things by name, and the token of the next page.
+// Things lists things by creation, and the token of the next page.
 func (r *Registry) Things(f ThingFilter, p Page) ([]Thing, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	names, next, err := Cut(r.things.keys, p, func(name string) bool { return f.fits(r.things.items[name]) })
+	keys, next, err := Cut(r.thingOrder, p, func(key string) bool { return f.fits(r.things.items[orderID(key)]) })
 	if err != nil {
 		return nil, "", err
 	}
-	out := make([]Thing, len(names))
-	for i, name := range names {
-		out[i] = *r.things.items[name]
+	out := make([]Thing, len(keys))
+	for i, key := range keys {
+		out[i] = *r.things.items[orderID(key)]
 	}
 	return out, next, nil
 }

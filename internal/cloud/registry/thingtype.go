@@ -27,13 +27,11 @@ type Propagating struct {
 	Connection   string `json:"connection,omitempty"` // name of a property of the connection
 }
 
-// Limits of thing types (AWS IoT API, "ThingTypeProperties"; AWS IoT
-// developer guide, "Thing types": five minutes).
+// Limits of thing types (AWS IoT API, "ThingTypeProperties").
 const (
-	maxSearchable   = 3
-	maxPropagating  = 10
-	maxDescription  = 2028 // bytes
-	deprecationTime = 5 * time.Minute
+	maxSearchable  = 3
+	maxPropagating = 10
+	maxDescription = 2028 // bytes
 )
 
 var (
@@ -50,6 +48,7 @@ func (r *Registry) loadType(id string, data []byte) error {
 		return err
 	}
 	r.types.put(id, t)
+	r.typeOrder = append(r.typeOrder, orderKey(t.Created, id))
 	return nil
 }
 
@@ -120,8 +119,9 @@ func (r *Registry) CreateThingType(t ThingType, tags map[string]string) (ThingTy
 			}
 			return nil
 		}
-		t.ID, t.Created, t.Deprecated = newUUID(), now(), nil
+		t.ID, t.Created, t.Deprecated = newUUID(), r.created(), nil
 		kept := t
+		x.then(func() { r.typeOrder = insert(r.typeOrder, orderKey(kept.Created, kept.Name)) })
 		if err := r.newTags(x, "thingtype/"+t.Name, tags); err != nil {
 			return err
 		}
@@ -130,8 +130,10 @@ func (r *Registry) CreateThingType(t ThingType, tags map[string]string) (ThingTy
 	return t, err
 }
 
+// sameType says whether two types have the same properties; the order of
+// searchable attributes is none of them.
 func sameType(a, b ThingType) bool {
-	return a.Description == b.Description && slices.Equal(a.Searchable, b.Searchable) && slices.Equal(a.Propagating, b.Propagating)
+	return a.Description == b.Description && slices.Equal(distinct(a.Searchable), distinct(b.Searchable)) && slices.Equal(a.Propagating, b.Propagating)
 }
 
 func (r *Registry) putType(x *tx, t *ThingType) error {
@@ -168,14 +170,14 @@ func (r *Registry) ThingType(name string) (ThingType, error) {
 	return *t, nil
 }
 
-// ThingTypes lists the thing types whose names begin with prefix, by name.
+// ThingTypes lists the thing types whose names begin with prefix, by creation.
 func (r *Registry) ThingTypes(prefix string, p Page) ([]ThingType, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	names, next, err := Cut(r.types.keys, p, func(name string) bool { return strings.HasPrefix(name, prefix) })
+	keys, next, err := Cut(r.typeOrder, p, func(key string) bool { return strings.HasPrefix(orderID(key), prefix) })
 	var out []ThingType
-	for _, name := range names {
-		out = append(out, *r.types.items[name])
+	for _, key := range keys {
+		out = append(out, *r.types.items[orderID(key)])
 	}
 	return out, next, err
 }
@@ -232,8 +234,9 @@ func (r *Registry) DeprecateThingType(name string, undo bool) error {
 	})
 }
 
-// DeleteThingType removes a type that was deprecated five minutes ago or
-// earlier and that no thing has.
+// DeleteThingType removes a type that is deprecated and that no thing has. On
+// AWS one has to wait for five minutes between the two; here nobody can have
+// missed that the type is deprecated, so that there is nothing to wait for.
 func (r *Registry) DeleteThingType(name string) error {
 	return r.change(func(x *tx) error {
 		t, err := r.thingType(name)
@@ -241,15 +244,16 @@ func (r *Registry) DeleteThingType(name string) error {
 		case err != nil:
 			return err
 		case t.Deprecated == nil:
-			return errorf(InvalidRequest, "Thing type %s is not deprecated: deprecate it, wait for 5 minutes, and delete it then", name)
-		case time.Since(*t.Deprecated) < deprecationTime:
-			return errorf(InvalidRequest, "Please wait for 5 minutes after deprecation and then retry")
+			return errorf(InvalidRequest, "Thing type %s is not deprecated: deprecate it first", name)
 		case len(r.typed.right(name)) > 0:
 			return errorf(InvalidRequest, "Cannot delete thing type %s: %d things have it, %s among them", name, len(r.typed.right(name)), r.typed.right(name)[0])
 		}
 		x.delete(kindType, name)
 		r.noTags(x, "thingtype/"+name)
-		x.then(func() { r.types.drop(name) })
+		x.then(func() {
+			r.types.drop(name)
+			r.typeOrder = remove(r.typeOrder, orderKey(t.Created, name))
+		})
 		return nil
 	})
 }

@@ -167,7 +167,11 @@ func testGroups(t *testing.T, aws *cli) {
 	aws.run(t, "", "create-billing-group", "--billing-group-name", "b")
 	aws.run(t, "", "add-thing-to-billing-group", "--billing-group-name", "b", "--thing-name", "MyLightBulb")
 	aws.run(t, "MyLightBulb", "list-things-in-billing-group", "--billing-group-name", "b")
-	aws.output(t, "NotImplementedException", "search-index", "--query-string", "a")
+	aws.output(t, "ResourceNotFoundException", "search-index", "--query-string", "a")
+	aws.run(t, "", "update-indexing-configuration", "--thing-indexing-configuration", "thingIndexingMode=REGISTRY")
+	aws.run(t, `"thingTypeName": "LightBulb"`, "search-index", "--query-string", "thingName:my* AND thingTypeName:lightbulb")
+	aws.run(t, `"schema": "REGISTRY"`, "describe-index", "--index-name", "AWS_Things")
+	aws.output(t, "NotImplementedException", "create-dynamic-thing-group", "--thing-group-name", "a", "--query-string", "a")
 }
 
 func testTutorials(t *testing.T, aws *cli) {

@@ -46,6 +46,7 @@ type Options struct {
 	Destinations *destination.Destinations // nil: not offered
 	Jobs         Jobs                      // nil: not offered
 	Provisioning *provisioning.Engine      // nil: one of its own
+	Fleet        Fleet                     // nil: fleet queries know of no shadows and connections
 	Log          *slog.Logger
 }
 
@@ -57,6 +58,7 @@ type Handler struct {
 	jobs         Jobs                      // nil: none
 	endpoint     string
 	provisioning *provisioning.Engine
+	fleet        Fleet // nil: none
 	log          *slog.Logger
 	mux          awsapi.Mux
 	unserved     *awsapi.Mux // refuses the operations of AWS IoT that mux does not have
@@ -66,16 +68,16 @@ var _ awsapi.Service = (*Handler)(nil)
 
 // New returns a handler over reg and topicRules.
 func New(reg *registry.Registry, topicRules TopicRules, o Options) *Handler {
-	h := &Handler{reg: reg, rules: topicRules, destinations: o.Destinations, jobs: o.Jobs, endpoint: o.Endpoint, log: o.Log, unserved: newUnserved()}
+	h := &Handler{reg: reg, rules: topicRules, destinations: o.Destinations, jobs: o.Jobs, endpoint: o.Endpoint, fleet: o.Fleet, log: o.Log, unserved: newUnserved()}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	if h.provisioning == nil {
 		h.provisioning = provisioning.New(reg, h.log)
 	}
-	offered := operations
+	offered := slices.Concat(operations, unsetOperations)
 	if h.jobs != nil {
-		offered = slices.Concat(operations, jobOperations)
+		offered = append(offered, jobOperations...)
 	}
 	for _, op := range offered {
 		h.mux.Handle(op.method, op.path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, op.run) })
@@ -202,6 +204,12 @@ var operations = []route{
 	{"GET", "/destinations/{arn+}", getTopicRuleDestination},
 	{"DELETE", "/destinations/{arn+}", deleteTopicRuleDestination},
 	{"GET", confirmPath, confirmTopicRuleDestination},
+
+	{"GET", "/indexing/config", getIndexingConfiguration},
+	{"POST", "/indexing/config", updateIndexingConfiguration},
+	{"GET", "/indices", listIndices},
+	{"GET", "/indices/{indexName}", describeIndex},
+	{"POST", "/indices/search", searchIndex},
 
 	{"GET", "/endpoint", describeEndpoint},
 	{"POST", "/tags", tagResource},

@@ -247,8 +247,7 @@ func TestWire(t *testing.T) {
 		{"GET", "/endpoint", "", "", "", 200, "", "mote.example"},
 		{"GET", "/endpoint?endpointType=iot:Other", "", "", "", 400, "InvalidRequestException", "iot:Data-ATS"},
 		{"GET", "/nothing", "", "", "", 501, "NotImplementedException", "GET /nothing is not an operation of AWS IoT"},
-		{"POST", "/indices/search", `{"queryString":"a"}`, "", "", 501, "NotImplementedException", "SearchIndex is an operation of AWS IoT that this server does not have: there is no fleet index"},
-		{"POST", "/dynamic-thing-groups/g", `{"queryString":"a"}`, "", "", 501, "NotImplementedException", "use a static one"},
+		{"POST", "/dynamic-thing-groups/g", `{"queryString":"a"}`, "", "", 501, "NotImplementedException", "CreateDynamicThingGroup is an operation of AWS IoT that this server does not have: search-index finds"},
 		{"PUT", "/policies/p", "", "", "", 501, "NotImplementedException", "on this path there is DELETE, GET, POST"},
 		{"POST", "/things/x", strings.Repeat(" ", maxBody+1), "", "", 400, "InvalidRequestException", "more than"},
 	} {

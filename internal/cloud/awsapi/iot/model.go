@@ -288,13 +288,11 @@ ValidateSecurityProfileBehaviors POST /security-profile-behaviors/validate
 // insteads say for some operations that are not served why, and what does
 // nearly the same.
 var insteads = map[string]string{
-	"SearchIndex":                 "there is no fleet index: list-things finds things by type and attribute, list-things-in-thing-group by group",
-	"CreateDynamicThingGroup":     "there is no fleet index, which dynamic thing groups need: use a static one, create-thing-group",
-	"UpdateDynamicThingGroup":     "there are no dynamic thing groups: update-thing-group changes static ones",
-	"DeleteDynamicThingGroup":     "there are no dynamic thing groups: delete-thing-group removes static ones",
-	"UpdateIndexingConfiguration": "there is no fleet index",
-	"TestInvokeAuthorizer":        "there are no custom authorizers: clients authenticate with certificates or Signature V4",
-	"CreateAuthorizer":            "there are no custom authorizers: clients authenticate with certificates or Signature V4",
+	"CreateDynamicThingGroup": "search-index finds things by a query; use a static group, create-thing-group",
+	"UpdateDynamicThingGroup": "there are no dynamic thing groups: update-thing-group changes static ones",
+	"DeleteDynamicThingGroup": "there are no dynamic thing groups: delete-thing-group removes static ones",
+	"TestInvokeAuthorizer":    "there are no custom authorizers: clients authenticate with certificates or Signature V4",
+	"CreateAuthorizer":        "there are no custom authorizers: clients authenticate with certificates or Signature V4",
 }
 
 // newUnserved returns a mux that refuses the operations of the model by name.

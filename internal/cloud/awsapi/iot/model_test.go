@@ -3,6 +3,7 @@ package iot
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -34,7 +35,7 @@ for n in m.operation_names:
 func TestEveryOperation(t *testing.T) {
 	srv, _, _ := newServer(t, t.TempDir())
 	served := map[string]bool{}
-	for _, op := range operations {
+	for _, op := range slices.Concat(operations, unsetOperations) {
 		served[op.method+" "+shape(op.path)] = true
 	}
 	refused := 0
@@ -128,9 +129,14 @@ func TestThingTypes(t *testing.T) {
 		{"GET", "/thing-types/boat", "", 200, `"deprecated":true,"deprecationDate":1`},
 		{"POST", "/things/u", `{"thingTypeName":"boat"}`, 400, "Can not create new thing with deprecated thing type:boat"},
 		{"PATCH", "/thing-types/boat", `{}`, 400, "is deprecated"},
-		{"DELETE", "/thing-types/boat", "", 400, "Please wait for 5 minutes after deprecation and then retry"},
 		{"POST", "/thing-types/boat/deprecate", `{"undoDeprecate":true}`, 200, "{}"},
 		{"POST", "/things/u", `{"thingTypeName":"boat"}`, 200, "{"},
+		{"POST", "/thing-types/boat/deprecate", "", 200, "{}"},
+		{"DELETE", "/thing-types/boat", "", 400, "2 things have it"},
+		{"DELETE", "/things/t", "", 200, "{}"},
+		{"DELETE", "/things/u", "", 200, "{}"},
+		{"DELETE", "/thing-types/boat", "", 200, "{}"},
+		{"GET", "/thing-types/boat", "", 404, "Thing type boat"},
 		{"DELETE", "/thing-types/none", "", 404, "Thing type none"},
 	})
 }

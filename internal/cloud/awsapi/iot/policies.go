@@ -170,6 +170,9 @@ func (h *Handler) policyTarget(what, name string) (string, error) {
 }
 
 func attachPolicy(h *Handler, c *call) (any, error) {
+	if _, err := h.reg.Policy(c.label("policyName")); err != nil {
+		return nil, err // before one about the form of the target
+	}
 	id, err := h.target(c)
 	if err != nil {
 		return nil, err
@@ -226,6 +229,9 @@ const (
 )
 
 func attachPrincipalPolicy(h *Handler, c *call) (any, error) {
+	if _, err := h.reg.Policy(c.label("policyName")); err != nil {
+		return nil, err
+	}
 	id, err := h.policyTarget("the header "+oldPrincipalHeader, c.header(oldPrincipalHeader))
 	if err != nil {
 		return nil, err

@@ -58,7 +58,7 @@ func (h *Handler) templateARN(name string) string { return h.reg.ARN("provisioni
 func checkTemplate(body string, kind registry.TemplateType) error {
 	t, err := provisioning.Parse(body)
 	if err != nil {
-		return badRequest("%v", err)
+		return badRequest("The template body is invalid: %v", err)
 	}
 	if !t.Claimed() {
 		return badRequest("the certificate of a template of the type %s needs a CertificateId: {\"Ref\": \"AWS::IoT::Certificate::Id\"}", kind)
@@ -98,7 +98,7 @@ func createProvisioningTemplate(h *Handler, c *call) (any, error) {
 type templateJSON struct {
 	ARN          string                `json:"templateArn"`
 	Name         string                `json:"templateName"`
-	Description  string                `json:"description,omitempty"`
+	Description  string                `json:"description,omitempty"` // not in lists
 	Created      epoch                 `json:"creationDate"`
 	Modified     epoch                 `json:"lastModifiedDate"`
 	Enabled      bool                  `json:"enabled"`
@@ -111,7 +111,7 @@ type templateJSON struct {
 // templateJSON is a template as lists have it.
 func (h *Handler) templateJSON(t registry.Template) templateJSON {
 	return templateJSON{
-		ARN: h.templateARN(t.Name), Name: t.Name, Description: t.Description, Created: epoch(t.Created), Modified: epoch(t.Modified), Enabled: t.Enabled, Type: t.Type,
+		ARN: h.templateARN(t.Name), Name: t.Name, Created: epoch(t.Created), Modified: epoch(t.Modified), Enabled: t.Enabled, Type: t.Type,
 	}
 }
 
@@ -121,7 +121,7 @@ func describeProvisioningTemplate(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	out := h.templateJSON(t)
-	out.Default, out.Body, out.Provisioning = t.Default, t.Body(), t.Role
+	out.Description, out.Default, out.Body, out.Provisioning = t.Description, t.Default, t.Body(), t.Role
 	return out, nil
 }
 
@@ -141,6 +141,7 @@ func updateProvisioningTemplate(h *Handler, c *call) (any, error) {
 		Default     *int    `json:"defaultVersionId"`
 		Role        *string `json:"provisioningRoleArn"`
 		Hook        *hook   `json:"preProvisioningHook"`
+		// removePreProvisioningHook is obeyed: there never is one.
 	}
 	if err := c.body(&in); err != nil {
 		return nil, err

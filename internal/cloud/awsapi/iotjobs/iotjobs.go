@@ -98,7 +98,7 @@ var codes = map[jobs.Code]struct {
 	jobs.InvalidJSON:            {"InvalidRequestException", 400},
 	jobs.ResourceNotFound:       {"ResourceNotFoundException", 404},
 	jobs.InvalidStateTransition: {"InvalidStateTransitionException", 409},
-	jobs.VersionMismatch:        {"VersionConflictException", 409},
+	jobs.VersionMismatch:        {"InvalidStateTransitionException", 409}, // the model of this API has no other
 	jobs.TerminalStateReached:   {"TerminalStateException", 410},
 	jobs.RequestThrottled:       {"ThrottlingException", 429},
 }

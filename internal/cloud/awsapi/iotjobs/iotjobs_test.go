@@ -95,7 +95,7 @@ func TestService(t *testing.T) {
 		{"GET", "/things/a/jobs/j?x=%zz", "", nil, nil, ``, 400, "InvalidRequestException", `query`},
 		{"POST", "/things/a/jobs/j", `{"status":"FAILED"}`, nil, nil, `update a j {"status":"FAILED"}`, 200, "", `"jobDocument":"{\"a\": 1}"`},
 		{"POST", "/things/a/jobs/j", `{}`, nil, refusal(jobs.InvalidStateTransition), `update a j {}`, 409, "InvalidStateTransitionException", `"executionState":{"status":"FAILED"`},
-		{"POST", "/things/a/jobs/j", `{}`, nil, refusal(jobs.VersionMismatch), `update a j {}`, 409, "VersionConflictException", `"versionNumber":3`},
+		{"POST", "/things/a/jobs/j", `{}`, nil, refusal(jobs.VersionMismatch), `update a j {}`, 409, "InvalidStateTransitionException", `"versionNumber":3`},
 		{"POST", "/things/a/jobs/j", `{`, nil, refusal(jobs.InvalidJSON), `update a j {`, 400, "InvalidRequestException", `"why"`},
 		{"POST", "/things/a/jobs/j", `{}`, nil, refusal(jobs.RequestThrottled), `update a j {}`, 429, "ThrottlingException", `"why"`},
 		{"POST", "/things/a/jobs/j", `{}`, nil, errors.New("disk full"), `update a j {}`, 503, "ServiceUnavailableException", `disk full`},

@@ -68,6 +68,10 @@ assert [p["policyName"] for p in iot.get_effective_policies(principal=cert, thin
 arn = "arn:aws:iot:us-east-1:000000000001:topic/a"
 result = iot.test_authorization(principal=cert, authInfos=[{"actionType": "PUBLISH", "resources": [arn]}, {"actionType": "RECEIVE", "resources": [arn]}])["authResults"]
 assert [r["authDecision"] for r in result] == ["ALLOWED", "IMPLICIT_DENY"], result
-answer = refused("NotImplementedException", "SearchIndex", iot.search_index, queryString="a")
+iot.update_indexing_configuration(thingIndexingConfiguration={"thingIndexingMode": "REGISTRY"})
+hits = iot.search_index(queryString="thingName:t0? AND NOT thingName:t01", maxResults=2)
+assert [t["thingName"] for t in hits["things"]] == ["t00", "t02"] and "nextToken" in hits, hits
+refused("InvalidQueryException", "is missing", iot.search_index, queryString="thingName:a AND")
+answer = refused("NotImplementedException", "CreateDynamicThingGroup", iot.create_dynamic_thing_group, thingGroupName="a", queryString="a")
 assert answer["ResponseMetadata"]["HTTPStatusCode"] == 501
 print("done")
