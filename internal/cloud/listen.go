@@ -34,7 +34,7 @@ func (c *Cloud) openBroker() (err error) {
 
 		Accounts:    c.registry,
 		BasicIngest: true,
-		Limits:      broker.Limits{Connections: crowdFor(fileLimit()).mqtt, Rates: c.opts.Rates},
+		Limits:      broker.Limits{Connections: roomFor(fileLimit()).mqtt, Rates: c.opts.Rates},
 		TLS:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.serverCert.get},
 	})
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *Cloud) listen() error {
 			alpnHTTP: devices.serve,
 			alpnMQTT: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { c.broker.ServeConn(streams, conn) },
 		}
-		l := newBounded(l, "https", crowdFor(fileLimit()).https, c.log)
+		l := newBounded(l, "https", roomFor(fileLimit()).https, c.log)
 		c.serve(func() error { return s.ServeTLS(l, "", "") })
 	}
 	if l, err := c.open("http", c.opts.HTTP); err != nil {
@@ -105,7 +105,7 @@ func (c *Cloud) listen() error {
 	} else if l != nil {
 		c.endpoints.HTTP = "http://" + l.Addr().String()
 		s := c.server(streams, handler)
-		l := newBounded(l, "http", crowdFor(fileLimit()).http, c.log)
+		l := newBounded(l, "http", roomFor(fileLimit()).http, c.log)
 		c.serve(func() error { return s.Serve(l) })
 	}
 	if err := c.listenMore(streams); err != nil {

@@ -107,7 +107,7 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.until("it is counted", func() bool { w.b.mu.Lock(); defer w.b.mu.Unlock(); return w.b.addresses["127.0.0.1"] == 2 })
+	w.until("it is counted", func() bool { return w.b.addresses.Open() == 2 })
 	if nc, err := tls.Dial("tcp", w.addr, w.tlsConfig(w.pki.client(t, "c"))); err == nil {
 		t.Error("a third connection was served")
 		_ = nc.Close()
@@ -117,7 +117,7 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 	}
 	_ = half.Close()
 	w.disconnect(a)
-	w.until("they are gone", func() bool { w.b.mu.Lock(); defer w.b.mu.Unlock(); return len(w.b.addresses) == 0 })
+	w.until("they are gone", func() bool { return w.b.addresses.Open() == 0 })
 	b, _ := w.connect(clean(mqtt.V5, "b"))
 	b.expectNothing()
 }

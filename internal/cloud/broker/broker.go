@@ -40,6 +40,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mote/internal/cloud/crowd"
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/policy"
 	"mote/internal/cloud/refusal"
@@ -135,10 +136,10 @@ type Broker struct {
 	closing  bool                // guarded by mu
 	orphans  map[string]*orphan  // by client id; guarded by mu
 
-	connects  map[string]time.Time // last CONNECT by client id, with Limits.Rates; guarded by mu
-	addresses map[string]int       // connections by address, those of this machine not counted; guarded by mu
+	connects map[string]time.Time // last CONNECT by client id, with Limits.Rates; guarded by mu
 
 	handshaking int // connections in their TLS handshake; guarded by mu
+	addresses   crowd.Addresses
 
 	// queueMu makes the order of sequence numbers the order of commits. It is
 	// held from the numbering of a batch's queue entries to its CommitAsync.
@@ -183,8 +184,9 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, limits: cfg.Limits, spec: cfg.SpecLimits, store: cfg.Store, gate: cfg.Gate, rules: cfg.Rules, log: cfg.Log, refusals: cfg.Refusals,
 		sessions: map[string]*session{}, conns: map[*conn]struct{}{}, groups: map[string]*group{}, orphans: map[string]*orphan{},
-		connects: map[string]time.Time{}, addresses: map[string]int{}, shelf: shelf{sizes: map[string]int{}},
-		quit: make(chan struct{}), recheck: make(chan struct{}, 1),
+		connects: map[string]time.Time{}, shelf: shelf{sizes: map[string]int{}},
+		addresses: crowd.Addresses{Most: cfg.Limits.Address, Loopback: cfg.Limits.countLoopback},
+		quit:      make(chan struct{}), recheck: make(chan struct{}, 1),
 	}
 	b.life, b.endLife = context.WithCancel(context.Background())
 	b.watchers.Store(&[]chan<- *message.Message{})

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"mote/internal/cloud/crowd"
 	"mote/internal/mqtt"
 )
 
@@ -90,7 +91,7 @@ func (l *Limits) setDefaults() {
 	orDefault(&l.SessionExpiry, time.Hour)
 	orDefault(&l.SessionExpiryMax, 7*24*time.Hour)
 	orDefault(&l.Connections, 20000)
-	orDefault(&l.Address, max(l.Connections/4*3, 1))
+	orDefault(&l.Address, crowd.Share(l.Connections))
 	orDefault(&l.Sessions, 100000)
 	orDefault(&l.QueueMessages, 10000)
 	orDefault(&l.QueueBytes, 64<<20)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"mote/internal/cloud/crowd"
 	"mote/internal/cloud/policy"
 	"mote/internal/cloud/refusal"
 )
@@ -123,9 +124,9 @@ func (b *Broker) Serve(ctx context.Context, l net.Listener, kind Listener) error
 // too many.
 func (b *Broker) accept(ctx context.Context, nc net.Conn, kind Listener) {
 	b.mu.Lock()
-	ip := ipOf(nc)
+	ip := crowd.IP(nc)
 	busy := b.closing || b.handshaking+len(b.conns) >= b.limits.Connections
-	crowded := !busy && !b.admit(ip)
+	crowded := !busy && !b.addresses.Enter(ip)
 	if !busy && !crowded {
 		b.handshaking++
 		b.running.Add(1)
@@ -139,12 +140,12 @@ func (b *Broker) accept(ctx context.Context, nc net.Conn, kind Listener) {
 	}
 	if busy {
 		b.counters.turnedAway.Add(1)
-		b.log.Warn("too many connections, one is turned away", "most", b.limits.Connections, "source_ip", ipOf(nc))
+		b.log.Warn("too many connections, one is turned away", "most", b.limits.Connections, "source_ip", ip)
 		_ = nc.Close()
 		return
 	}
 	go func() { // Close waits for it through running
-		end := func() { b.dismiss(ip); b.running.Done() }
+		end := func() { b.addresses.Leave(ip); b.running.Done() }
 		c := b.greet(ctx, nc, ip, kind)
 		if c == nil {
 			end()
@@ -180,28 +181,6 @@ func (b *Broker) greet(ctx context.Context, nc net.Conn, ip string, kind Listene
 	return b.beginTLS(ctx, tc, kind)
 }
 
-// admit counts a connection from ip, unless there are too many; mu is held.
-// Programs of this machine, proxies and gateways among them, are not counted.
-func (b *Broker) admit(ip string) bool {
-	if addr := net.ParseIP(ip); addr != nil && addr.IsLoopback() && !b.limits.countLoopback {
-		return true
-	}
-	if b.addresses[ip] >= b.limits.Address {
-		return false
-	}
-	b.addresses[ip]++
-	return true
-}
-
-// dismiss takes back an admit.
-func (b *Broker) dismiss(ip string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.addresses[ip]--; b.addresses[ip] <= 0 {
-		delete(b.addresses, ip)
-	}
-}
-
 func (b *Broker) handshakeEnds() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -217,7 +196,7 @@ func (b *Broker) handshake(ctx context.Context, tc *tls.Conn) bool {
 		return true
 	}
 	b.counters.handshakes.Add(1)
-	r := refusal.Refusal{Where: "tls", Action: "TLS handshake", SourceIP: ipOf(tc), Reason: handshakeReason(err)}
+	r := refusal.Refusal{Where: "tls", Action: "TLS handshake", SourceIP: crowd.IP(tc), Reason: handshakeReason(err)}
 	if b.refuseCertificate(err, r.SourceIP) {
 		return false
 	}
@@ -283,15 +262,15 @@ func (b *Broker) ServeConn(ctx context.Context, tc *tls.Conn) {
 func (b *Broker) beginTLS(ctx context.Context, tc *tls.Conn, kind Listener) *conn {
 	cs := tc.ConnectionState()
 	if kind.Auth != Certificate {
-		return b.begin(ctx, tc, policy.Subject{SourceIP: ipOf(tc), DomainName: cs.ServerName}, kind)
+		return b.begin(ctx, tc, policy.Subject{SourceIP: crowd.IP(tc), DomainName: cs.ServerName}, kind)
 	}
 	cert, id, err := b.verify(cs)
 	if err != nil {
-		b.refuseCertificate(err, ipOf(tc))
+		b.refuseCertificate(err, crowd.IP(tc))
 		_ = tc.Close()
 		return nil
 	}
-	return b.begin(ctx, tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: ipOf(tc), DomainName: cs.ServerName}, kind)
+	return b.begin(ctx, tc, policy.Subject{CertificateID: id, Certificate: cert, SourceIP: crowd.IP(tc), DomainName: cs.ServerName}, kind)
 }
 
 // begin makes a connection that is stopped when ctx ends, and has it begin; nil
@@ -302,13 +281,4 @@ func (b *Broker) begin(ctx context.Context, nc net.Conn, subject policy.Subject,
 		return nil
 	}
 	return c
-}
-
-// ipOf is the address of the peer, without port.
-func ipOf(c net.Conn) string {
-	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
-	if err != nil {
-		return c.RemoteAddr().String()
-	}
-	return host
 }
