@@ -81,7 +81,7 @@ func (b *Broker) newConn(ctx context.Context, nc net.Conn, subject policy.Subjec
 	}
 	c.principal = subject.Principal()
 	from := source(nc)
-	c.waiter, c.silence.rests = from.(waiter)
+	c.waiter, _ = from.(waiter)
 	c.in = mqtt.NewReader(from, mqtt.Decoder{From: mqtt.FromClient, Max: limits.Connect, Level3: l.Mode == Spec})
 	c.receive.c = c
 	c.flow.init()
@@ -176,8 +176,12 @@ func (c *conn) goodbye(r *refused) func([]byte) []byte {
 	}
 }
 
-// read is the loop of the reader. It returns why it ended.
+// read is the loop of the reader. It returns why it ended. Packets may have come
+// together with CONNECT: a client need not wait for CONNACK (section 3.1.4).
 func (c *conn) read() *refused {
+	if r := c.handleBurst(); r != nil {
+		return r
+	}
 	for {
 		c.flow.admit()
 		had := c.in.Buffered()
@@ -346,12 +350,22 @@ func (c *conn) accept(way *route) *refused {
 	}
 	switch v.QoS {
 	case 1:
-		u.acks = append(u.acks, ack{kind: mqtt.PUBACK, id: v.PacketID})
+		u.acks = append(u.acks, ack{kind: mqtt.PUBACK, id: v.PacketID, code: c.taken(way, out)})
 		u.counted++
 	case 2:
 		c.keep(u, v.PacketID)
 	}
 	return nil
+}
+
+// taken is the reason code for a publish with QoS 1 that was accepted: version 5
+// lets the server say that there is nobody to get it (section 3.4.2.1); AWS does
+// not.
+func (c *conn) taken(way *route, out message.Outcome) mqtt.ReasonCode {
+	if c.spec && c.version == mqtt.V5 && len(way.targets) == 0 && !out.Matched && !c.isReserved(way.topic) {
+		return mqtt.NoMatchingSubscribers
+	}
+	return mqtt.Success
 }
 
 // answer puts an answer to a packet into the burst, which follows everything

@@ -1,16 +1,23 @@
 package broker
 
 import (
+	"bufio"
 	"bytes"
-	"crypto/tls"
+	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"mote/internal/cloud/websocket"
 	"mote/internal/mqtt"
 )
 
@@ -26,35 +33,92 @@ func packetsOfClients(version byte) []mqtt.Packet {
 		&mqtt.Subscribe{PacketID: 2, Filters: []mqtt.Subscription{{Filter: "h/#", QoS: 1}, {Filter: "$share/g/h"}}},
 		&mqtt.Unsubscribe{PacketID: 3, Filters: []string{"h/#"}},
 		&mqtt.Ack{Kind: mqtt.PUBACK, PacketID: 9},
-		&mqtt.Ack{Kind: mqtt.PUBREL, PacketID: 9},
+		&mqtt.Ack{Kind: mqtt.PUBREL, PacketID: 9}, &mqtt.Ack{Kind: mqtt.PUBREC, PacketID: 9}, &mqtt.Ack{Kind: mqtt.PUBCOMP, PacketID: 9},
+		&mqtt.Publish{Topic: "h/3", Payload: []byte("payload"), QoS: 2, PacketID: 7},
 		&mqtt.Connack{}, &mqtt.Suback{PacketID: 1, Codes: []mqtt.ReasonCode{0}}, &mqtt.Unsuback{PacketID: 1, Codes: []mqtt.ReasonCode{0}},
 		&mqtt.Ping{}, &mqtt.Disconnect{},
 	}
 	if version == mqtt.V5 {
+		all = append(all, &mqtt.Auth{Code: mqtt.ContinueAuthentication, Props: &mqtt.Properties{AuthMethod: mqtt.Some("m")}})
 		all[1].(*mqtt.Publish).Props = &mqtt.Properties{MessageExpiry: mqtt.Some[uint32](5), UserProperties: []mqtt.UserProperty{{Name: "a", Value: "b"}}, TopicAlias: mqtt.Some[uint16](1)}
 	}
 	return all
 }
 
+// door is a way in for strangers. What it returns can close its sending half.
+type door struct {
+	name  string
+	dial  func() net.Conn
+	quick bool // without a TLS handshake
+}
+
+// doors are the listeners of both modes, and a WebSocket.
+func (w *world) doors() []door {
+	cert := w.pki.client(w.t, "hostile")
+	upgrade := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if conn, err := websocket.Upgrade(rw, r, "mqtt"); err == nil {
+			w.b.ServePeer(context.Background(), conn, Peer{Check: func() error { return nil }})
+		}
+	}))
+	w.t.Cleanup(upgrade.Close)
+	return []door{
+		{"TLS", func() net.Conn { return w.dial(cert).nc }, false},
+		{"plain", func() net.Conn { return w.specDial(mqtt.V5).nc }, true},
+		{"WebSocket", func() net.Conn { return w.dialWebSocket(upgrade.Listener.Addr().String()) }, true},
+	}
+}
+
+// webSocketClient sends each Write as one frame and reads frames as they are.
+type webSocketClient struct{ net.Conn }
+
+func (w *world) dialWebSocket(addr string) net.Conn {
+	w.t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = nc.Close() })
+	_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReaderSize(nc, 16), nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		w.t.Fatalf("handshake: %v %v", resp, err)
+	}
+	return webSocketClient{nc}
+}
+
+// Write sends p in one binary frame, whose mask changes nothing.
+func (c webSocketClient) Write(p []byte) (int, error) {
+	head := binary.BigEndian.AppendUint64([]byte{0x82, 0xFF}, uint64(len(p)))
+	_, err := c.Conn.Write(append(append(head, 0, 0, 0, 0), p...))
+	return len(p), err
+}
+
+// CloseWrite sends a Close frame.
+func (c webSocketClient) CloseWrite() error {
+	_, err := c.Conn.Write([]byte{0x88, 0x80, 0, 0, 0, 0})
+	return err
+}
+
 // strike sends raw bytes on a connection of its own, after CONNECT when greet
 // is set, and hangs up.
-func (w *world) strike(cert tls.Certificate, version byte, greet bool, raw []byte) {
-	w.t.Helper()
-	c := w.dial(cert)
-	c.version = version
+func (d door) strike(t *testing.T, version byte, greet bool, raw []byte) {
+	t.Helper()
+	nc := d.dial()
+	defer nc.Close()
 	if greet {
-		raw, _ = func() ([]byte, error) {
-			b, err := clean(version, "hostile").Append(nil, version)
-			return append(b, raw...), err
-		}()
+		first, err := clean(version, "hostile").Append(nil, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = append(first, raw...)
 	}
-	_, _ = c.nc.Write(raw)
-	_ = c.nc.(*tls.Conn).CloseWrite()
-	_ = c.nc.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.Copy(io.Discard, c.nc); err != nil && strings.Contains(err.Error(), "timeout") {
-		w.t.Errorf("the connection is still open after % x", raw[:min(len(raw), 64)])
+	_, _ = nc.Write(raw)
+	_ = nc.(halfCloser).CloseWrite()
+	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection is still open after % x", raw[:min(len(raw), 64)])
 	}
-	_ = c.nc.Close()
 }
 
 // TestHostilePackets sends every kind of packet cut off at every byte, and
@@ -74,72 +138,83 @@ func TestHostilePackets(t *testing.T) {
 				}
 			}
 		}
-		cert := w.pki.client(t, "hostile")
-		random := rand.New(rand.NewPCG(1, 2))
-		for i, p := range packetsOfClients(version) {
-			raw, err := p.Append(nil, version)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var cuts bytes.Buffer
-			for cut := 1; cut < len(raw); cut++ {
-				if cut%16 == i%16 || cut < 4 { // the others are for the fuzz test: a handshake each is slow
-					w.strike(cert, version, i > 0, raw[:cut])
-				}
-				mutated := bytes.Clone(raw)
-				mutated[random.IntN(len(raw))] ^= byte(1 << random.IntN(8))
-				cuts.Write(mutated)
-			}
-			w.strike(cert, version, true, cuts.Bytes())
-			w.strike(cert, version, false, cuts.Bytes())
-			works(i)
-		}
-		for _, length := range [][]byte{{0xff, 0xff, 0xff, 0x7f}, {0xff, 0xff, 0xff, 0xff, 0x7f}, {0x80, 0x80, 0x80, 0x80, 0x01}} {
-			for kind := byte(1); kind < 16; kind += 3 {
-				w.strike(cert, version, kind%2 == 0, append([]byte{kind << 4}, length...))
-			}
+		for _, d := range w.doors() {
+			d.besiege(t, version, works)
 		}
 		works(1000)
 		w.until("only the friend is left", func() bool { return w.b.Status().Connections == 1 })
 	})
 }
 
+// besiege strikes at one door; works is called between.
+func (d door) besiege(t *testing.T, version byte, works func(n int)) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for i, p := range packetsOfClients(version) {
+		raw, err := p.Append(nil, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cuts bytes.Buffer
+		for cut := 1; cut < len(raw); cut++ {
+			if d.quick || cut%16 == i%16 || cut < 4 { // a handshake each is slow
+				d.strike(t, version, i > 0, raw[:cut])
+			}
+			mutated := bytes.Clone(raw)
+			mutated[random.IntN(len(raw))] ^= byte(1 << random.IntN(8))
+			cuts.Write(mutated)
+			if d.quick {
+				d.strike(t, version, i > 0, mutated)
+			}
+		}
+		d.strike(t, version, true, cuts.Bytes())
+		d.strike(t, version, false, cuts.Bytes())
+		works(i)
+	}
+	for _, length := range [][]byte{{0xff, 0xff, 0xff, 0x7f}, {0xff, 0xff, 0xff, 0xff, 0x7f}, {0x80, 0x80, 0x80, 0x80, 0x01}} {
+		for kind := byte(1); kind < 16; kind += 3 {
+			d.strike(t, version, kind%2 == 0, append([]byte{kind << 4}, length...))
+		}
+	}
+}
+
 // TestSilentConnections hold nobody up, and are closed: before TLS, before
 // CONNECT, and in the middle of one that comes byte by byte.
 func TestSilentConnections(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Limits{ConnectWithin: 1500 * time.Millisecond}, nil)
-	cert := w.pki.client(t, "slow")
+	soon := Limits{ConnectWithin: 1500 * time.Millisecond}
+	w := newWorld(t, soon, func(c *Config) { c.SpecLimits = soon })
 	var silent []net.Conn
-	for range 200 {
-		nc, err := net.Dial("tcp", w.addr)
+	for i := range 200 {
+		nc, err := net.Dial("tcp", []string{w.addr, w.specAddr}[i%2])
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = nc.Close() }()
 		silent = append(silent, nc)
 	}
-	quiet := w.dial(cert)
-	slow := w.dial(cert)
+	var slow []net.Conn // one of each kind sends CONNECT byte by byte
+	for _, d := range w.doors() {
+		silent = append(silent, d.dial())
+		slow = append(slow, d.dial())
+	}
 	raw, err := clean(mqtt.V5, "slow").Append(nil, mqtt.V5)
 	if err != nil {
 		t.Fatal(err)
 	}
 	friend, _ := w.connect(clean(mqtt.V5, "friend"))
 	for i, b := range raw[:len(raw)-1] {
-		if _, err := slow.nc.Write([]byte{b}); err != nil {
-			break
+		for _, nc := range slow {
+			_, _ = nc.Write([]byte{b}) // fails when its time is over
 		}
 		friend.publish("a", fmt.Sprint(i))
 		time.Sleep(100 * time.Millisecond) // longer in all than it has
 	}
-	quiet.expectEnd()
-	slow.expectEnd()
-	for _, nc := range silent {
+	for _, nc := range append(silent, slow...) {
 		_ = nc.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := io.Copy(io.Discard, nc); err != nil && strings.Contains(err.Error(), "timeout") {
+		if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("a silent connection is still open")
 		}
+		_ = nc.Close()
 	}
 	friend.publish("a", "still here")
 }

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"crypto/tls"
 	"errors"
+	"net"
 	"os"
 	"time"
 )
@@ -14,7 +16,6 @@ const idleAfter = 3 * time.Second
 // deadline is moved only when it is reached or comes too late, not with each
 // packet of a busy connection.
 type silence struct {
-	rests bool      // the connection can give up memory
 	since time.Time // it waits
 	end   time.Time // the keep alive is over; zero: never
 	set   time.Time // the read deadline; zero: none, or not known
@@ -26,7 +27,7 @@ func (s *silence) begin(now time.Time, keepAlive time.Duration) (deadline time.T
 	if keepAlive > 0 {
 		s.end = now.Add(keepAlive + keepAlive/2) // [MQTT-3.1.2-22]
 	}
-	if next := s.wake(); !s.rests || s.set.IsZero() || s.set.After(next) || s.set.Before(now) {
+	if next := s.wake(); s.set.IsZero() || s.set.After(next) || s.set.Before(now) {
 		s.set = next
 		return next, true
 	}
@@ -35,7 +36,7 @@ func (s *silence) begin(now time.Time, keepAlive time.Duration) (deadline time.T
 
 // wake is when an idle connection gives up its memory, or has to end.
 func (s *silence) wake() time.Time {
-	if at := s.since.Add(idleAfter); s.rests && (s.end.IsZero() || at.Before(s.end)) {
+	if at := s.since.Add(idleAfter); s.end.IsZero() || at.Before(s.end) {
 		return at
 	}
 	return s.end
@@ -45,7 +46,7 @@ func (s *silence) wake() time.Time {
 // is over, or the connection is idle; and the next one, zero for none.
 func (s *silence) reached(now time.Time) (over, idle bool, deadline time.Time) {
 	over = !s.end.IsZero() && !now.Before(s.end)
-	idle = s.rests && now.Sub(s.since) >= idleAfter
+	idle = now.Sub(s.since) >= idleAfter
 	s.set = s.wake()
 	if idle {
 		s.set = s.end
@@ -93,7 +94,29 @@ func (c *conn) receiveOnce() error {
 // rest gives up the memory that an idle connection does not need.
 func (c *conn) rest() {
 	c.in.Release()
-	c.waiter.release()
+	if c.waiter != nil {
+		c.waiter.release()
+	} else {
+		releaseLayers(c.net)
+	}
 	c.judge = nil
 	c.receive.rest()
+}
+
+// releaseLayers gives up the empty read buffers of a WebSocket and of the TLS
+// below it. Who waits in a Read needs new ones, of the smallest size.
+func releaseLayers(nc net.Conn) {
+	for {
+		switch layer := nc.(type) {
+		case interface{ Release() }:
+			layer.Release()
+		case *tls.Conn:
+			releaseBuffers(layer)
+		}
+		layer, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		nc = layer.NetConn()
+	}
 }

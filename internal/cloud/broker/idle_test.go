@@ -11,12 +11,13 @@ import (
 	"unsafe"
 
 	"mote/internal/cloud/policy"
+	"mote/internal/mqtt"
 )
 
 func TestSilence(t *testing.T) {
 	start := time.Unix(1_000_000, 0)
 	at := func(d time.Duration) time.Time { return start.Add(d) }
-	s := silence{rests: true}
+	s := silence{}
 	if next, move := s.begin(start, 20*time.Second); !move || !next.Equal(at(idleAfter)) {
 		t.Errorf("first wait: deadline %v, %v", next, move)
 	}
@@ -42,24 +43,13 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// Without a keep alive an idle connection waits for ever; one that has nothing
-// to give up moves its deadline each time.
-func TestSilenceWithoutKeepAliveOrRest(t *testing.T) {
+// Without a keep alive an idle connection waits for ever.
+func TestSilenceWithoutKeepAlive(t *testing.T) {
 	start := time.Unix(1_000_000, 0)
-	s := silence{rests: true}
+	s := silence{}
 	s.begin(start, 0)
 	if over, idle, next := s.reached(start.Add(time.Hour)); over || !idle || !next.IsZero() {
 		t.Errorf("over %v, idle %v, next %v", over, idle, next)
-	}
-	s = silence{}
-	for i := range 3 {
-		now := start.Add(time.Duration(i) * time.Second)
-		if next, move := s.begin(now, 20*time.Second); !move || !next.Equal(now.Add(30*time.Second)) {
-			t.Errorf("deadline %v, %v", next, move)
-		}
-		if _, idle, _ := s.reached(now.Add(20 * time.Second)); idle {
-			t.Error("idle")
-		}
 	}
 }
 
@@ -120,6 +110,51 @@ func TestReleasedConnectionsGoOn(t *testing.T) {
 	}
 	if err := d.wait(); err != nil { // would wait for ever
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// layer notes its Release.
+type layer struct {
+	net.Conn
+	below net.Conn
+	times int
+}
+
+func (l *layer) Release()          { l.times++ }
+func (l *layer) NetConn() net.Conn { return l.below }
+
+// What carries a connection that cannot wait without reading gives up its
+// buffers, too.
+func TestLayersGiveUpTheirBuffers(t *testing.T) {
+	client, d := tlsPair(t)
+	go func() { _, _ = client.Write(make([]byte, 16_000)) }()
+	if _, err := io.ReadFull(d.tls, make([]byte, 16_000)); err != nil {
+		t.Fatal(err)
+	}
+	if bufferSizes(d.tls) == 0 {
+		t.Fatal("there is nothing to give up")
+	}
+	top := &layer{below: d.tls}
+	releaseLayers(top)
+	if n := bufferSizes(d.tls); n != 0 || top.times != 1 {
+		t.Errorf("TLS keeps %d bytes, the layer above it was told %d times", n, top.times)
+	}
+}
+
+// A connection without TLS and one that others bring go on after their rest.
+func TestRestedConnectionsGoOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Limits{}, nil)
+	plain, _ := w.specPeer(clean(mqtt.V5, "plain"))
+	plain.subscribe(1, "rest")
+	over := w.connectPeer(Peer{}, clean(mqtt.V5, "over"))
+	over.subscribe(1, "rest")
+	time.Sleep(idleAfter + 500*time.Millisecond)
+	big := string(bytes.Repeat([]byte("x"), 70_000))
+	for _, p := range []*peer{plain, over} {
+		p.send(&mqtt.Publish{Topic: "rest", Payload: []byte(big)})
+		plain.got("rest", big, 0)
+		over.got("rest", big, 0)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"mote/internal/mqtt"
 )
@@ -41,6 +42,34 @@ func TestPublishReachesSubscriber(t *testing.T) {
 		sub.expectNothing()
 		if st := w.b.Status(); st.Received != 4 || st.Sent != 4 || st.Dropped != 0 || st.Connections != 2 || st.Subscriptions != 2 {
 			t.Errorf("status %+v", st)
+		}
+	})
+}
+
+// TestPacketsComeWithConnect: a client need not wait for CONNACK before it sends
+// more, and what it sends in one piece is answered without another byte.
+func TestPacketsComeWithConnect(t *testing.T) {
+	t.Parallel()
+	eachVersion(t, func(t *testing.T, version byte) {
+		w := newWorld(t, Limits{}, nil)
+		over := w.dial(w.pki.client(t, "over TLS"))
+		over.version, over.in.Version = version, version
+		for _, c := range []*peer{over, w.specDial(version)} {
+			c.send(clean(version, "eager"), &mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: "a", QoS: 1}}},
+				&mqtt.Publish{Topic: "a", Payload: []byte("at once"), QoS: 1, PacketID: 2}, &mqtt.Ping{})
+			expect[*mqtt.Connack](c)
+			expect[*mqtt.Suback](c)
+			got := map[mqtt.Type]bool{}
+			for range 3 { // in any order
+				p := c.next(5 * time.Second)
+				if p == nil {
+					t.Fatalf("only %v came", got)
+				}
+				got[p.Type()] = true
+			}
+			if !got[mqtt.PUBACK] || !got[mqtt.PUBLISH] || !got[mqtt.PINGRESP] {
+				t.Errorf("got %v", got)
+			}
 		}
 	})
 }

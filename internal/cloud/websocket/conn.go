@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -18,13 +19,13 @@ type Conn struct {
 	protocol string
 
 	// Owned by the goroutine that reads.
-	buf      []byte // from the network: headers, and payload that came with them
+	buf      []byte // from the network: headers, and payload that came with them; nil after Release
 	from, to int    // what is left in buf
 	mask     [4]byte
 	at       uint64 // of the current frame's payload, bytes read
 	left     uint64 // and bytes still to come
 	within   bool   // the current message goes on in another frame
-	err      error  // the end; it comes again
+	err      error  // the end, which comes again, or a deadline, which passes
 
 	mu      sync.Mutex // makes frames whole
 	closing bool       // the Close frame is sent; guarded by mu
@@ -90,7 +91,19 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	if n > 0 {
 		return n, nil
 	}
-	return 0, c.err
+	err = c.err
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.err = nil // nothing is lost: the next Read goes on
+	}
+	return 0, err
+}
+
+// Release gives up the read buffer, when it is empty, until the next Read: for
+// a connection that has been idle for a while. The goroutine that reads calls it.
+func (c *Conn) Release() {
+	if c.from == c.to {
+		c.buf, c.from, c.to = nil, 0, 0
+	}
 }
 
 // take reads payload of the current frame, from buf or past it.
@@ -143,6 +156,9 @@ func (c *Conn) next() error {
 // fill waits for more bytes in buf, which has room for a header or a control
 // frame at least.
 func (c *Conn) fill() error {
+	if c.buf == nil {
+		c.buf = make([]byte, readBuffer)
+	}
 	c.to = copy(c.buf, c.buf[c.from:c.to])
 	c.from = 0
 	n, err := c.below.Read(c.buf[c.to:])

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,34 @@ func TestABurstComesTogether(t *testing.T) {
 	c := newConn(&pieces{size: 1 << 20}, wire, "mqtt")
 	if n, err := c.Read(make([]byte, 1000)); n != 100 || err != nil {
 		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// TestDeadlinesPass: a Read that ran into its deadline, in the middle of a frame
+// also, loses nothing, and neither does an idle connection without its buffer.
+func TestDeadlinesPass(t *testing.T) {
+	client, below := net.Pipe()
+	defer client.Close()
+	defer below.Close()
+	c := newConn(below, nil, "mqtt")
+	go func() { // ends when all is read, or the connection is closed
+		for _, one := range masked(0x82, []byte("hello")) {
+			time.Sleep(3 * time.Millisecond)
+			_, _ = client.Write([]byte{one})
+		}
+	}()
+	var got []byte
+	for buf := make([]byte, 10); len(got) < 5; {
+		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		n, err := c.Read(buf)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("after %q: %v", got, err)
+		}
+		got = append(got, buf[:n]...)
+		c.Release()
+	}
+	if string(got) != "hello" || c.buf != nil {
+		t.Errorf("read %q, %d bytes of buffer are kept", got, len(c.buf))
 	}
 }
 
