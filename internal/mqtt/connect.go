@@ -5,6 +5,7 @@ import "bytes"
 // Connect is CONNECT (section 3.1).
 type Connect struct {
 	Version    byte // V311 or V5
+	Level3     bool // decoded from one of MQTT 3.1, for which Version is V311
 	CleanStart bool // called clean session in 3.1.1
 	KeepAlive  uint16
 	ClientID   string
@@ -37,8 +38,8 @@ const (
 func (p *Connect) Type() Type { return CONNECT }
 
 // decodeConnect decodes CONNECT. With level3, one of MQTT 3.1 comes out as one of
-// 3.1.1, from which it differs in the protocol name and level alone, as far as a
-// server can see.
+// 3.1.1, from which it differs in the protocol name and level, and in wanting a
+// client identifier always, as far as a server can see.
 func decodeConnect(body []byte, level3 bool) (*Connect, error) {
 	c := cursor{b: body}
 	name := c.text("protocol name")
@@ -47,6 +48,7 @@ func decodeConnect(body []byte, level3 bool) (*Connect, error) {
 		return nil, c.err
 	}
 	if level3 && string(name) == "MQIsdp" && p.Version == 3 {
+		p.Level3 = true
 		name, p.Version = []byte("MQTT"), V311
 	}
 	if string(name) != "MQTT" || p.Version != V311 && p.Version != V5 {
@@ -66,6 +68,9 @@ func decodeConnect(body []byte, level3 bool) (*Connect, error) {
 	p.decodePayload(&c, flags)
 	if err := c.end(CONNECT); err != nil {
 		return nil, err
+	}
+	if p.ClientID == "" && p.Level3 {
+		return nil, refuse(ClientIdentifierNotValid, "empty client identifier (version 3.1 section 3.1)")
 	}
 	if p.Version == V311 && p.ClientID == "" && !p.CleanStart {
 		return nil, refuse(ClientIdentifierNotValid, "empty client identifier without clean session (version 3.1.1 [MQTT-3.1.3-8])")

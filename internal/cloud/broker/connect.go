@@ -200,7 +200,7 @@ func (c *conn) decideWill(topic string, retain bool) *refused {
 // connack says yes, with what the server grants (AWS IoT developer guide,
 // "MQTT 5 CONNACK properties").
 func (c *conn) connack(p *mqtt.Connect, present bool, expiry time.Duration) *mqtt.Connack {
-	ack := &mqtt.Connack{SessionPresent: present}
+	ack := &mqtt.Connack{SessionPresent: present && !p.Level3} // 3.1 keeps that byte at 0
 	if p.Version != mqtt.V5 {
 		return ack
 	}

@@ -257,7 +257,7 @@ func (d *delivery) packet(w waiting) (p mqtt.Publish, alias uint16) {
 	if c.version != mqtt.V5 {
 		return p, 0
 	}
-	p.Props = properties(w.m)
+	p.Props = properties(w.m, c.spec)
 	if w.ids != nil && c.spec {
 		p.Props = orNew(p.Props)
 		p.Props.SubscriptionIDs = *w.ids
@@ -328,7 +328,12 @@ func (s *session) takeAcknowledged(d *delivery, id uint16) (f sent, r *refused) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := d.find(id)
-	if s.out != d || i < 0 {
+	switch {
+	case s.out != d:
+		return f, nil
+	case i < 0 && slices.ContainsFunc(s.released, func(r released) bool { return r.id == id }):
+		return f, refuse(mqtt.ProtocolError, "PUBACK for packet id %d, of which PUBREC came: want PUBCOMP (section 4.3)", id)
+	case i < 0:
 		return f, nil
 	}
 	if d.inFlight[i].qos == 2 {
@@ -496,8 +501,9 @@ func (d *delivery) sendEntries(entries []waiting) bool {
 }
 
 // properties are the v5 properties that a message takes to its subscribers;
-// nil when it has none. The expiry is what is left of it, in seconds.
-func properties(m *message.Message) *mqtt.Properties {
+// nil when it has none. The expiry is what is left of it in whole seconds; in
+// the mode Spec what it was less the whole seconds that it waited [MQTT-3.3.2-6].
+func properties(m *message.Message, spec bool) *mqtt.Properties {
 	if !m.UTF8Payload && m.Expiry.IsZero() && m.ContentType == "" && m.ResponseTopic == "" && m.CorrelationData == nil && len(m.UserProperties) == 0 {
 		return nil
 	}
@@ -507,6 +513,9 @@ func properties(m *message.Message) *mqtt.Properties {
 	}
 	if !m.Expiry.IsZero() {
 		left := max(time.Until(m.Expiry), 0)
+		if spec {
+			left += time.Second - 1
+		}
 		p.MessageExpiry = mqtt.Some(uint32(left / time.Second))
 	}
 	if m.ContentType != "" {

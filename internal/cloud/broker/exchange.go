@@ -142,8 +142,7 @@ func (c *conn) handleStep(f mqtt.Frame) *refused {
 	case mqtt.PUBREC:
 		return c.handleReceived()
 	}
-	c.handleComplete(c.ack.PacketID)
-	return nil
+	return c.handleComplete(c.ack.PacketID)
 }
 
 // handleRelease takes the PUBREL of a publish of the client, and answers PUBCOMP
@@ -227,14 +226,18 @@ func (c *conn) releaseAgain(id uint16) {
 	})
 }
 
-// handleComplete takes the client's PUBCOMP; an id without PUBREL is ignored.
-func (c *conn) handleComplete(id uint16) {
+// handleComplete takes the client's PUBCOMP; an id that is not in use is ignored.
+func (c *conn) handleComplete(id uint16) *refused {
 	s := c.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.released, func(r released) bool { return r.id == id })
 	switch {
-	case i < 0 || s.released[i].done:
+	case i < 0:
+		if j := c.delivery.find(id); j >= 0 && !c.delivery.inFlight[j].received {
+			return refuse(mqtt.ProtocolError, "PUBCOMP for packet id %d, of which no PUBREC came (section 4.3)", id)
+		}
+	case s.released[i].done:
 	case s.released[i].seq == 0:
 		s.released = slices.Delete(s.released, i, i+1)
 		c.pubacks = true
@@ -243,6 +246,7 @@ func (c *conn) handleComplete(id uint16) {
 		c.stepBatch().Delete(releasedKey(s.id, s.released[i].seq))
 		c.steps.complete = append(c.steps.complete, s.released[i].seq)
 	}
+	return nil
 }
 
 // commitSteps sends the steps of this read to the store. PUBREL follows when

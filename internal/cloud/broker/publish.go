@@ -398,7 +398,7 @@ func (u *burst) refuseAcks(err error) {
 		return
 	}
 	for i := range u.acks {
-		if u.acks[i].code == mqtt.Success {
+		if !u.acks[i].code.Failed() {
 			u.acks[i].code, u.acks[i].reason, u.acks[i].again = r.code, r.reason, false
 		}
 	}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"encoding/binary"
-	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -34,6 +33,7 @@ type group struct {
 	parent bool   // a member wants that a/# matches a; guarded by the trie's mu
 
 	members  []member // guarded by mu
+	turn     int      // the member that is asked first, once round; guarded by mu
 	behind   bool     // entries after sentSeq wait on disk; guarded by mu
 	sentSeq  uint64   // the last new entry that was sent or given up; guarded by mu
 	returned []uint64 // entries that members left behind, ascending; guarded by mu
@@ -192,12 +192,13 @@ func (g *group) deliver(w waiting) {
 // receive it as far as is known; what becomes of it there is not looked after.
 func (g *group) deliverOnce(w waiting) {
 	g.mu.Lock()
-	at := rand.IntN(max(len(g.members), 1))
+	at := g.turn
 	var chosen *member
 	for i := range g.members {
 		m := &g.members[(at+i)%len(g.members)]
 		if m.s.takes(w.m.Topic) {
 			chosen = &member{m.s, m.sub}
+			g.turn = (at + i + 1) % len(g.members)
 			break
 		}
 	}
@@ -229,7 +230,7 @@ const (
 	placedNobody                // no member is online
 )
 
-// offer sends w to a random member that is online, may receive it and has
+// offer sends w to the next member that is online, may receive it and has
 // room. When all who are online may not, it is given up, as it is for a single
 // session. With placedUnknown comes the connection to ask for. mu is held.
 func (g *group) offer(w waiting) (placed, *conn) {
@@ -238,12 +239,13 @@ func (g *group) offer(w waiting) (placed, *conn) {
 		return placedNobody, nil
 	}
 	var full, refused bool
-	at := rand.IntN(n)
+	at := g.turn
 	for i := range n {
 		m := g.members[(at+i)%n]
 		out, c := m.offer(g, w)
 		switch out {
 		case offerTaken:
+			g.turn = (at + i + 1) % n
 			return placedDone, nil
 		case offerExpired:
 			g.finish(g.b, w.seq, w.size)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"mote/internal/cloud/message"
+	"mote/internal/cloud/store"
 	"mote/internal/mqtt"
 )
 
@@ -305,6 +308,19 @@ func TestSpecConnect(t *testing.T) {
 	if a := expect[*mqtt.Connack](c); a.Code != mqtt.Success {
 		t.Errorf("got %v", a.Code)
 	}
+	c = w.specDial(mqtt.V311)
+	c.write([]byte{0x10, 14, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 10, 0, 0}) // which wants a client id
+	if a := expect[*mqtt.Connack](c); a.Code != mqtt.ClientIdentifierNotValid {
+		t.Errorf("got %v", a.Code)
+	}
+	for range 2 { // and does not know "session present"
+		c = w.specDial(mqtt.V311)
+		c.write([]byte{0x10, 15, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 0, 0, 10, 0, 1, 's'})
+		if a := expect[*mqtt.Connack](c); a.Code != mqtt.Success || a.SessionPresent {
+			t.Errorf("got %+v", a)
+		}
+		w.disconnect(c)
+	}
 	c = w.specDial(mqtt.V5)
 	p := clean(mqtt.V5, "auth")
 	p.Props = &mqtt.Properties{AuthMethod: mqtt.Some("SCRAM")}
@@ -436,6 +452,75 @@ func TestQoS2Mistakes(t *testing.T) {
 	c.puback(id)
 	if d := expect[*mqtt.Disconnect](c); d.Code != mqtt.ProtocolError {
 		t.Errorf("got %v", d.Code)
+	}
+}
+
+// TestAnswersOfAnotherKind end the connection, in all versions.
+func TestAnswersOfAnotherKind(t *testing.T) {
+	inBoth(t, func(t *testing.T, w *world, v byte) {
+		for _, bad := range []struct {
+			qos   byte
+			after []mqtt.Type // that are in order
+			kind  mqtt.Type
+		}{{1, nil, mqtt.PUBREC}, {1, nil, mqtt.PUBCOMP}, {2, nil, mqtt.PUBACK}, {2, nil, mqtt.PUBCOMP}, {2, []mqtt.Type{mqtt.PUBREC}, mqtt.PUBACK}} {
+			c, _ := w.specPeer(clean(v, "c"))
+			c.subscribe(bad.qos, "other")
+			if _, err := w.b.Publish(t.Context(), &message.Message{Topic: "other", QoS: 2}); err != nil {
+				t.Fatal(err)
+			}
+			id := expect[*mqtt.Publish](c).PacketID
+			for _, kind := range bad.after {
+				c.step(kind, id)
+				c.stepped(mqtt.PUBREL, id)
+			}
+			c.step(bad.kind, id)
+			if v == mqtt.V5 {
+				if d := expect[*mqtt.Disconnect](c); d.Code != mqtt.ProtocolError {
+					t.Errorf("%+v: got %v", bad, d.Code)
+				}
+			}
+			c.expectEnd()
+		}
+	})
+}
+
+// TestNobodyGetsIt is said in version 5, but not instead of a failure, and not
+// when a rule takes the message.
+func TestNobodyGetsIt(t *testing.T) {
+	w := newWorld(t, Limits{}, nil)
+	c, _ := w.specPeer(clean(mqtt.V5, "c"))
+	if a := c.publish("a", ""); a.Code != mqtt.NoMatchingSubscribers {
+		t.Errorf("nobody: %v", a.Code)
+	}
+	w.rules.set(func(*store.Batch, *message.Message) message.Outcome { return message.Outcome{Matched: true} })
+	if a := c.publish("a", ""); a.Code != mqtt.Success {
+		t.Errorf("a rule: %v", a.Code)
+	}
+	w.rules.set(func(b *store.Batch, _ *message.Message) message.Outcome {
+		b.BeforeApply(func() error { return errors.New("no") })
+		return message.Outcome{}
+	})
+	if a := c.publish("a", ""); !a.Code.Failed() {
+		t.Errorf("not stored: %v", a.Code)
+	}
+	w.rules.set(nil)
+	c.subscribe(0, "a")
+	c.send(&mqtt.Publish{Topic: "a", QoS: 1, PacketID: 99})
+	for range 2 {
+		if a, ok := c.next(5 * time.Second).(*mqtt.Ack); ok && a.Code != mqtt.Success {
+			t.Errorf("a subscriber: %v", a.Code)
+		}
+	}
+	aws, _ := w.connect(clean(mqtt.V5, "aws"))
+	if a := aws.publish("b", ""); a.Code != mqtt.Success {
+		t.Errorf("as on AWS: %v", a.Code)
+	}
+}
+
+func TestWhatIsLeftOfAnExpiry(t *testing.T) {
+	m := &message.Message{Topic: "a", Expiry: time.Now().Add(9*time.Second + 900*time.Millisecond)}
+	if aws, spec := properties(m, false).MessageExpiry.Value, properties(m, true).MessageExpiry.Value; aws != 9 || spec != 10 {
+		t.Errorf("AWS %d s, spec %d s", aws, spec)
 	}
 }
 

@@ -42,6 +42,8 @@ type UserProperty struct{ Name, Value string }
 // Outcome is what the rules made of one message. Its table writes are in the
 // batch that was handed to the rules.
 type Outcome struct {
+	// Matched says that some rule selects from the message's topic.
+	Matched bool
 	// Republish holds the messages that rules publish in turn, in order.
 	Republish []*Message
 	// Failed holds the failures of actions that no error action took: the

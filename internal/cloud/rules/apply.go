@@ -92,6 +92,7 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) message.Outcome {
 	}
 	x := executions.Get().(*execution)
 	x.begin(e, b, m, topic)
+	x.out.Matched = true
 	for _, c := range matching {
 		x.runRule(c)
 	}
