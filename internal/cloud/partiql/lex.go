@@ -1,6 +1,7 @@
 package partiql
 
 import (
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -60,7 +61,7 @@ func passBlank(src string, i int) (int, error) {
 		case strings.HasPrefix(src[i:], "/*"):
 			n := strings.Index(src[i+2:], "*/")
 			if n < 0 {
-				return i, &Error{At: place(src, i, i+2), Problem: "the comment does not end: close it with */"}
+				return i, unreadable(src, i, i+2)
 			}
 			i += n + 4
 		default:
@@ -80,7 +81,12 @@ func lexOne(src string, i int) (token, error) {
 		return token{tokWord, src[i:end], i, end}, nil
 	case isDigit(c), c == '.' && i+1 < len(src) && isDigit(src[i+1]):
 		end := numberEnd(src, i)
+		if !scales(src[i:end]) {
+			return token{}, unreadable(src, i, end)
+		}
 		return token{tokNumber, src[i:end], i, end}, nil
+	case c == '#':
+		return token{}, unreadable(src, i, i+1)
 	case c == '\'':
 		return lexQuoted(src, i, tokString)
 	case c == '"':
@@ -95,6 +101,24 @@ func lexOne(src string, i int) (token, error) {
 	}
 	_, n := utf8.DecodeRuneInString(src[i:])
 	return token{tokSymbol, src[i : i+n], i, i + n}, nil
+}
+
+// unreadable refuses what DynamoDB refuses without a word.
+func unreadable(src string, start, end int) error {
+	return &Error{At: place(src, start, end), Placeless: true}
+}
+
+// scales says whether the exponent of a number, and its scale, the digits behind
+// the point less the exponent, are within 32 bits.
+func scales(number string) bool {
+	digits, power, found := strings.Cut(strings.ToLower(number), "e")
+	if !found {
+		return true
+	}
+	exponent, err := strconv.ParseInt(power, 10, 32)
+	_, fraction, _ := strings.Cut(digits, ".")
+	scale := int64(len(fraction)) - exponent
+	return err == nil && scale == int64(int32(scale))
 }
 
 // lexQuoted takes a text between quotes, in which the quote stands twice.

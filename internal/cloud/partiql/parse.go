@@ -53,6 +53,11 @@ func (p *parser) unsupported(format string, args ...any) error {
 	return &Error{At: p.place(p.peek()), Problem: fmt.Sprintf(format, args...), Unsupported: true}
 }
 
+// placeless refuses the token that comes next in DynamoDB's words.
+func (p *parser) placeless(problem string, unsupported bool) error {
+	return &Error{At: p.place(p.peek()), Problem: problem, Unsupported: unsupported, Placeless: true}
+}
+
 func (p *parser) expected(what string) error {
 	text := p.src[p.peek().start:p.peek().end]
 	if p.peek().kind == tokEOF {
@@ -83,7 +88,7 @@ func (p *parser) unexpectedEnd() error {
 		word := strings.ToUpper(t.text)
 		return p.unsupported("Unsupported clause: %s (%s)", word, clauses[word])
 	}
-	return p.expected("the end of the statement")
+	return p.placeless("Unexpected token after expression", false)
 }
 
 func (p *parser) isWord(word string) bool {
@@ -138,8 +143,10 @@ func (p *parser) statement() (Statement, error) {
 		return p.deletes()
 	case p.takeWord("EXISTS"):
 		return p.exists()
+	case p.takeWord("FROM"):
+		return p.fromFirst()
 	}
-	return nil, p.expected("SELECT, INSERT, UPDATE, DELETE or EXISTS")
+	return nil, p.placeless("Expected data manipulation", false)
 }
 
 func (p *parser) exists() (Statement, error) {
@@ -172,6 +179,9 @@ func (p *parser) selects() (s *Select, err error) {
 	if s.From, err = p.source(); err != nil {
 		return nil, err
 	}
+	if err := p.noAlias(); err != nil {
+		return nil, err
+	}
 	if s.Where, err = p.where(); err != nil {
 		return nil, err
 	}
@@ -185,7 +195,7 @@ func (p *parser) selects() (s *Select, err error) {
 func (p *parser) paths() (list []Path, err error) {
 	for {
 		if p.peek().kind == tokWord && p.tokens[p.at+1].text == "(" && p.tokens[p.at+1].kind == tokSymbol {
-			return nil, p.unsupported("Functions are not supported here, nor are aggregates: name the attributes (%s)", p.peek().text)
+			return nil, p.unsupported("Unexpected path component")
 		}
 		path, err := p.path()
 		if err != nil {
@@ -205,11 +215,40 @@ func (p *parser) source() (s Source, err error) {
 	if p.isSymbol("(") {
 		return s, p.unsupported("Nested SELECT is not supported: name a table")
 	}
-	if s.Table, err = p.name(); err != nil || !p.takeSymbol(".") {
+	if s.Table, err = p.component(); err != nil || !p.takeSymbol(".") {
 		return s, err
 	}
-	s.Index, err = p.name()
+	if s.Index, err = p.component(); err == nil && p.isSymbol(".") {
+		err = p.placeless("A path may contain at most 2 components in the FROM clause", true)
+	}
 	return s, err
+}
+
+// component parses a name of a table or index.
+func (p *parser) component() (string, error) {
+	if t := p.peek(); t.kind == tokQuoted && t.text == "" {
+		return "", p.placeless("Path component cannot be an empty string", true)
+	}
+	return p.name()
+}
+
+// table parses the name of the table that a statement changes.
+func (p *parser) table() (string, error) {
+	name, err := p.component()
+	if err == nil {
+		err = p.noAlias()
+	}
+	return name, err
+}
+
+// noAlias refuses another name for what was named.
+func (p *parser) noAlias() error {
+	t := p.peek()
+	word := strings.ToUpper(t.text)
+	if t.kind == tokQuoted || t.kind == tokWord && (word == "AS" || clauses[word] == "" && !slices.Contains(reserved, word)) {
+		return p.placeless("Aliasing is not supported", true)
+	}
+	return nil
 }
 
 func (p *parser) where() (*Expr, error) {
@@ -243,14 +282,14 @@ func (p *parser) insert() (s *Insert, err error) {
 	if err := p.needWord("INTO"); err != nil {
 		return nil, err
 	}
-	if s.Table, err = p.name(); err != nil {
+	if s.Table, err = p.component(); err != nil {
 		return nil, err
 	}
 	if p.isWord("VALUES") || p.isSymbol("(") || p.isWord("SELECT") {
 		return nil, p.unsupported(`Inserting several items, or columns, in one statement is not supported: use INSERT INTO "table" VALUE {...}`)
 	}
-	if err := p.needWord("VALUE"); err != nil {
-		return nil, err
+	if !p.takeWord("VALUE") {
+		return nil, p.unexpectedEnd()
 	}
 	if !p.isSymbol("{") && !p.isSymbol("?") {
 		return nil, p.expected("an item: {'name': value, ...}")
@@ -264,27 +303,49 @@ func (p *parser) insert() (s *Insert, err error) {
 
 func (p *parser) update() (s *Update, err error) {
 	s = &Update{}
-	if s.Table, err = p.name(); err != nil {
+	if s.Table, err = p.table(); err != nil {
 		return nil, err
 	}
-	for {
+	if err := p.changes(s); err != nil {
+		return nil, err
+	}
+	if s.Where, err = p.where(); err == nil {
+		s.Returning, err = p.returning()
+	}
+	return s, err
+}
+
+// fromFirst parses FROM table WHERE … SET …, another way to write an update.
+func (p *parser) fromFirst() (s *Update, err error) {
+	s = &Update{}
+	if s.Table, err = p.table(); err != nil {
+		return nil, err
+	}
+	if s.Where, err = p.where(); err != nil {
+		return nil, err
+	}
+	if err := p.changes(s); err != nil {
+		return nil, err
+	}
+	s.Returning, err = p.returning()
+	return s, err
+}
+
+// changes parses the SETs and REMOVEs of an update.
+func (p *parser) changes(s *Update) (err error) {
+	for err == nil {
 		switch {
 		case p.takeWord("SET"):
 			err = p.sets(s)
 		case p.takeWord("REMOVE"):
 			err = p.removes(s)
 		case len(s.Actions) == 0:
-			return nil, p.expected("SET or REMOVE")
+			return p.expected("SET or REMOVE")
 		default:
-			if s.Where, err = p.where(); err == nil {
-				s.Returning, err = p.returning()
-			}
-			return s, err
-		}
-		if err != nil {
-			return nil, err
+			return nil
 		}
 	}
+	return err
 }
 
 func (p *parser) sets(s *Update) (err error) {
@@ -319,7 +380,7 @@ func (p *parser) deletes() (s *Delete, err error) {
 	if err := p.needWord("FROM"); err != nil {
 		return nil, err
 	}
-	if s.Table, err = p.name(); err != nil {
+	if s.Table, err = p.table(); err != nil {
 		return nil, err
 	}
 	if s.Where, err = p.where(); err != nil {
@@ -369,7 +430,7 @@ func (p *parser) path() (Path, error) {
 		var s Step
 		switch {
 		case p.takeSymbol("."):
-			s.Name, err = p.name()
+			s.Name, err = p.dotted()
 		case p.takeSymbol("["):
 			s, err = p.index()
 		default:
@@ -380,6 +441,14 @@ func (p *parser) path() (Path, error) {
 		}
 	}
 	return nil, err
+}
+
+// dotted parses the name behind a dot.
+func (p *parser) dotted() (string, error) {
+	if t := p.peek(); t.kind == tokWord && clauses[strings.ToUpper(t.text)] != "" {
+		return "", p.placeless("Invalid path dot component", false)
+	}
+	return p.name()
 }
 
 // index parses the index of a list, or a name in its place, up to the bracket.

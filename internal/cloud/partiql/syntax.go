@@ -102,6 +102,16 @@ type Expr struct {
 	At    Place
 }
 
+// EachPath calls f with each path in the expression.
+func (e *Expr) EachPath(f func(Path)) {
+	if e.Kind == PathExpr {
+		f(e.Path)
+	}
+	for _, arg := range e.Args {
+		arg.EachPath(f)
+	}
+}
+
 // Path is a document path, which begins with a name.
 type Path []Step
 
@@ -123,9 +133,15 @@ type Error struct {
 	At          Place
 	Problem     string
 	Unsupported bool // the statement is good PartiQL that a table does not do
+	Placeless   bool // DynamoDB's text for it says no place
 }
 
-func (e *Error) Error() string { return e.Problem + " at " + e.At.String() }
+func (e *Error) Error() string {
+	if e.Placeless {
+		return e.Problem
+	}
+	return e.Problem + " at " + e.At.String()
+}
 
 // Limits of statements, from their text in bytes (Amazon DynamoDB API
 // Reference, ExecuteStatement: 8192 characters).

@@ -157,8 +157,9 @@ func (t *Table) remove(key Item) (*change, error) {
 	return &change{t: t, key: k}, nil
 }
 
-// update returns the change that updates the item with a key.
-func (t *Table) update(key Item, u *update) (*change, error) {
+// update returns the change that updates the item with a key; transacted words
+// refusals as a transaction does.
+func (t *Table) update(key Item, u *update, transacted bool) (*change, error) {
 	k, err := t.encodeKey(key)
 	if err != nil {
 		return nil, err
@@ -169,7 +170,7 @@ func (t *Table) update(key Item, u *update) (*change, error) {
 	return &change{t: t, key: k, next: func(old Item) (Item, error) {
 		item, err := u.run(old, key)
 		if err == nil {
-			err = t.checkUpdatedKeys(old, item)
+			err = t.checkUpdatedKeys(old, item, transacted)
 		}
 		return item, err
 	}}, nil

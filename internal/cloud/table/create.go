@@ -163,6 +163,9 @@ func (r *CreateRequest) checkBilling() error {
 }
 
 func (r *CreateRequest) checkSchema() error {
+	if len(r.Schema) > len(r.Attributes) {
+		return invalid("Invalid KeySchema: Some index key attribute have no definition")
+	}
 	if err := checkElements(r.Schema); err != nil {
 		return err
 	}

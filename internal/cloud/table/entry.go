@@ -175,17 +175,27 @@ func (x *Index) project(item Item) Item {
 }
 
 // checkIndexKeys refuses an item with an attribute that can be no key of an
-// index that wants it as one.
+// index that wants it as one. Of several indexes, DynamoDB names the first by
+// name.
 func (t *Table) checkIndexKeys(item Item) error {
+	var first *Index
+	var refusal error
 	for _, x := range t.Indexes {
-		if x.Status == IndexDeleting {
+		if x.Status == IndexDeleting || first != nil && first.Name < x.Name {
 			continue
 		}
-		for i, k := range x.keys() {
-			if v := item.get(k.Name); v != nil {
-				if err := x.checkKey(&k, v, i == 0); err != nil {
-					return err
-				}
+		if err := x.checkItem(item); err != nil {
+			first, refusal = x, err
+		}
+	}
+	return refusal
+}
+
+func (x *Index) checkItem(item Item) error {
+	for i, k := range x.keys() {
+		if v := item.get(k.Name); v != nil {
+			if err := x.checkKey(&k, v, i == 0); err != nil {
+				return err
 			}
 		}
 	}
@@ -208,23 +218,36 @@ func (x *Index) checkKey(k *KeyAttr, v *Value, isHash bool) error {
 
 // checkUpdatedKeys refuses what an update has made of an attribute that is a
 // key of an index. What it has left as it was may be none: an item that was
-// there before the index.
-func (t *Table) checkUpdatedKeys(old, item Item) error {
+// there before the index. Within a transaction DynamoDB has the words of a put
+// for a value of another type.
+func (t *Table) checkUpdatedKeys(old, item Item, transacted bool) error {
+	var first *Index
+	var refusal error
 	for _, x := range t.Indexes {
-		for i, k := range x.keys() {
-			v, was := item.get(k.Name), old.get(k.Name)
-			if x.Status == IndexDeleting || v == nil || was != nil && equal(v, was) {
-				continue
-			}
-			switch err := x.checkKey(&k, v, i == 0); {
-			case v.Kind != k.Kind:
-				return invalidParam("The update expression attempted to update the secondary index key to unsupported type")
-			case k.checkEmpty(v) != nil:
-				return invalid("One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty %s value.",
-					map[Kind]string{S: "string", B: "binary"}[k.Kind])
-			case err != nil:
-				return err
-			}
+		if x.Status == IndexDeleting || first != nil && first.Name < x.Name {
+			continue
+		}
+		if err := x.checkUpdated(old, item, transacted); err != nil {
+			first, refusal = x, err
+		}
+	}
+	return refusal
+}
+
+func (x *Index) checkUpdated(old, item Item, transacted bool) error {
+	for i, k := range x.keys() {
+		v, was := item.get(k.Name), old.get(k.Name)
+		if v == nil || was != nil && equal(v, was) {
+			continue
+		}
+		switch err := x.checkKey(&k, v, i == 0); {
+		case v.Kind != k.Kind && !transacted:
+			return invalidParam("The update expression attempted to update the secondary index key to unsupported type")
+		case v.Kind == k.Kind && k.checkEmpty(v) != nil:
+			return invalid("One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty %s value.",
+				map[Kind]string{S: "string", B: "binary"}[k.Kind])
+		case err != nil:
+			return err
 		}
 	}
 	return nil

@@ -108,8 +108,8 @@ func (t *Table) Attributes() []KeyAttr {
 // keys are the attributes of the index's key, hash first.
 func (x *Index) keys() []KeyAttr { return x.entries.keys() }
 
-// projects says whether the index holds an attribute.
-func (x *Index) projects(name string) bool {
+// Projects says whether the index holds an attribute.
+func (x *Index) Projects(name string) bool {
 	return x.Projection == ProjectAll || x.entries.isKey(name) || x.Projection == ProjectSome && slices.Contains(x.Include, name)
 }
 

@@ -115,7 +115,7 @@ func (m itemModel) entriesOf(x *Index) (all []Item) {
 		if in {
 			entry := Item{}
 			for name, v := range item {
-				if x.projects(name) {
+				if x.Projects(name) {
 					entry[name] = v
 				}
 			}
@@ -315,7 +315,7 @@ func TestIndexKeysAreChecked(t *testing.T) {
 		item[name] = v
 		return item
 	}
-	const typed = "One or more parameter values were invalid: Type mismatch for Index Key n Expected: N Actual: S IndexName: local"
+	const typed = "One or more parameter values were invalid: Type mismatch for Index Key n Expected: N Actual: S IndexName: all"
 	const empty = "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty string value. IndexName: all, IndexKey: g"
 	for _, c := range []struct {
 		item Item

@@ -35,7 +35,7 @@ func (t *Table) source(r *Reading, e expressions) (source, error) {
 	if x.Global {
 		return s, x.checkWanted(r, e)
 	}
-	if r.AllAttributes && x.Projection != ProjectAll || len(x.lacks(e.wanted())) > 0 {
+	if r.AllAttributes && x.Projection != ProjectAll || len(x.lacks(e.wanted(r))) > 0 {
 		s.base = t
 	}
 	return s, nil
@@ -55,9 +55,12 @@ func (x *Index) checkWanted(r *Reading, e expressions) error {
 	return nil
 }
 
-// wanted are the paths that the filter and the projection look at.
-func (e *expressions) wanted() [][]step {
-	paths := e.filter.paths()
+// wanted are the paths that the filter and the projection look at. PartiQL's
+// filter makes do with what the index holds.
+func (e *expressions) wanted(r *Reading) (paths [][]step) {
+	if !r.PartiQL {
+		paths = e.filter.paths()
+	}
 	if e.want != nil {
 		paths = slices.Concat(paths, e.want.paths)
 	}
@@ -67,7 +70,7 @@ func (e *expressions) wanted() [][]step {
 // lacks returns the attributes in paths that the index does not hold, each once.
 func (x *Index) lacks(paths [][]step) (names []string) {
 	for _, steps := range paths {
-		if name := steps[0].name; !x.projects(name) && !slices.Contains(names, name) {
+		if name := steps[0].name; !x.Projects(name) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

@@ -110,7 +110,7 @@ type Reading struct {
 	Each func(members []Member)
 
 	Index         string // IndexName; "": the table itself
-	KeysInFilter  bool   // the filter of a query may look at the key too
+	PartiQL       bool   // the filter may look at the key of a query, and sees no more than the index holds
 	AllAttributes bool   // Select=ALL_ATTRIBUTES: of a local index, the whole items
 
 	// The parameters from before expressions.
@@ -192,7 +192,7 @@ func (db *DB) Query(r QueryRequest) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	if r.KeysInFilter {
+	if r.PartiQL {
 		err = e.want.checkScalar(from.t)
 	} else {
 		err = e.checkQuery(from.t, r.Filter == nil)

@@ -163,7 +163,7 @@ func (db *DB) planTransaction(x *Transaction) (*transaction, error) {
 func refusedKeys(reasons []error) error {
 	for _, err := range reasons {
 		var e *Error
-		if errors.As(err, &e) && strings.Contains(e.Message, "cannot contain an empty string value") {
+		if errors.As(err, &e) && (strings.Contains(e.Message, "cannot contain an empty string value") || strings.Contains(e.Message, "cannot contain an empty binary value")) {
 			return e
 		}
 	}
@@ -217,7 +217,7 @@ func (in *intent) change(t *Table) (c *change, err error) {
 	case in.item != nil:
 		c, err = t.put(in.item, inItem)
 	case in.u != nil:
-		c, err = t.update(in.key, in.u)
+		c, err = t.update(in.key, in.u, true)
 	default:
 		c, err = t.remove(in.key)
 	}
@@ -246,7 +246,7 @@ func (p *transaction) run(db *DB, b *store.Batch, due []dueToken) error {
 		reasons[i] = err
 		size += max(c.size, c.oldSize)
 	}
-	if err := cancelled(reasons); err != nil {
+	if err := refusedKeys(reasons); err != nil {
 		return err
 	}
 	if size > maxTransactBytes {

@@ -98,7 +98,7 @@ func TestChangesOfOneBatchSeeEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		c, err := tab.update(key, u)
+		c, err := tab.update(key, u, false)
 		if err != nil {
 			t.Fatal(err)
 		}

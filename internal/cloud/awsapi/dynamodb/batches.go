@@ -114,10 +114,11 @@ func (h *Handler) batchWriteItem(in *input) ([]byte, error) {
 	return a.done(), err
 }
 
-// compact is a JSON text as errors show it, bounded before it is made.
+// compact is a JSON text as errors show it, its middle left out before it is
+// made when it is long.
 func compact(raw []byte) string {
-	if len(raw) > 64<<10 {
-		return string(raw[:64<<10])
+	if most := 64 << 10; len(raw) > most {
+		return string(raw[:most]) + string(raw[len(raw)-1])
 	}
 	var b bytes.Buffer
 	_ = json.Compact(&b, raw) // it is valid
@@ -131,13 +132,13 @@ const maxWrites = 25
 func checkWrites(list []writeRequest, lengths map[string]int, raw []byte) error {
 	var c constraints
 	if len(lengths) == 0 {
-		c.add("'{}'", "requestItems", "have length greater than or equal to 1")
+		return refused("The requestItems parameter is required for BatchWriteItem")
 	}
 	names := slices.Sorted(maps.Keys(lengths))
 	c.mapKeys(raw, names, "requestItems")
 	for _, name := range names {
 		if n := lengths[name]; n < 1 || n > maxWrites {
-			c.addText(quote(compact(raw)), "requestItems", "Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
+			c.addText("'"+dumpTables(raw, names)+"'", "requestItems", "Map value must satisfy constraint: [Member must have length less than or equal to 25, Member must have length greater than or equal to 1]")
 		}
 	}
 	for i := range list {
@@ -244,7 +245,7 @@ func (h *Handler) batchGetItem(in *input) ([]byte, error) {
 func checkGets(list []keysRequest, raw []byte) ([]table.BatchGet, error) {
 	var c constraints
 	if len(list) == 0 {
-		c.add("'{}'", "requestItems", "have length greater than or equal to 1")
+		return nil, refused("The requestItems parameter is required for BatchGetItem")
 	}
 	for _, g := range list {
 		c.mapKeys(raw, []string{g.name}, "requestItems")
@@ -253,7 +254,7 @@ func checkGets(list []keysRequest, raw []byte) ([]table.BatchGet, error) {
 		} else if len(g.keys) == 0 {
 			c.add("'[]'", "requestItems."+g.name+".member.keys", "have length greater than or equal to 1")
 		} else if len(g.keys) > maxKeys {
-			c.add(quote(compact(g.raw["Keys"])), "requestItems."+g.name+".member.keys", "have length less than or equal to "+strconv.Itoa(maxKeys))
+			c.addBare("RequestItems."+g.name+".member.Keys", "have length less than or equal to "+strconv.Itoa(maxKeys))
 		}
 		c.attributesToGet(g.attributes, "requestItems."+g.name+".member.attributesToGet")
 	}
@@ -268,7 +269,17 @@ func checkGets(list []keysRequest, raw []byte) ([]table.BatchGet, error) {
 		}
 		gets = append(gets, get)
 	}
-	return gets, nil
+	return gets, oneStyle(list)
+}
+
+// oneStyle refuses projections of both styles for different tables.
+func oneStyle(list []keysRequest) error {
+	var expressions, attributes bool
+	for _, g := range list {
+		expressions = expressions || g.projection != nil
+		attributes = attributes || g.attributes != nil
+	}
+	return (&input{}).checkStyle([]parameter{{"ProjectionExpression", expressions}}, []parameter{{"AttributesToGet", attributes}})
 }
 
 func (g *keysRequest) get() (table.BatchGet, error) {

@@ -30,7 +30,45 @@ func parseStatement(text string, parameters []attribute) (st statement, err erro
 			return st, p.fault
 		}
 	}
-	return statement{s, parameters}, nil
+	st = statement{s, parameters}
+	return st, st.checkOperands(whereOf(s))
+}
+
+// whereOf is the condition of a statement, nil when it has none.
+func whereOf(s partiql.Statement) *partiql.Expr {
+	switch s := s.(type) {
+	case *partiql.Select:
+		return s.Where
+	case *partiql.Update:
+		return s.Where
+	case *partiql.Delete:
+		return s.Where
+	case *partiql.Exists:
+		return s.Select.Where
+	}
+	return nil
+}
+
+// checkOperands refuses to order what has no order, which DynamoDB does before
+// it looks for the table.
+func (st *statement) checkOperands(e *partiql.Expr) error {
+	if e == nil {
+		return nil
+	}
+	orders := e.Kind == partiql.Between || e.Kind == partiql.Binary && strings.ContainsAny(e.Text, "<>") && e.Text != "<>"
+	for _, arg := range e.Args {
+		if err := st.checkOperands(arg); err != nil {
+			return err
+		}
+		if v, ok, err := st.value(arg); orders && ok && err == nil && v.Kind != table.S && v.Kind != table.N && v.Kind != table.B {
+			op := e.Text
+			if e.Kind == partiql.Between {
+				op = "BETWEEN"
+			}
+			return refused("Incorrect operand type for operator or function; operator or function: " + op + ", operand type: " + v.Kind.String())
+		}
+	}
+	return nil
 }
 
 func malformed(err error) error {
@@ -43,12 +81,18 @@ func malformed(err error) error {
 func refusedAt(e *partiql.Expr, text string) error { return refused(text + " at " + e.At.String()) }
 
 // value returns what a literal or parameter is; false for other expressions.
-func (st *statement) value(e *partiql.Expr) (v table.Value, ok bool, err error) {
+func (st *statement) value(e *partiql.Expr) (table.Value, bool, error) { return st.valueAt(e, "root") }
+
+// valueAt is value for what is at a place within a value, as refusals call it;
+// "" is the item of an INSERT.
+func (st *statement) valueAt(e *partiql.Expr, at string) (v table.Value, ok bool, err error) {
 	switch e.Kind {
 	case partiql.Text:
 		return table.String(e.Text), true, nil
 	case partiql.Number:
-		v, err = table.Number(e.Text)
+		if v, err = table.Number(e.Text); err != nil {
+			err = refused(messageOf(err) + " under " + at)
+		}
 		return v, true, err
 	case partiql.Bool:
 		return table.Bool(e.Text == "true"), true, nil
@@ -57,7 +101,7 @@ func (st *statement) value(e *partiql.Expr) (v table.Value, ok bool, err error) 
 	case partiql.Param:
 		return st.values[e.Index].Value, true, nil
 	case partiql.List, partiql.Struct, partiql.Bag:
-		v, err = st.document(e)
+		v, err = st.document(e, at)
 		return v, true, err
 	}
 	return v, false, nil
@@ -65,11 +109,15 @@ func (st *statement) value(e *partiql.Expr) (v table.Value, ok bool, err error) 
 
 // document is the value of a list, structure or set, of which every part must
 // be one.
-func (st *statement) document(e *partiql.Expr) (table.Value, error) {
+func (st *statement) document(e *partiql.Expr, at string) (table.Value, error) {
 	values := make([]table.Value, len(e.Args))
 	for i, arg := range e.Args {
-		v, ok, err := st.value(arg)
-		if err == nil && !ok {
+		v, ok, err := st.valueAt(arg, inside(e, at, i))
+		switch {
+		case err != nil || ok:
+		case arg.Kind == partiql.Call:
+			err = refusedAt(arg, "Unsupported data type: "+arg.Text+" under key "+inside(e, at, i))
+		default:
 			err = refusedAt(arg, "Unsupported data type: a value or a parameter is needed here")
 		}
 		if err != nil {
@@ -88,6 +136,17 @@ func (st *statement) document(e *partiql.Expr) (table.Value, error) {
 		m[name] = values[i]
 	}
 	return table.Map(m), nil
+}
+
+// inside is the place of the i-th part of what is at a place.
+func inside(e *partiql.Expr, at string, i int) string {
+	switch {
+	case at == "":
+		return "root"
+	case e.Kind == partiql.Struct:
+		return at + "." + e.Names[i]
+	}
+	return at + "[" + strconv.Itoa(i) + "]"
 }
 
 // bag is a set.

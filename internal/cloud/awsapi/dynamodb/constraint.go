@@ -26,6 +26,14 @@ func (c *constraints) addText(value, member, constraint string) {
 	}
 }
 
+// addBare is add in the words of those checks of AWS that name the member as the
+// request does and keep its value to themselves.
+func (c *constraints) addBare(member, constraint string) {
+	if len(c.faults) < maxFaults {
+		c.faults = append(c.faults, "Value at '"+member+"' failed to satisfy constraint: Member must "+constraint)
+	}
+}
+
 func (c *constraints) err() error {
 	switch n := len(c.faults); n {
 	case 0:
@@ -45,6 +53,37 @@ func quoteless(text string) string {
 		text = strings.ToValidUTF8(text[:1024], "") + "…"
 	}
 	return text
+}
+
+// dump shows a list or map of a request, bounded, within its brackets.
+func dump(text string) string {
+	if bounded := quoteless(text); bounded != text {
+		return bounded + text[len(text)-1:]
+	}
+	return text
+}
+
+// dumpTables is dump for a map of lists by the names of tables, as AWS shows it:
+// {name=[...]}.
+func dumpTables(raw []byte, names []string) string {
+	text := compact(raw)
+	for _, name := range names {
+		text = strings.Replace(text, `"`+name+`":[`, name+"=[", 1)
+	}
+	if bounded := quoteless(text); bounded != text {
+		return bounded + "]}"
+	}
+	return text
+}
+
+// checkTable refuses the table that is named "" before any other member is
+// looked at, as PutItem, UpdateItem, DeleteItem and Query do.
+func (in *input) checkTable() error {
+	var c constraints
+	if is(in.tableName, "") {
+		c.addBare("TableName", "have length greater than or equal to 1")
+	}
+	return c.err()
 }
 
 // mapKeys holds the names of tables that a map has as its keys; raw is the map.

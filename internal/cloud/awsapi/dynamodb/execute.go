@@ -3,6 +3,7 @@ package dynamodb
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"mote/internal/cloud/partiql"
 	"mote/internal/cloud/table"
@@ -71,7 +72,7 @@ func (h *Handler) executeStatement(in *input) ([]byte, error) {
 	}
 	it, r, err := h.do(&w, in.wantsCapacity())
 	if err != nil {
-		return nil, err
+		return nil, inStatement(err)
 	}
 	var a answer
 	var items []table.Item
@@ -99,13 +100,16 @@ func (h *Handler) executeSelect(in *input, st *statement) ([]byte, error) {
 		return nil, err
 	}
 	p.reading.Consistent = isTrue(in.consistent)
+	if p.index != nil && p.index.Global && p.reading.Consistent {
+		return nil, refused("Strongly consistent read is not supported on Global Secondary Indexes")
+	}
 	limit := 0
 	if in.limit != nil {
 		limit = int(*in.limit)
 	}
 	page, next, err := h.read(&p, limit, at)
 	if err != nil {
-		return nil, err
+		return nil, inStatement(err)
 	}
 	for i, it := range page.Items {
 		page.Items[i] = shown(s, it)
@@ -129,7 +133,7 @@ func (c *constraints) listLength(raw []byte, n int, member string, most int) {
 	case n < 1:
 		c.add("'[]'", member, "have length greater than or equal to 1")
 	case n > most:
-		c.add(quote(compact(raw)), member, "have length less than or equal to "+strconv.Itoa(most))
+		c.add("'"+dump(compact(raw))+"'", member, "have length less than or equal to "+strconv.Itoa(most))
 	}
 }
 
@@ -200,7 +204,7 @@ func (h *Handler) execute(in *input, st *statement, measure bool) (d executed) {
 			return executed{err: err}
 		}
 		it, r, err := h.do(&w, measure)
-		return executed{w.table, it, table.Consumed{Units: r.Units, Indexes: r.Indexes}, err}
+		return executed{w.table, it, table.Consumed{Units: r.Units, Indexes: r.Indexes}, inStatement(err)}
 	}
 	s, key, err := h.keyOnly(st, "BatchExecuteStatement")
 	if err != nil {
@@ -248,6 +252,9 @@ func (h *Handler) executeTransaction(in *input) ([]byte, error) {
 		if parsed[i], err = parseStatement(*one.statement, one.parameters); err != nil {
 			return nil, inTransaction(i, err)
 		}
+		if parsed[i].returns() {
+			return nil, inTransaction(i, refused("RETURNING clause is not supported in ExecuteTransaction."))
+		}
 		if parsed[i].isRead() {
 			reads++
 		}
@@ -259,6 +266,20 @@ func (h *Handler) executeTransaction(in *input) ([]byte, error) {
 		return h.transactSelects(in, parsed)
 	}
 	return nil, refused("The statements of a transaction must be all reads or all writes; a condition is EXISTS(SELECT ...)")
+}
+
+// inStatement takes the name of an expression, which a statement has not, off
+// the front of a refusal.
+func inStatement(err error) error {
+	var e *table.Error
+	if !errors.As(err, &e) || e.Code != table.CodeValidation || !strings.HasPrefix(e.Message, "Invalid ") {
+		return err
+	}
+	kind, text, found := strings.Cut(e.Message, ": ")
+	if !found || !strings.HasSuffix(kind, "Expression") {
+		return err
+	}
+	return refused(text)
 }
 
 // inTransaction says which statement was refused.
@@ -290,7 +311,7 @@ func (h *Handler) transactStatements(in *input, list []*input, parsed []statemen
 	in.idempotent(&x, in.transactStatements)
 	units, err := h.db.TransactWrite(x)
 	if err != nil {
-		return nil, asDuplicates(err, inserts)
+		return nil, inStatement(asDuplicates(err, inserts))
 	}
 	var a answer
 	a.member("Responses")
@@ -310,6 +331,9 @@ func (h *Handler) transactSelects(in *input, parsed []statement) ([]byte, error)
 	gets := make([]table.TransactGet, len(parsed))
 	selects := make([]*partiql.Select, len(parsed))
 	for i := range parsed {
+		if parsed[i].Statement.(*partiql.Select).From.Index != "" {
+			return nil, inTransaction(i, refused("Reads on indices are not supported within transactions."))
+		}
 		s, key, err := h.keyOnly(&parsed[i], "ExecuteTransaction")
 		if err != nil {
 			return nil, inTransaction(i, err)

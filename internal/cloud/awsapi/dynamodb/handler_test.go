@@ -143,7 +143,7 @@ func TestRefusals(t *testing.T) {
 		{"PutItem", put(`{"id":{"SS":["a","a"]}}`), v, "One or more parameter values were invalid: Input collection [a, a] contains duplicates."},
 		{"PutItem", put(`{"id":{"BS":["YQ==","YQ=="]}}`), v, "One or more parameter values were invalid: Input collection [YQ==, YQ==]of type BS contains duplicates."},
 		{"PutItem", put(`{"id":{"NS":["1","1.0"]}}`), v, "Input collection contains duplicates"},
-		{"PutItem", put(`{"id":{"L":[{"NULL":false}]}}`), v, "One or more parameter values were invalid: Null attribute value types must have the value of true"},
+		{"PutItem", put(`{"id":{"L":[{"NULL":"false"}]}}`), v, "One or more parameter values were invalid: Null attribute value types must have the value of true"},
 		{"PutItem", put(`{"id":` + strings.Repeat(`{"L":[`, 33) + strings.Repeat(`]}`, 33) + `}`), v, "Nesting Levels have exceeded supported limits"},
 		// keys and sizes
 		{"PutItem", put(`{"id":{"S":"1"}}`), v, "One or more parameter values were invalid: Missing the key time in the item"},

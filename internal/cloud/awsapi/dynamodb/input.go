@@ -112,7 +112,7 @@ var members = map[string]func(*scanner, *input){
 // decode takes a request apart. Wrong JSON types are a SerializationException.
 func decode(op string, body []byte) (*input, error) {
 	in := &input{op: op}
-	s := &scanner{data: body}
+	s := &scanner{data: body, falseNull: op == "PutItem"} // as DynamoDB does since June 2026
 	s.object(unexpectedValue, unexpectedValue, func(name string) { s.member(in, name) })
 	return in, s.err
 }

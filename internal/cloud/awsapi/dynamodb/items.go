@@ -87,6 +87,9 @@ func (in *input) checkWrite(it *item) (cond table.Condition, err error) {
 }
 
 func (h *Handler) putItem(in *input) ([]byte, error) {
+	if err := in.checkTable(); err != nil {
+		return nil, err
+	}
 	var c constraints
 	c.capacity(in)
 	c.tableName(in.tableName, "tableName")
@@ -112,6 +115,9 @@ func (h *Handler) putItem(in *input) ([]byte, error) {
 }
 
 func (h *Handler) deleteItem(in *input) ([]byte, error) {
+	if err := in.checkTable(); err != nil {
+		return nil, err
+	}
 	var c constraints
 	c.capacity(in)
 	c.tableName(in.tableName, "tableName")
@@ -137,11 +143,16 @@ func (h *Handler) deleteItem(in *input) ([]byte, error) {
 }
 
 func (h *Handler) updateItem(in *input) ([]byte, error) {
+	if err := in.checkTable(); err != nil {
+		return nil, err
+	}
 	var c constraints
+	if c.returnValues(in); len(c.faults) > 0 {
+		return nil, c.err() // of UpdateItem, alone
+	}
 	c.capacity(in)
 	c.tableName(in.tableName, "tableName")
 	c.metrics(in)
-	c.returnValues(in)
 	c.required(in.key != nil, "key")
 	c.conditionalOperator(in)
 	c.conditions(in.expected, "expected", false)

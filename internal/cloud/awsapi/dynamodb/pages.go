@@ -91,6 +91,9 @@ func (in *input) reading(filter []condition) (r table.Reading, err error) {
 }
 
 func (h *Handler) query(in *input) ([]byte, error) {
+	if err := in.checkTable(); err != nil {
+		return nil, err
+	}
 	var c constraints
 	c.selection(in)
 	c.indexName(in)
@@ -99,7 +102,11 @@ func (h *Handler) query(in *input) ([]byte, error) {
 	c.tableName(in.tableName, "tableName")
 	c.conditionalOperator(in)
 	c.attributesToGet(in.attributesToGet, "attributesToGet")
-	c.limit(in)
+	if in.limit != nil && *in.limit < 1 {
+		c.addBare("Limit", "have value greater than or equal to 1")
+	} else {
+		c.limit(in)
+	}
 	c.conditions(in.keyConditions, "keyConditions", true)
 	if err := c.err(); err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ type scanner struct {
 	data []byte
 	pos  int
 	err  error
+
+	falseNull bool // {"NULL":false} is taken for {"NULL":true}
 }
 
 // Texts of SerializationException, as DynamoDB writes them.

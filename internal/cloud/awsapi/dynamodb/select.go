@@ -19,7 +19,8 @@ import (
 type plan struct {
 	sel       *partiql.Select
 	reading   table.Reading
-	hash      string // name of the key attribute
+	index     *table.Index // nil: none
+	hash      string       // name of the key attribute
 	hashes    []table.Value
 	condition string // on the sort key; "": none
 	backwards bool
@@ -43,18 +44,18 @@ func (h *Handler) schema(from partiql.Source) (t *table.Table, hash, rng *table.
 	}
 	i := slices.IndexFunc(t.Indexes, func(x *table.Index) bool { return x.Name == from.Index })
 	if i < 0 {
-		return t, nil, nil, refused("The table does not have the specified index: " + from.Index)
+		return t, nil, nil, refused("The table does not have the specified index")
 	}
 	return t, t.Indexes[i].Hash, t.Indexes[i].Range, nil
 }
 
 // planSelect compiles a SELECT.
 func (h *Handler) planSelect(st *statement, s *partiql.Select) (p plan, err error) {
-	_, hash, rng, err := h.schema(s.From)
+	t, hash, rng, err := h.schema(s.From)
 	if err != nil {
 		return p, err
 	}
-	p = plan{sel: s, hash: hash.Name}
+	p = plan{sel: s, hash: hash.Name, index: t.IndexNamed(s.From.Index)}
 	if err := p.checkPaths(); err != nil {
 		return p, err
 	}
@@ -75,15 +76,53 @@ func (h *Handler) planSelect(st *statement, s *partiql.Select) (p plan, err erro
 	if err := p.order(rng); err != nil {
 		return p, err
 	}
+	if err := p.checkProjected(rest); err != nil {
+		return p, err
+	}
 	filter, err := b.all(rest)
 	if err != nil {
 		return p, err
 	}
-	p.reading = table.Reading{Table: s.From.Table, Index: s.From.Index, Names: b.names, Values: b.values, KeysInFilter: true}
+	p.reading = table.Reading{Table: s.From.Table, Index: s.From.Index, Names: b.names, Values: b.values, PartiQL: true, Attributes: p.attributes()}
 	if filter != "" {
 		p.reading.Filter = &filter
 	}
 	return p, nil
+}
+
+// attributes are those that a SELECT on an index names, each once; nil: all, or
+// they are in what is read.
+func (p *plan) attributes() (names []string) {
+	if p.index == nil {
+		return nil
+	}
+	for _, path := range p.sel.Paths {
+		if !slices.Contains(names, path[0].Name) {
+			names = append(names, path[0].Name)
+		}
+	}
+	return names
+}
+
+// checkProjected refuses conditions beside one on the hash key of an index that
+// look at what the index does not hold. A condition without the hash key finds
+// nothing there.
+func (p *plan) checkProjected(rest []*partiql.Expr) error {
+	if p.index == nil || p.hashes == nil {
+		return nil
+	}
+	var lacks []string
+	for _, e := range rest {
+		e.EachPath(func(path partiql.Path) {
+			if name := path[0].Name; !p.index.Projects(name) && !slices.Contains(lacks, name) {
+				lacks = append(lacks, name)
+			}
+		})
+	}
+	if lacks == nil {
+		return nil
+	}
+	return refused("One or more parameter values were invalid: Secondary index " + p.index.Name + " does not project one or more filter attributes: [" + quoteless(strings.Join(lacks, ", ")) + "]")
 }
 
 // take makes e the condition on the hash key or that on the sort key, if it

@@ -35,6 +35,17 @@ func (st *statement) isRead() bool {
 	return ok
 }
 
+// returns says whether the statement has a clause RETURNING.
+func (st *statement) returns() bool {
+	switch s := st.Statement.(type) {
+	case *partiql.Update:
+		return s.Returning != nil
+	case *partiql.Delete:
+		return s.Returning != nil
+	}
+	return false
+}
+
 // writeOf compiles a statement that writes.
 func (h *Handler) writeOf(st *statement, returnItem bool) (w write, err error) {
 	switch s := st.Statement.(type) {
@@ -49,7 +60,7 @@ func (h *Handler) writeOf(st *statement, returnItem bool) (w write, err error) {
 }
 
 func (h *Handler) insert(st *statement, s *partiql.Insert, returnItem bool) (w write, err error) {
-	v, _, err := st.value(s.Value)
+	v, _, err := st.valueAt(s.Value, "")
 	if err != nil {
 		return w, err
 	}

@@ -57,6 +57,9 @@ func (in *input) createRequest() (r table.CreateRequest, err error) {
 
 // checkCreate checks the members by themselves, then what mote can not do.
 func (in *input) checkCreate() error {
+	if in.tableName == nil {
+		return refused("The parameter 'TableName' is required but was not present in the request")
+	}
 	var c constraints
 	c.tableName(in.tableName, "tableName")
 	c.required(in.attributes != nil, "attributeDefinitions")

@@ -50,7 +50,7 @@ func (c *constraints) transactItems(in *input, n int) {
 	case n < 1:
 		c.add("'[]'", "transactItems", "have length greater than or equal to 1")
 	case n > maxActions:
-		c.add(quote(compact(in.transactItems)), "transactItems", "have length less than or equal to "+strconv.Itoa(maxActions))
+		c.add("'"+dump(compact(in.transactItems))+"'", "transactItems", "have length less than or equal to "+strconv.Itoa(maxActions))
 	}
 }
 

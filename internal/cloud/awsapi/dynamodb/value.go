@@ -110,7 +110,8 @@ func (s *scanner) typed(kind table.Kind, depth int) (a attribute) {
 	case table.BOOL:
 		a.Bool = s.truth()
 	case table.NULL:
-		if !s.truth() {
+		taken := s.falseNull && s.peek() == 'f'
+		if !s.truth() && !taken {
 			a.fault = errNull
 		}
 	case table.L:
