@@ -135,6 +135,9 @@ func (p *parser) is(left *Expr) (*Expr, error) {
 		return nil, p.expected("MISSING, NULL or a type")
 	}
 	e := &Expr{Kind: Is, Text: strings.ToUpper(p.peek().text), Args: []*Expr{left}}
+	if e.Text == "BOOL" {
+		e.Text = "BOOLEAN"
+	}
 	if types := []string{"MISSING", "NULL", "BOOLEAN", "BLOB", "STRING", "NUMERIC", "STRUCT", "TUPLE", "LIST"}; !slices.Contains(types, e.Text) {
 		return nil, p.unsupported("Unsupported data type for IS operator: %s. Supported data types are [%s]", e.Text, strings.Join(types, ", "))
 	}

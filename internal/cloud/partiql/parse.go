@@ -235,6 +235,9 @@ func (p *parser) component() (string, error) {
 // table parses the name of the table that a statement changes.
 func (p *parser) table() (string, error) {
 	name, err := p.component()
+	if err == nil && p.isSymbol(".") {
+		err = p.placeless("This operation is not supported on an index", true)
+	}
 	if err == nil {
 		err = p.noAlias()
 	}
@@ -284,6 +287,9 @@ func (p *parser) insert() (s *Insert, err error) {
 	}
 	if s.Table, err = p.component(); err != nil {
 		return nil, err
+	}
+	if p.isSymbol(".") {
+		return nil, p.placeless("FROM clause may only contain a single table name", false)
 	}
 	if p.isWord("VALUES") || p.isSymbol("(") || p.isWord("SELECT") {
 		return nil, p.unsupported(`Inserting several items, or columns, in one statement is not supported: use INSERT INTO "table" VALUE {...}`)

@@ -63,7 +63,7 @@ func with(old, key Item, name string, value Value) (Item, error) {
 	}
 	item := maps.Clone(old)
 	item[name] = value
-	size, err := checkMap(item, maxDepth)
+	size, err := checkMap(item, maxNested)
 	if err == nil && size > maxItemSize {
 		err = invalid("Item size to update has exceeded the maximum allowed size")
 	}

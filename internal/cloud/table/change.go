@@ -104,7 +104,7 @@ func (c *change) advance() (err error) {
 	if c.item == nil {
 		return nil
 	}
-	if c.size, err = checkMap(c.item, maxDepth); err != nil {
+	if c.size, err = checkMap(c.item, maxNested); err != nil {
 		return err
 	}
 	if c.size > maxItemSize {

@@ -103,7 +103,7 @@ func parseChecked(kind, src string, s *scope) (*node, error) {
 	c := &checker{kind: kind, scope: s}
 	n := parsed.condition.clone()
 	c.check(n, false)
-	if parsed.redundant {
+	if parsed.redundant && kind != "KeyConditionExpression" { // where DynamoDB takes them
 		c.redundant()
 	}
 	return n, c.result()

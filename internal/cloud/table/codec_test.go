@@ -100,7 +100,7 @@ func TestItemSize(t *testing.T) {
 		want int
 	}{
 		{String("zwei ü"), 7}, {Binary([]byte("abc")), 3}, {Bool(true), 1}, {Null(), 1},
-		{number(t, "0"), 1}, {number(t, "1"), 2}, {number(t, "35.2"), 3}, {number(t, "-35.2"), 4}, {number(t, "1e100"), 2}, {number(t, "0.00012"), 2},
+		{number(t, "0"), 1}, {number(t, "1"), 2}, {number(t, "35.2"), 3}, {number(t, "-35.2"), 4}, {number(t, "1e100"), 2}, {number(t, "0.00012"), 2}, {number(t, "100"), 2}, {number(t, "1010"), 3}, {number(t, "1.5"), 3}, {number(t, "3.14159"), 5}, {number(t, "100.5"), 4}, {number(t, "12345678901234567890123456789012345678"), 20},
 		{List(), 3}, {List(Null(), Null()), 7}, {Map(Item{"ab": Null()}), 7}, {Value{Kind: SS, Set: []string{"a", "bc"}}, 3},
 	} {
 		got, err := checkValue(&c.v, maxDepth)
@@ -122,7 +122,7 @@ func TestItemLimits(t *testing.T) {
 		item Item
 		want string
 	}{
-		{deep(32), ""}, {deep(33), "Nesting Levels have exceeded supported limits"},
+		{deep(31), ""}, {deep(32), "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit"},
 		{Item{"v": String(strings.Repeat("x", 400<<10-1))}, ""}, {Item{"v": String(strings.Repeat("x", 400<<10))}, "Item size has exceeded the maximum allowed size"},
 		{Item{"v": {Kind: N, Str: "1.0"}}, "The parameter cannot be converted to a numeric value: 1.0"}, {Item{"v": {}}, "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"},
 	} {

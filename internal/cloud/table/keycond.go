@@ -30,7 +30,7 @@ func keyTerms(n *node) ([]keyTerm, error) {
 			return nil, err
 		}
 		if termOf(terms, term.attr) != nil {
-			return nil, invalid("KeyConditionExpressions must only contain one condition per key")
+			return nil, invalid("Invalid KeyConditionExpression: KeyConditionExpressions must only contain one condition per key")
 		}
 		terms = append(terms, term)
 	}

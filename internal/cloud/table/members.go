@@ -117,7 +117,7 @@ func (s *scratch) encode(hash, rng *Member) error {
 	size := 0
 	for _, i := range s.order {
 		m := &s.members[i]
-		n, err := checkMember(m.Name, &m.Value, maxDepth)
+		n, err := checkMember(m.Name, &m.Value, maxNested)
 		if err != nil {
 			return err
 		}

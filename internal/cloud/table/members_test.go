@@ -152,7 +152,7 @@ func randomValue(t *testing.T, rng *rand.Rand, depth int) Value {
 func TestPutMembersRefusesWhatPutRefuses(t *testing.T) {
 	p := newPair(t, airRequest)
 	deep := String("x")
-	for range maxDepth {
+	for range maxNested {
 		deep = List(deep)
 	}
 	rest := maxItemSize - len("id1time2a") // what the value of a may take beside the key attributes

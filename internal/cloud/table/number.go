@@ -72,15 +72,16 @@ func parseDecimal(text string) (decimal, error) {
 	if err := d.readDigits(text, rest); err != nil {
 		return d, err
 	}
-	if d.n == 0 {
-		return decimal{}, nil // also -0
+	if d.n == 0 { // also -0; its range is that of its exponent
+		err := (&decimal{n: 1, point: exp + 1}).checkRange()
+		return decimal{}, err
 	}
 	d.point += exp
 	return d, d.checkRange()
 }
 
 // cutExponent splits "1.5e-3" into "1.5" and -3. The exponent is clamped far
-// outside the range of numbers.
+// outside the range of numbers, and is none when it takes more than 64 bits.
 func cutExponent(text string) (mantissa string, exp int, ok bool) {
 	i := strings.IndexAny(text, "eE")
 	if i < 0 {
@@ -99,6 +100,11 @@ func cutExponent(text string) (mantissa string, exp int, ok bool) {
 	}
 	if neg {
 		exp = -exp
+	}
+	if exp == 1<<27 || exp == -1<<27 {
+		if _, err := strconv.ParseInt(text[i+1:], 10, 64); err != nil {
+			return "", 0, false
+		}
 	}
 	return text[:i], exp, digits != ""
 }

@@ -167,10 +167,10 @@ func (r *Reading) parse(s *scope) (e expressions, err error) {
 
 // scope checks the values, which the engine itself encodes into keys.
 func (r *Reading) scope() (*scope, error) {
-	if _, err := checkMap(r.Values, maxDepth); err != nil {
+	if _, err := checkMap(r.Values, maxNested); err != nil {
 		return nil, err
 	}
-	_, err := checkMap(r.StartKey, maxDepth)
+	_, err := checkMap(r.StartKey, maxNested)
 	return newScope(r.Names, r.Values), err
 }
 

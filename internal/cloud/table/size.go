@@ -8,14 +8,15 @@ import (
 // Limits of items (DynamoDB developer guide, "Quotas in Amazon DynamoDB").
 const (
 	maxItemSize = 400 << 10 // bytes
-	maxDepth    = 32
-	maxName     = 65535 // bytes
+	maxDepth    = 32        // documents in each other that may be on the disk
+	maxNested   = 31        // and in what is written: the value in the innermost is the 32nd level
+	maxName     = 65535     // bytes
 )
 
 // checkItem returns the size of an item as DynamoDB counts it, in bytes, and
 // refuses what an item can not hold.
 func checkItem(item Item) (int, error) {
-	size, err := checkMap(item, maxDepth)
+	size, err := checkMap(item, maxNested)
 	if err != nil {
 		return size, err
 	}
@@ -75,7 +76,7 @@ func checkValue(v *Value, depth int) (int, error) {
 // checkNested counts 3 bytes for the document and 1 for each element.
 func checkNested(v *Value, depth int) (int, error) {
 	if depth < 0 {
-		return 0, invalid("Nesting Levels have exceeded supported limits")
+		return 0, invalid("Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit")
 	}
 	if v.Kind == M {
 		n, err := checkMap(v.Map, depth)
@@ -115,21 +116,23 @@ func checkSet(v *Value) (int, error) {
 	return size, nil
 }
 
-// numberSize is 1 byte and 1 for each two significant digits, 1 more below zero.
+// numberSize is 1 byte, 1 for each two significant digits before the point and
+// 1 for each two behind it, and 1 more below zero. DynamoDB counts so, to the
+// byte, where its guide says less of it; text is in canonical form.
 func numberSize(text string) int {
-	digits, zeros, neg := 0, 0, 0 // zeros: since the last other digit
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '-':
-			neg = 1
-		case c == '0' && digits > 0:
-			zeros++
-		case c >= '1' && c <= '9':
-			digits += zeros + 1
-			zeros = 0
-		}
+	rest, neg := strings.CutPrefix(text, "-")
+	size := 1
+	if neg {
+		size++
 	}
-	return 1 + (digits+1)/2 + neg
+	whole, fraction, _ := strings.Cut(rest, ".")
+	switch {
+	case fraction == "":
+		whole = strings.TrimRight(whole, "0")
+	case whole == "0":
+		whole, fraction = "", strings.TrimLeft(fraction, "0")
+	}
+	return size + (len(whole)+1)/2 + (len(fraction)+1)/2
 }
 
 // emptySet is the refusal of a set without elements, in DynamoDB's words.
@@ -161,6 +164,6 @@ func duplicates(v *Value) *Error {
 // CheckValue refuses what is no attribute value: a number that is not in
 // canonical form, an empty set or one with duplicates, too deep a document.
 func CheckValue(v Value) error {
-	_, err := checkValue(&v, maxDepth)
+	_, err := checkValue(&v, maxNested)
 	return err
 }

@@ -33,6 +33,12 @@ type TransactWrite struct {
 	Check  *CheckRequest
 }
 
+// Validate refuses what is wrong with the action by itself.
+func (w *TransactWrite) Validate() error {
+	_, err := w.parse()
+	return err
+}
+
 // Transaction is a group of writes of which all are done, or none.
 type Transaction struct {
 	Writes []TransactWrite

@@ -298,9 +298,26 @@ func isLogical(e *partiql.Expr) bool {
 	return e.Kind == partiql.Binary && (e.Text == "AND" || e.Text == "OR")
 }
 
+// truth says whether e compares a function that is true or false with what it is
+// wanted to be.
+func truth(e *partiql.Expr) (call *partiql.Expr, want, ok bool) {
+	call, value := e.Args[0], e.Args[1]
+	if e.Text != "=" || call.Kind != partiql.Call || !slices.Contains(conditionFunctions, call.Text) || value.Kind != partiql.Bool {
+		return nil, false, false
+	}
+	return call, value.Text == "true", true
+}
+
 func (b *builder) binary(e *partiql.Expr) (string, error) {
 	if e.Text == "+" || e.Text == "-" {
 		return "", refusedAt(e, "Unsupported operator in Condition Expression. Operator: "+e.Text)
+	}
+	if call, want, ok := truth(e); ok {
+		text, err := b.test(call)
+		if !want {
+			text = "NOT " + text
+		}
+		return text, err
 	}
 	side := func(arg *partiql.Expr) (string, error) { return b.operand(arg, "size") }
 	if isLogical(e) {

@@ -250,6 +250,9 @@ func (h *Handler) executeTransaction(in *input) ([]byte, error) {
 	reads := 0
 	for i, one := range list {
 		if parsed[i], err = parseStatement(*one.statement, one.parameters); err != nil {
+			if fault, ok := err.(*table.Error); ok {
+				return nil, fault // of a parameter, which stands for itself
+			}
 			return nil, inTransaction(i, err)
 		}
 		if parsed[i].returns() {
@@ -315,7 +318,7 @@ func (h *Handler) transactStatements(in *input, list []*input, parsed []statemen
 	}
 	var a answer
 	a.member("Responses")
-	a.out = appendList(a.out, parsed, func(out []byte, _ statement) []byte { return append(out, "{}"...) })
+	a.out = append(a.out, "[]"...)
 	a.capacities(in, kindOf(units.Read), units.Units)
 	return a.done(), nil
 }

@@ -144,7 +144,8 @@ func TestRefusals(t *testing.T) {
 		{"PutItem", put(`{"id":{"BS":["YQ==","YQ=="]}}`), v, "One or more parameter values were invalid: Input collection [YQ==, YQ==]of type BS contains duplicates."},
 		{"PutItem", put(`{"id":{"NS":["1","1.0"]}}`), v, "Input collection contains duplicates"},
 		{"PutItem", put(`{"id":{"L":[{"NULL":"false"}]}}`), v, "One or more parameter values were invalid: Null attribute value types must have the value of true"},
-		{"PutItem", put(`{"id":` + strings.Repeat(`{"L":[`, 33) + strings.Repeat(`]}`, 33) + `}`), v, "Nesting Levels have exceeded supported limits"},
+		{"PutItem", put(`{"id":` + strings.Repeat(`{"L":[`, 32) + `{"S":"x"}` + strings.Repeat(`]}`, 32) + `}`), v, "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit"},
+		{"PutItem", put(`{"id":` + strings.Repeat(`{"L":[`, 31) + `{"S":"x"}` + strings.Repeat(`]}`, 31) + `}`), v, "One or more parameter values were invalid: Type mismatch for key id expected: S actual: L"},
 		// keys and sizes
 		{"PutItem", put(`{"id":{"S":"1"}}`), v, "One or more parameter values were invalid: Missing the key time in the item"},
 		{"PutItem", put(`{"id":{"N":"1"},"time":{"S":"t"}}`), v, "One or more parameter values were invalid: Type mismatch for key id expected: S actual: N"},
@@ -188,7 +189,7 @@ func TestRefusals(t *testing.T) {
 		{"Query", query("id > :t", `":t":{"S":"x"}`, ""), v, "Query key condition not supported"},
 		{"Query", query("id = :t", `":t":{"N":"1"}`, ""), v, "One or more parameter values were invalid: Condition parameter type does not match schema type"},
 		{"Query", query("id = :t OR id = :t", `":t":{"S":"1"}`, ""), v, "Invalid operator used in KeyConditionExpression: OR"},
-		{"Query", query("id = :t AND id = :t", `":t":{"S":"1"}`, ""), v, "KeyConditionExpressions must only contain one condition per key"},
+		{"Query", query("id = :t AND id = :t", `":t":{"S":"1"}`, ""), v, "Invalid KeyConditionExpression: KeyConditionExpressions must only contain one condition per key"},
 		{"Query", query("begins_with(:t, id)", `":t":{"S":"1"}`, ""), v, "Invalid condition in KeyConditionExpression: begins_with operator must have the key attribute as its first operand"},
 		{"Query", query("size(id) = :t", `":t":{"S":"1"}`, ""), v, "KeyConditionExpressions cannot contain nested operations"},
 		{"Query", query("id.x = :t", `":t":{"S":"1"}`, ""), v, "KeyConditionExpressions cannot have conditions on nested attributes"},

@@ -2,6 +2,7 @@ package dynamodb
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"slices"
@@ -93,9 +94,9 @@ func (h *Handler) transactWriteItems(in *input) ([]byte, error) {
 		return nil, s.err
 	}
 	var c constraints
+	c.token(in)
 	c.capacity(in)
 	c.metrics(in)
-	c.token(in)
 	c.transactItems(in, len(list))
 	for i := range list {
 		c.action(&list[i], i+1)
@@ -107,11 +108,22 @@ func (h *Handler) transactWriteItems(in *input) ([]byte, error) {
 	for i := range list {
 		var err error
 		if x.Writes[i], err = list[i].write(); err != nil {
-			return nil, err
+			return nil, cmp.Or(checkTexts(x.Writes[:i]), err)
 		}
 	}
 	in.idempotent(&x, in.transactItems)
 	return h.transact(in, x)
+}
+
+// checkTexts is the refusal of the first of some writes that says something
+// wrong by itself: DynamoDB looks at one after the other.
+func checkTexts(writes []table.TransactWrite) error {
+	for i := range writes {
+		if err := writes[i].Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // idempotent gives the transaction the request's token, if it has one.

@@ -12,7 +12,7 @@ const (
 
 // maxNesting is how deep documents may be; the engine holds it too, here it
 // bounds the recursion.
-const maxNesting = 32
+const maxNesting = 31
 
 // attribute is a value as it came in. A value that has the right JSON types
 // but is no attribute value has a fault, which is told only after all types
@@ -93,7 +93,7 @@ func (s *scanner) attribute(depth int, scalar string) attribute {
 var (
 	errNoType    = &table.Error{Code: table.CodeValidation, Message: "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"}
 	errManyTypes = &table.Error{Code: table.CodeValidation, Message: "Supplied AttributeValue has more than one datatypes set, must contain exactly one of the supported datatypes"}
-	errNesting   = &table.Error{Code: table.CodeValidation, Message: "Nesting Levels have exceeded supported limits"}
+	errNesting   = &table.Error{Code: table.CodeValidation, Message: "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit"}
 	errNull      = &table.Error{Code: table.CodeValidation, Message: "One or more parameter values were invalid: Null attribute value types must have the value of true"}
 )
 
