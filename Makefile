@@ -34,6 +34,7 @@ check:
 	$(GO) vet ./...
 	$(GO) vet -tags gateway ./cmd/mote
 	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck -tags gateway ./cmd/mote
 
 # One architecture of each kind that boards' gateways have.
 cross:

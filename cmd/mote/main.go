@@ -32,14 +32,15 @@ func main() {
 	os.Exit(code)
 }
 
-// cli is the command line. The tags are its documentation. The gateway-only
-// build (make gateway, build tag gateway) has none of hostVerbs and cloudVerbs.
-type cli struct {
-	hostVerbs
+// carryVerbs, toolVerbs and those of the cloud are the command line, see cli.
+// The tags are its documentation.
+type carryVerbs struct {
 	Gateway gatewayCmd `cmd:"" help:"Run the gateway: boards to spool to cloud, as mote.toml says."`
 	Pub     pubCmd     `cmd:"" help:"Publish a message over MQTT."`
 	Sub     subCmd     `cmd:"" help:"Subscribe over MQTT and print what comes."`
-	cloudVerbs
+}
+
+type toolVerbs struct {
 	BT      btCmd      `cmd:"" name:"bt" help:"Find boards over Bluetooth and pair with them."`
 	Sim     simCmd     `cmd:"" help:"Simulate boards on a pseudo-terminal, TCP or RFCOMM."`
 	Spool   spoolCmd   `cmd:"" help:"Look into a gateway's spool."`

@@ -5,6 +5,14 @@ package main
 // kind says in the version which build this is.
 const kind = ""
 
+// cli is the command line.
+type cli struct {
+	hostVerbs
+	carryVerbs
+	cloudVerbs
+	toolVerbs
+}
+
 // hostVerbs run the cloud.
 type hostVerbs struct {
 	Up    upCmd    `cmd:"" help:"Run everything on this machine: cloud, gateway and two simulated boards."`

@@ -5,8 +5,8 @@ package main
 // kind says in the version which build this is.
 const kind = "gateway only, "
 
-// hostVerbs and cloudVerbs are left out of the gateway-only build.
-type (
-	hostVerbs  struct{}
-	cloudVerbs struct{}
-)
+// cli is the command line of the gateway-only build (make gateway).
+type cli struct {
+	carryVerbs
+	toolVerbs
+}
