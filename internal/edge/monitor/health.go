@@ -16,10 +16,17 @@ type Health struct {
 	Name     string         `json:"name"`
 	Version  string         `json:"version,omitempty"`
 	Started  string         `json:"started,omitempty"`
+	Clock    ClockHealth    `json:"clock"`
 	Boards   []BoardHealth  `json:"boards"`
 	Sources  []SourceHealth `json:"sources"`
 	Uplinks  []UplinkHealth `json:"uplinks"`
 	Spool    SpoolHealth    `json:"spool"`
+}
+
+// ClockHealth is the machine's clock, and what waits for it.
+type ClockHealth struct {
+	Set     bool   `json:"set"`
+	Untimed uint64 `json:"untimed_readings"` // they get their times when it is set
 }
 
 // BoardHealth is one board.
@@ -39,6 +46,9 @@ type SourceHealth struct {
 	Since    string `json:"since,omitempty"`
 	Dials    int64  `json:"dials"` // the first one and every retry
 	Rejected int64  `json:"rejected_frames"`
+	Thinned  int64  `json:"thinned_frames"`     // too soon or without a change, as the configuration asks
+	Odd      int64  `json:"implausible_values"` // left out of their readings
+	LastOdd  string `json:"last_implausible,omitempty"`
 	Lost     int64  `json:"lost_readings"`
 	Error    string `json:"last_error,omitempty"`
 }
@@ -71,7 +81,10 @@ type SpoolHealth struct {
 func (w *Watch) Health() Health { return w.health(w.now(), time.Now()) }
 
 func (w *Watch) health(s Snapshot, at time.Time) Health {
-	h := Health{Name: s.Name, Version: s.Version, Started: timeText(s.Started), Problems: []string{}, Boards: []BoardHealth{}, Sources: []SourceHealth{}, Uplinks: []UplinkHealth{}}
+	h := Health{Name: s.Name, Version: s.Version, Started: timeText(s.Started), Clock: ClockHealth{s.ClockSet, s.Untimed}, Problems: []string{}, Boards: []BoardHealth{}, Sources: []SourceHealth{}, Uplinks: []UplinkHealth{}}
+	if s.Untimed > 0 && !s.ClockSet && at.Sub(s.Started) > patient {
+		h.problem("the clock is not set: %d readings wait for their times", s.Untimed)
+	}
 	for _, src := range s.Sources {
 		h.source(src, at)
 	}
@@ -97,7 +110,7 @@ func (h *Health) problem(format string, args ...any) {
 func (h *Health) source(s edge.SourceStatus, at time.Time) {
 	h.Sources = append(h.Sources, SourceHealth{
 		Name: s.Name, State: string(s.State), Since: timeText(s.Since), Dials: s.Dials,
-		Rejected: s.Rejects, Lost: s.Lost, Error: s.LastError,
+		Rejected: s.Rejects, Thinned: s.Thinned, Odd: s.Odd, LastOdd: s.LastOdd, Lost: s.Lost, Error: s.LastError,
 	})
 	switch {
 	case s.Waiting:

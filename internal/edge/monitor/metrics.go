@@ -68,6 +68,10 @@ func (w *Watch) metrics(s Snapshot, at time.Time) string {
 	m.sample("mote_healthy", bit(h.OK))
 	m.family("mote_start_time_seconds", "gauge", "When the gateway started, in seconds since 1970.")
 	m.sample("mote_start_time_seconds", unix(s.Started))
+	m.family("mote_clock_set", "gauge", "1 when the machine's clock is believed.")
+	m.sample("mote_clock_set", bit(s.ClockSet))
+	m.family("mote_untimed_readings", "gauge", "Readings that wait for the clock to be set.")
+	m.sample("mote_untimed_readings", float64(s.Untimed))
 	table(m, s.Sources, func(s edge.SourceStatus) []label { return []label{{"source", s.Name}} }, sourceColumns)
 	table(m, s.Boards, func(b edge.BoardStatus) []label { return []label{{"board", b.ID}, {"source", b.Source}} }, boardColumns)
 	table(m, h.Uplinks, func(u UplinkHealth) []label { return []label{{"uplink", u.Name}} }, uplinkColumns)
@@ -101,6 +105,8 @@ var sourceColumns = []column[edge.SourceStatus]{
 	{"mote_source_bytes_total", "counter", "Bytes read.", func(s edge.SourceStatus) float64 { return float64(s.Bytes) }},
 	{"mote_source_readings_total", "counter", "Readings that are in the spool.", func(s edge.SourceStatus) float64 { return float64(s.Frames) }},
 	{"mote_source_rejected_frames_total", "counter", "Frames that were refused.", func(s edge.SourceStatus) float64 { return float64(s.Rejects) }},
+	{"mote_source_thinned_frames_total", "counter", "Frames that made no reading: too soon, or without a change.", func(s edge.SourceStatus) float64 { return float64(s.Thinned) }},
+	{"mote_source_implausible_values_total", "counter", "Values that were left out as implausible.", func(s edge.SourceStatus) float64 { return float64(s.Odd) }},
 	{"mote_source_skipped_bytes_total", "counter", "Bytes between frames.", func(s edge.SourceStatus) float64 { return float64(s.Skipped) }},
 	{"mote_source_lost_readings_total", "counter", "Readings that the spool did not take.", func(s edge.SourceStatus) float64 { return float64(s.Lost) }},
 }

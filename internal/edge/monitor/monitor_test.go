@@ -27,8 +27,8 @@ func well(at time.Time) Snapshot {
 	return Snapshot{
 		Name: "roof", Version: "1.2.3",
 		Status: edge.Status{
-			Started: base,
-			Sources: []edge.SourceStatus{{Name: "hc-05", State: edge.Connected, Since: base, Dials: 3, Bytes: 100, Frames: 5, Rejects: 2, Skipped: 7, Lost: 1}},
+			Started: base, ClockSet: true,
+			Sources: []edge.SourceStatus{{Name: "hc-05", State: edge.Connected, Since: base, Dials: 3, Bytes: 100, Frames: 5, Rejects: 2, Thinned: 11, Odd: 3, Skipped: 7, Lost: 1}},
 			Boards: []edge.BoardStatus{{ID: "1", Source: "hc-05", Seen: at.Add(-3 * time.Second), Rate: 7 * time.Second, Alive: true, Frames: 5,
 				Last: reading.Reading{ID: "1", Fields: []reading.Field{{Name: "dust", Text: "35.2"}}}}},
 			Uplinks: []edge.UplinkStatus{{Name: "iot", Running: true, Failures: 1}},
@@ -46,15 +46,19 @@ func TestHealth(t *testing.T) {
 		after  time.Duration // since an earlier look
 		want   string        // problem; "" for none
 	}{
-		"well":                {func(*Snapshot) {}, 0, ""},
-		"line down just now":  {func(s *Snapshot) { s.Sources[0].State, s.Sources[0].Since = edge.Down, at.Add(-time.Second) }, 0, ""},
-		"line down":           {func(s *Snapshot) { s.Sources[0].State, s.Sources[0].LastError = edge.Down, "no route" }, 0, "source hc-05 is down: no route"},
-		"never connected":     {func(s *Snapshot) { s.Sources[0].State = edge.Connecting }, 0, "source hc-05 is down: no answer yet"},
-		"spool is full":       {func(s *Snapshot) { s.Sources[0].Waiting = true }, 0, "the spool takes nothing: source hc-05 is not read"},
-		"board silent":        {func(s *Snapshot) { s.Boards[0].Alive, s.Boards[0].Seen = false, at.Add(-5*time.Minute) }, 0, "board 1 is silent: its last reading is 5m0s old"},
-		"board late":          {func(s *Snapshot) { s.Boards[0].Alive, s.Boards[0].Seen = false, at.Add(-22*time.Second) }, 0, ""},
-		"uplink away":         {away, 5 * time.Minute, "uplink iot does not deliver, 9 readings wait: refused"},
-		"uplink away briefly": {away, 30 * time.Second, ""},
+		"well":                         {func(*Snapshot) {}, 0, ""},
+		"line down just now":           {func(s *Snapshot) { s.Sources[0].State, s.Sources[0].Since = edge.Down, at.Add(-time.Second) }, 0, ""},
+		"line down":                    {func(s *Snapshot) { s.Sources[0].State, s.Sources[0].LastError = edge.Down, "no route" }, 0, "source hc-05 is down: no route"},
+		"never connected":              {func(s *Snapshot) { s.Sources[0].State = edge.Connecting }, 0, "source hc-05 is down: no answer yet"},
+		"spool is full":                {func(s *Snapshot) { s.Sources[0].Waiting = true }, 0, "the spool takes nothing: source hc-05 is not read"},
+		"board silent":                 {func(s *Snapshot) { s.Boards[0].Alive, s.Boards[0].Seen = false, at.Add(-5*time.Minute) }, 0, "board 1 is silent: its last reading is 5m0s old"},
+		"clock not set":                {func(s *Snapshot) { s.ClockSet, s.Untimed = false, 12 }, 0, "the clock is not set: 12 readings wait for their times"},
+		"clock not set, nothing waits": {func(s *Snapshot) { s.ClockSet = false }, 0, ""},
+		"clock just set":               {func(s *Snapshot) { s.Untimed = 12 }, 0, ""},
+		"clock not set just now":       {func(s *Snapshot) { s.ClockSet, s.Untimed, s.Started = false, 12, at.Add(-time.Second) }, 0, ""},
+		"board late":                   {func(s *Snapshot) { s.Boards[0].Alive, s.Boards[0].Seen = false, at.Add(-22*time.Second) }, 0, ""},
+		"uplink away":                  {away, 5 * time.Minute, "uplink iot does not deliver, 9 readings wait: refused"},
+		"uplink away briefly":          {away, 30 * time.Second, ""},
 		"uplink away and nothing waits": {func(s *Snapshot) {
 			s.Delivery["iot"] = uplink.Status{LastError: "refused"}
 		}, 5 * time.Minute, ""},
@@ -165,10 +169,14 @@ func TestMetricsAreInThePrometheusTextFormat(t *testing.T) {
 		"mote_source_up{source=\"a\\b\"c\nd\uFFFD\"}": 1,
 		"mote_source_rejected_frames_total{source=\"a\\b\"c\nd\uFFFD\"}":      2,
 		`mote_board_last_reading_timestamp_seconds{board="1",source="hc-05"}`: float64(base.Unix() + 57),
-		`mote_uplink_retries_total{uplink="iot"}`:                             5,
-		`mote_uplink_refused_total{uplink="iot"}`:                             2,
-		`mote_uplink_drain_seconds{uplink="iot"}`:                             0,
-		`mote_spool_max_bytes`:                                                1 << 30,
+		"mote_source_thinned_frames_total{source=\"a\\b\"c\nd\uFFFD\"}":       11,
+		"mote_source_implausible_values_total{source=\"a\\b\"c\nd\uFFFD\"}":   3,
+		`mote_clock_set`:                          1,
+		`mote_untimed_readings`:                   0,
+		`mote_uplink_retries_total{uplink="iot"}`: 5,
+		`mote_uplink_refused_total{uplink="iot"}`: 2,
+		`mote_uplink_drain_seconds{uplink="iot"}`: 0,
+		`mote_spool_max_bytes`:                    1 << 30,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%q is %v (%v), want %v", name, v, ok, want)
@@ -258,7 +266,8 @@ func TestThePageTakesTextAsText(t *testing.T) {
 	s := well(at)
 	const evil = `<script>alert(1)</script>&"'`
 	s.Name, s.Version = evil, evil
-	s.Sources[0].Name, s.Sources[0].LastError = evil, evil
+	s.Sources[0].Name, s.Sources[0].LastError, s.Sources[0].LastOdd = evil, evil, evil
+	s.ClockSet, s.Untimed = false, 17
 	s.Sources[0].LastReject = &edge.Reject{Text: evil, Reason: evil}
 	s.Boards[0].ID = evil
 	s.Boards[0].Last.Fields[0] = reading.Field{Name: evil, Text: evil + "\xff"}
@@ -266,10 +275,10 @@ func TestThePageTakesTextAsText(t *testing.T) {
 	s.Uplinks[0].Running = false
 	s.Spool.LastError = evil
 	page := NewWatch(nil).page(s, at)
-	if strings.Contains(page, "<script") || strings.Contains(page, "\xff") || strings.Count(page, "&lt;script&gt;") < 12 {
+	if strings.Contains(page, "<script") || strings.Contains(page, "\xff") || strings.Count(page, "&lt;script&gt;") < 13 {
 		t.Errorf("%s", page)
 	}
-	for _, want := range []string{"3s ago", "4.0 MiB", "1.0 GiB", "Something needs a look", `name="viewport"`} {
+	for _, want := range []string{"3s ago", "4.0 MiB", "1.0 GiB", "Something needs a look", "left out: ", "17 readings wait", `name="viewport"`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -80,12 +80,13 @@ func (w *Watch) page(s Snapshot, at time.Time) string {
 	m.raw("</h1>\n")
 	m.state(h)
 	m.rows("Boards", "No board has sent a frame yet.", []string{"board", "last", "every", "readings", "last reading"}, boardRows(s.Boards, at))
-	m.rows("Lines", "There is no source.", []string{"source", "state", "refused frames", "last trouble"}, sourceRows(s.Sources, at))
+	m.rows("Lines", "There is no source.", []string{"source", "state", "refused frames", "thinned out", "implausible values", "last trouble"}, sourceRows(s.Sources, at))
 	m.rows("Uplinks", "There is no uplink.", []string{"uplink", "state", "waiting", "drained in", "delivered", "refused", "dropped", "last trouble"}, uplinkRows(h.Uplinks))
 	written, span := w.written(s, at)
 	m.rows("Spool", "", []string{"on the card", "of at most", "written", "last trouble"}, [][]string{{
 		size(float64(s.Spool.Bytes)), size(float64(s.Spool.MaxBytes)), size(float64(written)) + " in " + about(span), s.Spool.LastError,
 	}})
+	m.clock(s)
 	m.raw("<footer>")
 	m.text(fmt.Sprintf("mote %s, started %s; seen %s UTC, again every 10 seconds. ", s.Version, ago(s.Started, at), at.UTC().Format("2006-01-02 15:04:05")))
 	m.raw(`<a href="/healthz">healthz</a> <a href="/metrics">metrics</a></footer></body></html>` + "\n")
@@ -104,6 +105,16 @@ func (m *markup) state(h Health) {
 		m.raw("</li>")
 	}
 	m.raw("</ul></div>\n")
+}
+
+// clock says what waits for the time to be known.
+func (m *markup) clock(s Snapshot) {
+	if s.ClockSet || s.Started.IsZero() {
+		return
+	}
+	m.raw("<p class=\"off\">")
+	m.text(fmt.Sprintf("This machine's clock is not set: %d readings wait until it is.", s.Untimed))
+	m.raw("</p>\n")
 }
 
 func boardRows(boards []edge.BoardStatus, at time.Time) (rows [][]string) {
@@ -134,11 +145,17 @@ func sourceRows(sources []edge.SourceStatus, at time.Time) (rows [][]string) {
 		if !s.Since.IsZero() {
 			state += " since " + about(at.Sub(s.Since))
 		}
-		trouble := s.LastError
-		if r := s.LastReject; r != nil {
-			trouble = strings.TrimPrefix(trouble+"; ", "; ") + fmt.Sprintf("refused %q: %s", r.Text, r.Reason)
+		var troubles []string
+		if s.LastError != "" {
+			troubles = append(troubles, s.LastError)
 		}
-		rows = append(rows, []string{s.Name, state, fmt.Sprint(s.Rejects), trouble})
+		if r := s.LastReject; r != nil {
+			troubles = append(troubles, fmt.Sprintf("refused %q: %s", r.Text, r.Reason))
+		}
+		if s.LastOdd != "" {
+			troubles = append(troubles, "left out: "+s.LastOdd)
+		}
+		rows = append(rows, []string{s.Name, state, fmt.Sprint(s.Rejects), fmt.Sprint(s.Thinned), fmt.Sprint(s.Odd), strings.Join(troubles, "; ")})
 	}
 	return rows
 }
