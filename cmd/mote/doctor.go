@@ -5,19 +5,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 
 	"mote/internal/config"
 	"mote/internal/edge/doctor"
+	"mote/internal/edge/uplink/dynamodb"
 )
 
 type doctorCmd struct {
-	Config string `help:"Configuration file." type:"path" default:"mote.toml" placeholder:"FILE" short:"c"`
-	JSON   bool   `name:"json" help:"One JSON array of objects with level, check, text and remedy."`
+	Config  string `help:"Configuration file." type:"path" default:"mote.toml" placeholder:"FILE" short:"c"`
+	JSON    bool   `name:"json" help:"One JSON array of objects with level, check, text and remedy."`
+	Publish bool   `help:"Send a reading of a board called doctor through each uplink: it proves policy, route, key and signature, and lands in your table."`
 }
 
 // Run prints what the gateway of the configuration has and what it lacks. It
-// changes nothing.
+// changes nothing, unless it is asked to publish.
 func (c doctorCmd) Run(s *session) error {
 	results := c.examine(s)
 	if err := c.print(s, results); err != nil {
@@ -42,9 +45,30 @@ func (c doctorCmd) examine(s *session) []doctor.Result {
 	if _, err := newGateway(s.ctx, file, s.logger(slog.LevelError)); err != nil {
 		first = doctor.Result{Level: doctor.Fail, Check: check, Text: err.Error(), Remedy: "correct " + c.Config}
 	}
-	return append([]doctor.Result{first}, doctor.Examine(s.ctx, file, doctor.Options{
-		Credentials: credentialChecks(file), Left: leftBehind(c.Config, file.Gateway.Spool.Dir),
-	})...)
+	if u := file.Uplink.DynamoDB; u != nil && u.Endpoint == "" {
+		u.Endpoint = dynamodb.Endpoint(tableRegion(s.ctx, u))
+	}
+	o := doctor.Options{Credentials: credentialChecks(file), Left: leftBehind(c.Config, file.Gateway.Spool.Dir)}
+	results := []doctor.Result{first}
+	if c.Publish {
+		dir, err := os.MkdirTemp("", "mote-doctor")
+		if err != nil {
+			results = append(results, doctor.Result{Level: doctor.Fail, Check: "publish", Text: err.Error(), Remedy: "set TMPDIR to a directory that can be written"})
+		} else {
+			defer os.RemoveAll(dir)
+			o.Publish = trials(file, dir)
+		}
+	}
+	return append(results, doctor.Examine(s.ctx, file, o)...)
+}
+
+// tableRegion is the region of a table whose endpoint is not given.
+func tableRegion(ctx context.Context, u *config.UplinkDynamoDB) string {
+	if u.Region != "" {
+		return u.Region
+	}
+	_, region, _ := credentials(ctx, &u.Credentials) // without one the configuration is refused
+	return region
 }
 
 // credentialChecks find the credentials of the uplinks that sign.

@@ -2,9 +2,9 @@
 // of its servers, and says for each what is wrong and what to do.
 //
 // It changes nothing: no file is written, no serial port is opened (that would
-// restart the board), no reading is sent. What cannot be checked that way is
-// said. While a gateway runs with the same configuration, its boards and its
-// client id are left to it.
+// restart the board), and no reading is sent but those of Options.Publish. What
+// cannot be checked that way is said. While a gateway runs with the same
+// configuration, its boards and its client id are left to it.
 package doctor
 
 import (
@@ -31,6 +31,9 @@ const (
 	Skip Level = "skip"
 )
 
+// TestBoard is the board whose readings Options.Publish send.
+const TestBoard = "doctor"
+
 // Result is one check.
 type Result struct {
 	Level  Level  `json:"level"`
@@ -44,9 +47,13 @@ type Options struct {
 	// Credentials find the AWS credentials of an uplink, by the name of its
 	// table in the file, and say which they are.
 	Credentials map[string]func(ctx context.Context) (string, error)
-	Left        []Left        // what waits in spools that the gateway does not use
-	Timeout     time.Duration // of each step on the network; default 10 s
-	Now         func() time.Time
+	// Publish send a test reading through an uplink, by the name of its table in
+	// the file, and return nil when the server has acknowledged it. An uplink
+	// without one is not sent anything.
+	Publish map[string]func(ctx context.Context) error
+	Left    []Left        // what waits in spools that the gateway does not use
+	Timeout time.Duration // of each step on the network; default 10 s
+	Now     func() time.Time
 }
 
 // Left is a spool that no gateway has open, in which readings wait.
@@ -86,13 +93,10 @@ func Examine(ctx context.Context, file *config.File, o Options) []Result {
 		e.iot(ctx, u)
 	}
 	if u := file.Uplink.REST; u != nil {
-		e.rest(ctx, u)
+		e.https(ctx, "rest", u.URL, u.CA, &u.Credentials)
 	}
-	if u := file.Uplink.DynamoDB; u != nil && u.Endpoint != "" {
-		e.http(ctx, "uplink.dynamodb", u.Endpoint, u.CA)
-	}
-	for _, name := range []string{"rest", "dynamodb"} {
-		e.credentials(ctx, name)
+	if u := file.Uplink.DynamoDB; u != nil {
+		e.https(ctx, "dynamodb", u.Endpoint, u.CA, &u.Credentials)
 	}
 	e.serverTime()
 	return e.results
@@ -130,6 +134,8 @@ func (e *exam) source(ctx context.Context, s *config.Source) {
 		e.serial(s.Serial)
 	case s.TCP != "":
 		e.tcp(ctx, s.TCP)
+	case s.MQTT != "":
+		e.broker(ctx, s)
 	}
 }
 
@@ -167,7 +173,7 @@ func (e *exam) dialFailed(check, addr string, err error) {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		e.fail(check, "let the firewall pass this port; for MQTT, port 443 often passes where 8883 does not", "%s does not answer within %v", addr, e.Timeout)
 	default:
-		e.fail(check, "", "%s: %v", addr, err)
+		e.fail(check, "look at the network and at the address", "%s: %v", addr, err)
 	}
 }
 

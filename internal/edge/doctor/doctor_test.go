@@ -186,7 +186,9 @@ func TestCertificates(t *testing.T) {
 }
 
 func TestCredentialsThatAreNotThere(t *testing.T) {
-	results := Examine(t.Context(), gatewayFile(t), Options{Credentials: map[string]func(context.Context) (string, error){
+	f := gatewayFile(t)
+	f.Uplink.REST = &config.UplinkREST{URL: "http://127.0.0.1:1", Auth: "iam"}
+	results := Examine(t.Context(), f, Options{Credentials: map[string]func(context.Context) (string, error){
 		"rest": func(context.Context) (string, error) { return "", errors.New("none found") },
 	}})
 	want(t, find(t, results, "uplink.rest credentials"), Fail, "none found")

@@ -6,11 +6,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"mote/internal/config"
@@ -88,10 +90,12 @@ func (e *exam) tlsFailed(check, addr string, err error) bool {
 		e.fail(check, "if the clock is right, the server needs a new certificate; if not, "+setClock, "the server's certificate ended on %s, and this machine's clock says %s", invalid.Cert.NotAfter.Format(day), now)
 	case errors.As(err, &name):
 		e.fail(check, "write the endpoint as the certificate names it, or give the server a certificate for this name", "the server's certificate is not for this name: %v", name)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		e.fail(check, "check the port: that of the server's TLS is another, or something between here and there ends it", "%s closes the connection instead of answering with TLS", addr)
 	case errors.As(err, &record):
 		e.fail(check, "correct the port: 8883 or 443 for MQTT with TLS", "%s does not speak TLS", addr)
 	default:
-		e.fail(check, "", "%v", err)
+		e.fail(check, "look at the server's log", "%v", err)
 	}
 	return false
 }
@@ -162,9 +166,26 @@ func (e *exam) connect(ctx context.Context, check string, u *config.UplinkIoT, c
 		return
 	}
 	defer conn.Close()
-	e.ok(check, "it may connect as %q; whether it may publish to %s shows only when it does", u.ClientID, u.Topic)
+	e.ok(check, "it may connect as %q", u.ClientID)
 	e.shadows(ctx, check, conn)
 	_ = conn.Disconnect(ctx)
+	e.publish(ctx, "iot", fmt.Sprintf("allow iot:Publish on topic/%s in the certificate's policy", strings.ReplaceAll(u.Topic, "{id}", "*")))
+}
+
+// publish sends a test reading when that was asked for.
+func (e *exam) publish(ctx context.Context, uplink, remedy string) {
+	check, send := "uplink."+uplink+" publish", e.Publish[uplink]
+	if send == nil {
+		e.skip(check, "whether the server takes readings shows only when one is sent; --publish sends one, of a board called %s", TestBoard)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*e.Timeout)
+	defer cancel()
+	if err := send(ctx); err != nil {
+		e.fail(check, remedy, "the server does not take a reading: %v", err)
+		return
+	}
+	e.ok(check, "the server took a test reading of the board %s", TestBoard)
 }
 
 func (e *exam) shadows(ctx context.Context, check string, conn *client.Conn) {
@@ -173,23 +194,20 @@ func (e *exam) shadows(ctx context.Context, check string, conn *client.Conn) {
 		return
 	}
 	filter := "$aws/things/" + strings.Replace(thing, "{id}", "1", 1) + "/shadow/update/delta"
-	codes, err := conn.Subscribe(ctx, mqtt.Subscription{Filter: filter, QoS: 1})
 	const remedy = "allow iot:Subscribe and iot:Receive on $aws/things/*/shadow/*, or write thing = \"off\" when nobody steers the boards"
-	switch {
-	case err != nil:
+	if _, err := conn.Subscribe(ctx, mqtt.Subscription{Filter: filter, QoS: 1}); err != nil {
 		e.warn(check, remedy, "it may not follow the boards' shadows (%s): %v", filter, err)
-	case len(codes) == 1 && codes[0] >= 0x80:
-		e.warn(check, remedy, "it may not follow the boards' shadows (%s): %v", filter, codes[0])
-	default:
-		e.ok(check, "it may follow the boards' shadows")
+		return
 	}
+	e.ok(check, "it may follow the boards' shadows")
 }
 
-// rest checks the way to the URL, and what is known of its keys.
-func (e *exam) rest(ctx context.Context, u *config.UplinkREST) {
-	const check = "uplink.rest"
-	if e.http(ctx, check, u.URL, u.CA) {
-		e.skip(check+" route", "whether the server takes readings there, with this key and signature, shows only when one is sent")
+// https checks an uplink over HTTPS: the way there, its credentials, and what
+// it sends.
+func (e *exam) https(ctx context.Context, uplink, rawURL, ca string, c *config.Credentials) {
+	reached := e.http(ctx, "uplink."+uplink, rawURL, ca)
+	if e.credentials(ctx, uplink, c) && reached {
+		e.publish(ctx, uplink, fmt.Sprintf("correct in [uplink.%s] or its credentials what the answer names", uplink))
 	}
 }
 
@@ -257,18 +275,43 @@ func (e *exam) serverTime() {
 	}
 }
 
-// credentials asks for the AWS credentials of an uplink.
-func (e *exam) credentials(ctx context.Context, uplink string) {
+// credentials asks for the AWS credentials of an uplink that signs; it reports
+// whether it has what it needs.
+func (e *exam) credentials(ctx context.Context, uplink string, c *config.Credentials) bool {
 	find := e.Credentials[uplink]
 	if find == nil {
-		return
+		return true
+	}
+	check, remedy := "uplink."+uplink+" credentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, for the user of the gateway"
+	if c.RoleAlias != "" {
+		remedy = fmt.Sprintf("let the certificate's policy allow iot:AssumeRoleWithCertificate on the role alias %s", c.RoleAlias)
+		if !e.provider(ctx, check, c) {
+			return false
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
-	check := "uplink." + uplink + " credentials"
-	if who, err := find(ctx); err != nil {
-		e.fail(check, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, for the user of the gateway", "%v", err)
-	} else {
-		e.ok(check, "%s", who)
+	who, err := find(ctx)
+	if err != nil {
+		e.fail(check, remedy, "%v", err)
+		return false
 	}
+	e.ok(check, "%s", who)
+	return true
+}
+
+// provider checks the way to IoT's credentials provider.
+func (e *exam) provider(ctx context.Context, check string, c *config.Credentials) bool {
+	pair, ok := e.certificate(check+" certificate", c.Cert, c.Key)
+	pool, err := roots(c.CA)
+	if err != nil {
+		e.fail(check+" tls", "set ca to the root certificate of the server", "%v", err)
+		return false
+	}
+	addr := c.Endpoint
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		addr = net.JoinHostPort(addr, "443")
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	return e.reach(ctx, check, addr, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: pool, Time: e.Now, Certificates: pair}) && ok
 }
