@@ -94,7 +94,7 @@ func dispatch(r *http.Request, hasStage func(string) bool) (t target, scope stri
 		return t, scope
 	}
 	if scope == "execute-api" {
-		if byPath(r, root) == toIoT {
+		if slices.Contains(roots[toIoT], root) { // also things/NAME/jobs: other scopes are of the jobs data plane
 			return toIoT, scope
 		}
 		return toRest, scope

@@ -141,6 +141,7 @@ func TestDispatch(t *testing.T) {
 		{"POST", "/", "dynamodb", []string{"X-Amz-Target", "DynamoDB_20120810.ListTables"}, "dynamodb"},
 		{"GET", "/things", "iot", nil, "iot"},
 		{"GET", "/things", "execute-api", nil, "iot"},
+		{"GET", "/things/a/jobs/b", "execute-api", nil, "iot"},
 		{"POST", "/things/a%2Fb//c", "iot", nil, "iot"},
 		{"POST", "/prod/dust", "execute-api", nil, "rest"},
 		{"POST", "/prod/dust", "apigateway", nil, "rest"},

@@ -19,6 +19,9 @@ func (r *Registry) Tags(resource string) map[string]string {
 // SetTags adds tags to a resource and takes others from it, by key. That the
 // resource exists is for the caller to know.
 func (r *Registry) SetTags(resource string, add map[string]string, drop []string) error {
+	if len(add) == 0 && len(drop) == 0 {
+		return nil
+	}
 	return r.change(func(t *tx) error {
 		all := maps.Clone(r.tags[resource])
 		if all == nil {

@@ -212,6 +212,10 @@ func TestUnset(t *testing.T) {
 	run(t, []step{
 		{"GET", "/loggingOptions", "", 200, `{"logLevel":"DISABLED"}`},
 		{"GET", "/v2LoggingOptions", "", 404, "NotConfiguredException"},
+		{"GET", "/event-configurations", "", 200, `"CA_CERTIFICATE":{"Enabled":false}`},
+		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THING":{"Enabled":false}}}`, 200, "{}"},
+		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THING":{"Enabled":true}}}`, 501, "cannot turn events of the type THING on"},
+		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THINGS":{"Enabled":false}}}`, 400, "does not exist"},
 		{"GET", "/authorizers/", "", 200, `{"authorizers":[]}`},
 		{"GET", "/default-authorizer", "", 404, "ResourceNotFoundException"},
 		{"GET", "/packages", "", 200, `{"packageSummaries":[]}`},

@@ -1,6 +1,7 @@
 package iot
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -10,6 +11,7 @@ import (
 
 	"mote/internal/cloud/awsapi"
 	"mote/internal/cloud/jobs"
+	"mote/internal/cloud/registry"
 )
 
 // jobOperations are those on jobs (AWS IoT API reference).
@@ -81,7 +83,6 @@ type jobSource struct {
 type notOffered struct {
 	Parameters map[string]string        `json:"documentParameters"`
 	Packages   []string                 `json:"destinationPackageVersions"`
-	Tags       []tag                    `json:"tags"`
 	Windows    []jobs.MaintenanceWindow `json:"maintenanceWindows"`
 }
 
@@ -93,8 +94,6 @@ func (n notOffered) check() error {
 		return badRequest("this server has no software packages: leave destinationPackageVersions out")
 	case len(n.Windows) > 0:
 		return badRequest("this server has no maintenance windows: leave maintenanceWindows out")
-	case len(n.Tags) > 0:
-		return badRequest("jobs and job templates cannot have tags on this server: leave tags out")
 	}
 	return nil
 }
@@ -129,21 +128,26 @@ func createJob(h *Handler, c *call) (any, error) {
 		Namespace   string         `json:"namespaceId"`
 		Template    string         `json:"jobTemplateArn"`
 		Schedule    *jobs.Schedule `json:"schedulingConfig"`
+		Tags        []tag          `json:"tags"`
 	}
 	if err := c.body(&in); err != nil {
 		return nil, err
 	}
-	if err := in.check(); err != nil {
+	if err := cmp.Or(in.check(), registry.CheckTags(tagMap(in.Tags))); err != nil {
 		return nil, err
 	}
 	if !slices.Contains([]string{"", snapshot, continuous}, in.Selection) {
 		return nil, badRequest("the targetSelection %.40q is not valid: it must be SNAPSHOT or CONTINUOUS", in.Selection)
 	}
-	return h.jobAnswer(h.jobs.Create(c.r.Context(), jobs.Spec{
+	j, err := h.jobs.Create(c.r.Context(), jobs.Spec{
 		ID: c.label("jobId"), Description: in.Description, Targets: in.Targets, Document: in.Document, Source: in.DocumentSource,
 		Continuous: in.Selection == continuous, Presigned: in.Presigned, Template: in.Template, Namespace: in.Namespace,
 		Config: in.Config, Schedule: in.Schedule,
-	}))
+	})
+	if err == nil {
+		err = h.reg.SetTags("job/"+j.ID, tagMap(in.Tags), nil)
+	}
+	return h.jobAnswer(j, err)
 }
 
 // millis is a time as the API writes it; nil for never.
@@ -250,7 +254,10 @@ func deleteJob(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.jobError(h.jobs.Delete(c.r.Context(), c.label("jobId"), force))
+	if err := h.jobs.Delete(c.r.Context(), c.label("jobId"), force); err != nil {
+		return nil, h.jobError(err)
+	}
+	return nil, h.reg.DropTags("job/" + c.label("jobId"))
 }
 
 func cancelJob(h *Handler, c *call) (any, error) {
@@ -474,16 +481,20 @@ func createJobTemplate(h *Handler, c *call) (any, error) {
 		notOffered
 		Job         string `json:"jobArn"`
 		Description string `json:"description"`
+		Tags        []tag  `json:"tags"`
 	}
 	if err := c.body(&in); err != nil {
 		return nil, err
 	}
-	if err := in.check(); err != nil {
+	if err := cmp.Or(in.check(), registry.CheckTags(tagMap(in.Tags))); err != nil {
 		return nil, err
 	}
 	id := c.label("jobTemplateId")
 	err := h.jobs.CreateTemplate(c.r.Context(), jobs.Template{ID: id, Description: in.Description, Source: in.DocumentSource, Document: in.Document,
 		Presigned: in.Presigned, Config: in.Config}, in.Job)
+	if err == nil {
+		err = h.reg.SetTags("jobtemplate/"+id, tagMap(in.Tags), nil)
+	}
 	if err != nil {
 		return nil, h.jobError(err)
 	}
@@ -515,7 +526,10 @@ func describeJobTemplate(h *Handler, c *call) (any, error) {
 }
 
 func deleteJobTemplate(h *Handler, c *call) (any, error) {
-	return nil, h.jobError(h.jobs.DeleteTemplate(c.r.Context(), c.label("jobTemplateId")))
+	if err := h.jobs.DeleteTemplate(c.r.Context(), c.label("jobTemplateId")); err != nil {
+		return nil, h.jobError(err)
+	}
+	return nil, h.reg.DropTags("jobtemplate/" + c.label("jobTemplateId"))
 }
 
 func listJobTemplates(h *Handler, c *call) (any, error) {

@@ -143,6 +143,34 @@ func testJobTemplates(t *testing.T, aws *cli, arn string) {
 	aws.run(t, "ResourceNotFoundException", "describe-managed-job-template", "--template-name", "AWS-Reboot")
 }
 
+// TestJobTags: jobs and job templates have tags as long as they are there.
+func TestJobTags(t *testing.T) {
+	srv, _ := newJobsServer(t)
+	const arn = "arn:aws:iot:us-east-1:000000000001:"
+	for _, s := range []step{
+		{"POST", "/things/a", "", 200, ""},
+		{"PUT", "/jobs/j", `{"targets":["` + arn + `thing/a"],"document":"{}","tags":[{"Key":"site","Value":"roof"}]}`, 200, ""},
+		{"PUT", "/job-templates/t", `{"description":"d","document":"{}","tags":[{"Key":"site","Value":"cellar"}]}`, 200, ""},
+		{"GET", "/tags?resourceArn=" + arn + "job/j", "", 200, `{"tags":[{"Key":"site","Value":"roof"}]}`},
+		{"GET", "/tags?resourceArn=" + arn + "jobtemplate/t", "", 200, `{"tags":[{"Key":"site","Value":"cellar"}]}`},
+		{"POST", "/tags", `{"resourceArn":"` + arn + `job/j","tags":[{"Key":"more","Value":"x"}]}`, 200, ""},
+		{"POST", "/untag", `{"resourceArn":"` + arn + `job/j","tagKeys":["site"]}`, 200, ""},
+		{"GET", "/tags?resourceArn=" + arn + "job/j", "", 200, `{"tags":[{"Key":"more","Value":"x"}]}`},
+		{"GET", "/tags?resourceArn=" + arn + "job/none", "", 404, "Job none does not exist"},
+		{"GET", "/tags?resourceArn=" + arn + "jobtemplate/none", "", 404, "Job template none does not exist"},
+		{"DELETE", "/jobs/j?force=true", "", 200, ""},
+		{"DELETE", "/job-templates/t", "", 200, ""},
+		{"PUT", "/jobs/j", `{"targets":["` + arn + `thing/a"],"document":"{}"}`, 200, ""},
+		{"PUT", "/job-templates/t", `{"description":"d","document":"{}"}`, 200, ""},
+		{"GET", "/tags?resourceArn=" + arn + "job/j", "", 200, `{"tags":[]}`},
+		{"GET", "/tags?resourceArn=" + arn + "jobtemplate/t", "", 200, `{"tags":[]}`},
+	} {
+		if status, code, body := do(t, srv, s.method, s.path, s.body); status != s.status || !strings.Contains(body, s.want) {
+			t.Errorf("%s %s: %d %s %s", s.method, s.path, status, code, body)
+		}
+	}
+}
+
 // TestJobsRefused: what this server does not have is refused by name.
 func TestJobsRefused(t *testing.T) {
 	srv, _ := newJobsServer(t)
@@ -151,7 +179,8 @@ func TestJobsRefused(t *testing.T) {
 		t.Fatal(body)
 	}
 	for _, c := range []struct{ method, path, body, want string }{
-		{"PUT", "/jobs/j", `{"tags":[{"Key":"a","Value":"b"}]}`, "tags"},
+		{"PUT", "/jobs/j", `{"tags":[{"Key":"aws:a","Value":"b"}]}`, "tag key"},
+		{"PUT", "/job-templates/t", `{"tags":[{"Key":"","Value":"b"}]}`, "tag key"},
 		{"PUT", "/jobs/j", `{"documentParameters":{"a":"b"}}`, "documentParameters"},
 		{"PUT", "/jobs/j", `{"destinationPackageVersions":["x"]}`, "destinationPackageVersions"},
 		{"PUT", "/jobs/j", `{"targetSelection":"SOME"}`, "targetSelection"},

@@ -55,8 +55,14 @@ func (h *Handler) taggable(arn string) (string, error) {
 		if _, err = h.rules.Get(name); errors.Is(err, rules.ErrNotFound) {
 			err = notFound("Rule %s does not exist", name)
 		}
+	case kind == "job" && h.jobs != nil:
+		_, err = h.jobs.Job(name)
+		err = h.jobError(err)
+	case kind == "jobtemplate" && h.jobs != nil:
+		_, err = h.jobs.Template(name)
+		err = h.jobError(err)
 	default:
-		err = badRequest("%.300q cannot have tags: policies, rules, CA certificates, provisioning templates, thing types, thing groups and billing groups can", arn)
+		err = badRequest("%.300q cannot have tags: policies, rules, CA certificates, provisioning templates, jobs, job templates, thing types, thing groups and billing groups can", arn)
 	}
 	return resource, err
 }

@@ -76,9 +76,6 @@ func createTopicRule(h *Handler, c *call) (any, error) {
 		return nil, h.ruleError(name, err)
 	}
 	h.askDestinations(name, p)
-	if len(tags) == 0 {
-		return nil, nil
-	}
 	return nil, h.reg.SetTags("rule/"+name, tags, nil)
 }
 
