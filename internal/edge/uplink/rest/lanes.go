@@ -17,14 +17,18 @@ import (
 // delivery is one call of Run. Each board with records to send has a lane, a
 // goroutine that sends them one after the other; at most Options.Workers of
 // them are sending at a time. Lanes end when they are empty.
+//
+// What stands in a lane has its turn, however old it is. So only a few records
+// for each worker are taken ahead, and a new one that the queue hands out before
+// its backlog is soon sent. A board whose records alone do not get through would
+// take all that room: its lane is put aside, and does not count.
 type delivery struct {
 	u       *Uplink
 	q       uplink.Queue
 	ctx     context.Context // ends with Run or when the queue fails
 	cancel  context.CancelFunc
-	sending context.Context     // ends a little later, for requests under way
-	room    *semaphore.Weighted // bytes of all that is taken
-	ready   *semaphore.Weighted // records whose turn will come, without those of boards in trouble
+	sending context.Context // ends a little later, for requests under way
+	room    *semaphore.Weighted
 	workers chan struct{}
 	running sync.WaitGroup // the lanes
 	gate    *web.Gate
@@ -32,12 +36,14 @@ type delivery struct {
 	mu      sync.Mutex
 	lanes   map[string]*lane // guarded by mu; by board id
 	failing int              // guarded by mu; lanes whose first record has failed
+	ahead   int              // guarded by mu; records in lanes that are not aside
+	fewer   chan struct{}    // one element: ahead has become less
 }
 
-// lane is the records of one board.
+// lane is one board's records; its fields are guarded by delivery.mu.
 type lane struct {
 	items []*item // the first is being sent
-	aside bool    // the server has trouble with this board's first record: those behind it have no place in ready
+	aside bool    // until it is empty
 }
 
 // item is one record on its way.
@@ -45,7 +51,6 @@ type item struct {
 	seq    uint64
 	record []byte
 	body   []byte
-	ready  bool // has a place in delivery.ready; guarded by delivery.mu
 }
 
 // weight is the memory that an item is counted with.
@@ -53,8 +58,8 @@ func (i *item) weight() int64 { return int64(min(len(i.record)+len(i.body)+200, 
 
 func newDelivery(ctx context.Context, u *Uplink, q uplink.Queue) *delivery {
 	d := &delivery{
-		u: u, q: q, room: semaphore.NewWeighted(maxPendingBytes), ready: semaphore.NewWeighted(maxReady),
-		workers: make(chan struct{}, u.o.Workers), lanes: map[string]*lane{},
+		u: u, q: q, room: semaphore.NewWeighted(maxPendingBytes), workers: make(chan struct{}, u.o.Workers),
+		lanes: map[string]*lane{}, fewer: make(chan struct{}, 1),
 	}
 	d.gate = web.NewGate(uplink.Backoff{Min: u.o.MinBackoff, Max: u.o.MaxBackoff})
 	d.ctx, d.cancel = context.WithCancel(ctx)
@@ -77,6 +82,9 @@ func (d *delivery) feed() error {
 		if err := d.u.acks.Room(d.ctx, maxAhead); err != nil {
 			return err
 		}
+		if err := d.turn(); err != nil {
+			return err
+		}
 		seq, record, err := d.q.Next(d.ctx)
 		if err != nil {
 			return err
@@ -92,12 +100,24 @@ func (d *delivery) feed() error {
 		if err := d.room.Acquire(d.ctx, it.weight()); err != nil {
 			return err
 		}
-		if it.ready = !d.isAside(r.ID); it.ready {
-			if err := d.ready.Acquire(d.ctx, 1); err != nil {
-				return err
-			}
-		}
 		d.add(r.ID, it)
+	}
+}
+
+// turn waits until few records are ahead of the next one.
+func (d *delivery) turn() error {
+	for {
+		d.mu.Lock()
+		free := d.ahead < aheadOfOne*d.u.o.Workers
+		d.mu.Unlock()
+		if free {
+			return nil
+		}
+		select {
+		case <-d.fewer:
+		case <-d.ctx.Done():
+			return d.ctx.Err()
+		}
 	}
 }
 
@@ -109,78 +129,72 @@ func (d *delivery) add(id string, it *item) {
 	if l == nil {
 		l = &lane{}
 		d.lanes[id] = l
-		d.running.Go(func() { d.lane(id) })
+		d.running.Go(func() { d.run(id, l) })
 	}
 	l.items = append(l.items, it)
-	if l.aside { // perhaps only since it was looked at
-		d.free(it)
+	if !l.aside {
+		d.ahead++
 	}
 }
 
-// free gives back an item's place in ready, if it has one; mu is held.
-func (d *delivery) free(it *item) {
-	if it.ready {
-		it.ready = false
-		d.ready.Release(1)
-	}
-}
-
-func (d *delivery) isAside(id string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.lanes[id]
-	return l != nil && l.aside
-}
-
-// setAside lets the others run ahead of a board with whose first record the
-// server has trouble.
-func (d *delivery) setAside(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.lanes[id]
-	l.aside = true
-	for _, it := range l.items {
-		d.free(it)
-	}
-}
-
-// lane sends what is in the board's lane, in order, until it is empty or ctx
-// ends.
-func (d *delivery) lane(id string) {
-	for it := d.first(id); it != nil; it = d.following(id) {
-		if !d.deliver(id, it) {
+// run sends what is in a board's lane, in order, until it is empty or ctx ends.
+func (d *delivery) run(id string, l *lane) {
+	for it := d.first(l); it != nil; it = d.following(id, l) {
+		if !d.deliver(l, it) {
 			return
 		}
 		d.room.Release(it.weight())
 	}
 }
 
-func (d *delivery) first(id string) *item {
+func (d *delivery) first(l *lane) *item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.lanes[id].items[0]
+	return l.items[0]
 }
 
 // following drops the lane's first item and returns the next; when there is
 // none, the lane is closed.
-func (d *delivery) following(id string) *item {
+func (d *delivery) following(id string, l *lane) *item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l := d.lanes[id]
-	d.free(l.items[0])
-	l.items[0], l.aside = nil, false
-	if l.items = l.items[1:]; len(l.items) == 0 {
+	l.items[0] = nil
+	l.items = l.items[1:]
+	if !l.aside {
+		d.less(1)
+	}
+	if len(l.items) == 0 {
 		delete(d.lanes, id)
 		return nil
 	}
 	return l.items[0]
 }
 
-// deliver sends the first item of board id until it is delivered or refused; it
-// is false when ctx ended before.
-func (d *delivery) deliver(id string, it *item) bool {
+// less notes that fewer records are ahead of the next one; mu is held.
+func (d *delivery) less(by int) {
+	d.ahead -= by
+	select {
+	case d.fewer <- struct{}{}:
+	default:
+	}
+}
+
+// putAside lets the others go on without this lane.
+func (d *delivery) putAside(l *lane) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !l.aside {
+		l.aside = true
+		d.less(len(l.items))
+	}
+}
+
+// deliver sends one item until it is delivered or refused; it is false when ctx
+// ended before.
+func (d *delivery) deliver(l *lane, it *item) bool {
 	soon := uplink.Backoff{Min: d.u.o.MinBackoff, Max: d.u.o.MaxBackoff}
 	slow := uplink.Backoff{Min: d.u.o.MinBackoff * slower, Max: d.u.o.MaxBackoff * slower}
+	var alone loner
 	for failed := false; ; failed = true {
 		v, ok := d.attempt(it)
 		if !ok {
@@ -193,8 +207,8 @@ func (d *delivery) deliver(id string, it *item) bool {
 		if !failed {
 			d.count(+1)
 		}
-		if !v.everyone {
-			d.setAside(id)
+		if v.kind != throttled && alone.failed(d.u.delivered.Load()) {
+			d.putAside(l)
 		}
 		pause := soon.Next()
 		if v.kind == misconfigured {
@@ -206,6 +220,27 @@ func (d *delivery) deliver(id string, it *item) bool {
 			return false
 		}
 	}
+}
+
+// loner finds out that a record fails while others get through: twice in a row
+// something was delivered between two of its failures. When a server fails for
+// all, that does not happen, or once, at the beginning.
+type loner struct {
+	before    bool   // it has failed
+	delivered uint64 // by the last failure
+	passed    int    // how often in a row others got through in between
+}
+
+// failed notes a failure, with how much was delivered by then, and says whether
+// the reason is this record's own.
+func (l *loner) failed(delivered uint64) bool {
+	if l.before && delivered > l.delivered {
+		l.passed++
+	} else {
+		l.passed = 0
+	}
+	l.before, l.delivered = true, delivered
+	return l.passed >= 2
 }
 
 // attempt sends the item once, when it is its turn; ok is false when ctx ended

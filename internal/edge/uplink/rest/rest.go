@@ -3,7 +3,7 @@
 // Signature Version 4, or both, as the routes of Amazon API Gateway ask for.
 //
 // Records of different boards are sent side by side, those of one board one
-// after the other in their order. A record leaves the queue only after an
+// after the other in the order of the queue, of which few are taken ahead. A record leaves the queue only after an
 // answer 2xx, or after it was written to the file of refused records because
 // the server will never take it (see [judge]). Whatever else goes wrong, the
 // record is tried again: with growing pauses, or when Retry-After says.
@@ -74,8 +74,8 @@ const (
 	defaultMaxBackoff = time.Minute
 	slower            = 10          // how much slower what needs a person is tried
 	farewell          = time.Second // how long requests may go on when Run ends
+	aheadOfOne        = 8           // records taken ahead for each worker
 	maxPendingBytes   = 4 << 20     // of records taken from the queue
-	maxReady          = 1024        // records taken from the queue, without those of boards in trouble: what waits belongs into the spool
 	maxAhead          = 100_000     // records that others may be ahead of one that is not delivered
 	maxAnswer         = 64 << 10    // bytes of an answer that are read
 )

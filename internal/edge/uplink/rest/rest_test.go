@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"mote/internal/edge/spool"
 	"mote/internal/edge/uplink/uplinktest"
 	"mote/internal/edge/uplink/web"
 	"mote/internal/sigv4"
@@ -141,7 +143,7 @@ func TestOneBoardInTroubleDoesNotStopTheOthers(t *testing.T) {
 	defer s.Close()
 	u, log := newUplink(t, s.URL, nil)
 	q := &uplinktest.Queue{}
-	each := maxReady + 200 // more than are taken of boards that are not in trouble
+	each := 200 // more than are taken of boards that are not in trouble
 	q.AppendReadings(each, "1", "2", "3")
 	run(t, u, q)
 	uplinktest.Eventually(t, "the others are through", func() bool { return u.Status().Delivered == uint64(2*each) })
@@ -164,11 +166,99 @@ func TestLittleIsTakenForAServerThatIsAway(t *testing.T) {
 	s.Close()
 	u, _ := newUplink(t, s.URL, nil)
 	q := &uplinktest.Queue{}
-	q.AppendReadings(4*maxReady, "1")
+	const most = aheadOfOne * defaultWorkers
+	q.AppendReadings(4*most, "1")
 	run(t, u, q)
-	uplinktest.Eventually(t, "all that is taken is", func() bool { return u.Status().InFlight > maxReady && u.Status().Failures > 2 })
-	if n := u.Status().InFlight; n > maxReady+1 { // one of them waits for its place
+	uplinktest.Eventually(t, "all that is taken is", func() bool { return u.Status().InFlight == most && u.Status().Failures > 5 })
+	if n := u.Status().InFlight; n > most {
 		t.Errorf("%d records are in memory", n)
+	}
+}
+
+// A record that does not get through for a reason of its own must not hold up the
+// others either when much more of its board waits than is taken ahead.
+func TestABacklogInTroubleIsPutAside(t *testing.T) {
+	for _, status := range []int{500, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			u, _ := newUplink(t, "https://example.com/", nil)
+			var open atomic.Bool
+			u.client.Transport = answers(func(r *http.Request) (int, http.Header, error) {
+				time.Sleep(time.Millisecond)
+				if b := readBody(t, r); b.ID == "2" && !open.Load() {
+					return status, nil, nil
+				}
+				return 200, nil, nil
+			})
+			q := &uplinktest.Queue{}
+			q.AppendReadings(500, "1", "2")
+			stop := run(t, u, q)
+			time.Sleep(time.Minute)
+			if n := u.Status().Delivered; n != 500 {
+				t.Errorf("%d: %d of 500 records of the board that is well were delivered", status, n)
+			}
+			open.Store(true)
+			if err := q.Empty(t.Context()); err != nil {
+				t.Error(err)
+			}
+			stop()
+		})
+	}
+}
+
+// TestANewReadingPassesTheBacklog appends a reading while one board's backlog
+// waits, of which the server takes one record after the other, also after an
+// outage, in which records may not gather ahead of it either.
+func TestANewReadingPassesTheBacklog(t *testing.T) {
+	for _, outage := range []int{0, 429, 500, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			sp, err := spool.Open(t.TempDir(), spool.Options{Readers: []string{"rest"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sp.Close()
+			at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+			put := func(from, to int) {
+				t.Helper()
+				var records [][]byte
+				for n := from; n < to; n++ {
+					records = append(records, fmt.Appendf(nil, `{"time":"%s","id":"1","n":%d}`, at.Add(time.Duration(n)*time.Second).Format("2006-01-02T15:04:05.000Z"), n))
+				}
+				if _, err := sp.Append(t.Context(), records...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			const backlog = 3000
+			put(0, backlog)
+			var mu sync.Mutex
+			var got []string
+			var well atomic.Bool
+			well.Store(outage == 0)
+			u, _ := newUplink(t, "https://example.com/", nil)
+			u.client.Transport = answers(func(r *http.Request) (int, http.Header, error) {
+				time.Sleep(10 * time.Millisecond)
+				if !well.Load() {
+					return outage, nil, nil
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, readBody(t, r).N)
+				return 200, nil, nil
+			})
+			stop := uplinktest.Run(t, func(ctx context.Context) error { return u.Run(ctx, sp.Reader("rest").Live()) })
+			time.Sleep(5 * time.Second)
+			well.Store(true)
+			time.Sleep(5 * time.Second)
+			put(backlog, backlog+1)
+			mu.Lock()
+			before := len(got)
+			mu.Unlock()
+			time.Sleep(2 * time.Second)
+			stop()
+			ahead := slices.Index(got, fmt.Sprint(backlog)) - before
+			if before < 100 || ahead < 0 || ahead > 2*aheadOfOne*defaultWorkers {
+				t.Errorf("outage %d: of %d records, %d were delivered, and %d more before the new one", outage, backlog, before, ahead)
+			}
+		})
 	}
 }
 
@@ -218,7 +308,7 @@ func TestJudge(t *testing.T) {
 		{422, nil, "", refused, false, "422"},
 		{408, nil, "", failed, false, "408"},
 		{425, nil, "", failed, true, "425"},
-		{429, nil, `{"message":"Limit Exceeded"}`, failed, true, "Limit Exceeded"},
+		{429, nil, `{"message":"Limit Exceeded"}`, throttled, true, "Limit Exceeded"},
 		{500, nil, "", failed, false, "500"},
 		{502, nil, "<html>\n bad   gateway </html>", failed, true, "<html> bad gateway </html>"},
 		{503, nil, "", failed, true, "503"},

@@ -26,6 +26,7 @@ const (
 	delivered     kind = iota
 	refused            // this record will never be taken
 	failed             // it may go better soon
+	throttled          // so may this, and it is never about the record
 	misconfigured      // it will go better when somebody changed something
 )
 
@@ -92,7 +93,9 @@ func judge(resp *http.Response, text []byte, now time.Time, auth Auth) verdict {
 		v.kind = refused
 	case code == http.StatusRequestTimeout, code == http.StatusInternalServerError:
 		v.kind = failed
-	case code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
+	case code == http.StatusTooManyRequests:
+		v.kind, v.everyone = throttled, true
+	case code == http.StatusTooEarly, code >= 500:
 		v.kind, v.everyone = failed, true
 	default:
 		v.kind, v.everyone = misconfigured, true
