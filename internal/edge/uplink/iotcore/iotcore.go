@@ -315,7 +315,7 @@ func (u *Uplink) dial(ctx context.Context, files Files) (*client.Conn, error) {
 	}
 	o := client.Options{
 		Addr: u.addr, TLS: cfg, ClientID: u.o.ClientID, Version: u.o.Version,
-		KeepAlive: u.o.KeepAlive, CleanStart: true, MaxInflight: u.o.MaxInflight,
+		KeepAlive: u.o.KeepAlive, CleanStart: true, MaxInflight: u.o.MaxInflight, Dial: uplink.Dialer().DialContext,
 	}
 	if u.o.Control != nil {
 		o.OnMessage = u.o.Control.Handle

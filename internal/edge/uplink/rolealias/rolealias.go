@@ -92,7 +92,7 @@ func (p *Provider) client() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := c.Transport.(*http.Transport)
+	t := c.Transport.(web.Transport)
 	t.TLSClientConfig.Certificates = []tls.Certificate{pair}
 	t.DisableKeepAlives = true // the next fetch is an hour away, and may have another certificate
 	return c, nil

@@ -62,19 +62,33 @@ func Client(caFile string, conns int, timeout time.Duration) (*http.Client, erro
 		return nil, err
 	}
 	return &http.Client{
-		Transport: &http.Transport{
+		Transport: Transport{&http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
+			DialContext:            uplink.Dialer().DialContext,
 			TLSHandshakeTimeout:    15 * time.Second,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			MaxConnsPerHost:        conns,
 			MaxIdleConnsPerHost:    conns,
 			IdleConnTimeout:        90 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
-		},
+		}},
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
+}
+
+// Transport is that of [Client]. When a request has no answer, it closes the
+// connections that wait: the network has changed or the server is gone, and each
+// of them would fail as slowly.
+type Transport struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (t Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.Transport.RoundTrip(req)
+	if err != nil {
+		t.CloseIdleConnections()
+	}
+	return resp, err
 }
 
 // Roots are the CAs in a PEM file; nil, which stands for those of the system,

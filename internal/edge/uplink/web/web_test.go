@@ -4,11 +4,18 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"mote/internal/edge/uplink/uplinktest"
 )
 
 // TestErrorsThatComeFromTheClockSaySo: a certificate that is not valid yet, or
@@ -47,4 +54,47 @@ func TestRetryAfter(t *testing.T) {
 	if got := RetryAfter(skewed, now.Add(-time.Hour)); got != 30*time.Second {
 		t.Errorf("with the server's date: %v", got)
 	}
+}
+
+// What a request without an answer says about the network, it says about all
+// connections.
+func TestAFailedRequestClosesTheConnectionsThatWait(t *testing.T) {
+	var closed atomic.Int64
+	both := make(chan struct{}, 2)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/gone" {
+			panic(http.ErrAbortHandler)
+		}
+		for both <- struct{}{}; len(both) < 2; { // so that there are two connections
+			time.Sleep(time.Millisecond)
+		}
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			closed.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	c, err := Client("", 2, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	post := func(path string) error {
+		resp, err := c.Post(s.URL+path, "", nil)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		return err
+	}
+	var two errgroup.Group
+	two.Go(func() error { return post("/") })
+	two.Go(func() error { return post("/") })
+	if err := two.Wait(); err != nil || closed.Load() != 0 {
+		t.Fatal(err, closed.Load())
+	}
+	if err := post("/gone"); err == nil {
+		t.Error("no error")
+	}
+	uplinktest.Eventually(t, "both connections are closed", func() bool { return closed.Load() == 2 })
 }
