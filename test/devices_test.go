@@ -114,7 +114,7 @@ func TestDeviceSDKs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			running := *h.host.process
 			running.t = t
-			f(&deviceHost{&host{&running, h.data, h.ep}, h.device, h.accessKey, h.secret})
+			f(&deviceHost{&host{process: &running, data: h.data, ep: h.ep}, h.device, h.accessKey, h.secret})
 		})
 	}
 	for _, transport := range []string{"mqtts", "wss"} {

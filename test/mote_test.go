@@ -9,6 +9,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -131,6 +134,7 @@ type host struct {
 	*process
 	data string
 	ep   endpoints
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // to it, when it is in a network of its own
 }
 
 // freePorts are the listener flags of a cloud beside others.
@@ -190,11 +194,16 @@ func waitFor(t *testing.T, what string, limit time.Duration, ok func() error) {
 // aws is the SDK configuration for the cloud.
 func (h *host) aws() aws.Config {
 	h.t.Helper()
-	cfg, err := awsconfig.LoadDefaultConfig(context.Background(),
+	options := []func(*awsconfig.LoadOptions) error{
 		awsconfig.WithSharedCredentialsFiles([]string{filepath.Join(h.data, "credentials")}),
 		awsconfig.WithSharedConfigFiles([]string{filepath.Join(h.data, "config")}),
 		awsconfig.WithSharedConfigProfile("default"),
-		awsconfig.WithBaseEndpoint(h.ep.HTTP), awsconfig.WithRegion(h.ep.Region))
+		awsconfig.WithBaseEndpoint(h.ep.HTTP), awsconfig.WithRegion(h.ep.Region),
+	}
+	if h.dial != nil {
+		options = append(options, awsconfig.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) { tr.DialContext = h.dial })))
+	}
+	cfg, err := awsconfig.LoadDefaultConfig(context.Background(), options...)
 	if err != nil {
 		h.t.Fatal(err)
 	}

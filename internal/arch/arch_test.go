@@ -93,6 +93,7 @@ var mayImport = map[string][]string{
 	"bench": {"..."},
 	"test":  {"..."},
 
+	"test/network":         {},
 	"test/bluetooth":       {},
 	"test/bluetooth/guest": {},
 	"test/bluetooth/radio": {},
