@@ -27,6 +27,7 @@ func (b *bench) spool() error {
 			w.goal, w.absolute = 2, true
 		}
 		b.report.add(w)
+		b.report.add(row{what: fmt.Sprint("spool writes in a first outage, groups of ", n), unit: "B/payload B", value: f.get(fmt.Sprint("AppendBacklog/", n), device)})
 	}
 	return f.err()
 }

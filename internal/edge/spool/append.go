@@ -16,11 +16,11 @@ const (
 	keepBytes  = 256 << 10 // a larger encode buffer is given back
 
 	// The first write of a block that was only reserved costs the file system an
-	// entry in its journal. Small commits would pay it each time, and get zeros
-	// written ahead of them; those of largeCommit bytes pay less for the journal
-	// than for zeros.
-	largeCommit = 16 << 10
-	aheadBytes  = 64 << 10
+	// entry in its journal, 12 KiB with ext4. Small commits would pay it each time,
+	// and get zeros written ahead of them; those of largeCommit bytes pay less for
+	// the journal than for zeros.
+	largeCommit = 12 << 10
+	aheadBytes  = 128 << 10
 )
 
 // request is one Append that waits.

@@ -192,3 +192,24 @@ func TestLeft(t *testing.T) {
 		t.Errorf("no directory: %d, %v", n, err)
 	}
 }
+
+// TestFilesOfAnOutageServeTheNext, as far as a share of the limit: more are
+// given back to the disk.
+func TestFilesOfAnOutageServeTheNext(t *testing.T) {
+	for limit, most := range map[int64]int{20 * spareShare * MinSegmentBytes: 20, 40 * MinSegmentBytes: spareLeast} {
+		fsys := newMemFS(5)
+		s := open(t, "spool", Options{FS: fsys, Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, MaxBytes: limit})
+		for outage := range 2 {
+			files := len(fsys.segmentFiles())
+			fill(t, s, 3000*outage, 3000) // 26 segments
+			if kept := files - 1; outage > 0 && (kept < most-1 || kept > most+1) {
+				t.Errorf("limit %d: %d free files were kept, want %d", limit, kept, most)
+			}
+			all := drain(t, s.Reader("iot"))
+			s.Reader("iot").Ack(all[len(all)-1].Seq)
+			fill(t, s, 0, 150) // a segment more, with which files go
+			all = drain(t, s.Reader("iot"))
+			s.Reader("iot").Ack(all[len(all)-1].Seq)
+		}
+	}
+}

@@ -98,7 +98,7 @@ func (s *Spool) pickSpare(mayDrop bool) (spare, <-chan struct{}, error) {
 		}
 		sp := s.spares[0]
 		s.spares = s.spares[1:]
-		usable := sp.size == s.opts.SegmentBytes && s.total <= s.opts.MaxBytes && len(s.spares) < spareLimit
+		usable := sp.size == s.opts.SegmentBytes && s.total <= s.opts.MaxBytes && len(s.spares) < s.spareLimit()
 		s.mu.Unlock()
 		if usable {
 			return sp, nil, nil
@@ -108,6 +108,12 @@ func (s *Spool) pickSpare(mayDrop bool) (spare, <-chan struct{}, error) {
 			return spare{}, nil, s.countError("remove "+sp.name, err)
 		}
 	}
+}
+
+// spareLimit is how many free files are kept: those that an outage has made serve
+// the next one, which then costs no new blocks.
+func (s *Spool) spareLimit() int {
+	return max(spareLeast, int(s.opts.MaxBytes/s.opts.SegmentBytes/spareShare))
 }
 
 // makeRoom decides what to do when there is no spare: make a file, wait on

@@ -91,7 +91,8 @@ const (
 
 	ackDelay   = 700 * time.Millisecond // until acks that no append carried are written
 	retryPause = 200 * time.Millisecond // after a segment could not be made, the same error is answered
-	spareLimit = 8                      // free segment files kept for reuse
+	spareLeast = 8                      // free segment files kept for reuse, or
+	spareShare = 16                     // that part of the limit, where it is more
 )
 
 // Spool is an open spool. Its methods are safe for concurrent use.
