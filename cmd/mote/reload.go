@@ -125,7 +125,7 @@ func (g *gateway) readersHeld(next *gateway) (names []string) {
 	}
 	for name := range g.work.queues {
 		if !there[name] {
-			names = append(names, "uplink."+name+" (gone; its readings are kept until then)")
+			names = append(names, "uplink."+name+" (gone; its readings are kept, and count in a full spool, until then)")
 		}
 	}
 	return names

@@ -203,10 +203,10 @@ func (e *exam) disk() {
 		e.ok(check, "%s has %d MiB left", at, free>>20)
 	}
 	if most := e.file.Gateway.Spool.MaxBytes; used(dir) > most {
-		e.warn(check, "let the gateway deliver before the limit is made smaller, or raise spool.max", "the spool takes %d MiB and spool.max is %d MiB: with drop-oldest, the oldest of what waits there is given up with the first new reading", used(dir)>>20, most>>20)
+		e.warn("spool", "let the gateway deliver before the limit is made smaller, or raise spool.max", "the spool takes %d MiB and spool.max is %d MiB: with drop-oldest, the oldest of what waits there is given up with the first new reading", used(dir)>>20, most>>20)
 	}
 	for _, l := range e.Left {
-		e.warn(check, LeftRemedy, "%d readings are left in %s, which no gateway uses: perhaps spool.dir was changed", l.Readings, l.Dir)
+		e.warn("spool", LeftRemedy, "%d readings are left in %s, which no gateway uses: perhaps spool.dir was changed", l.Readings, l.Dir)
 	}
 	if e.running {
 		e.ok("gateway", "a gateway is running with this spool")

@@ -137,6 +137,22 @@ func TestNothingIsChangedAndARunningGatewayIsSeen(t *testing.T) {
 	want(t, find(t, results, "source 127.0.0.1:1"), Skip, "running gateway has this line")
 }
 
+func TestWhatAnotherConfigurationLeavesIsTold(t *testing.T) {
+	f := gatewayFile(t)
+	dir := f.Gateway.Spool.Dir
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "0000000000000001.seg"), make([]byte, 5<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.Gateway.Spool.MaxBytes = 4 << 20
+	want(t, find(t, examine(t, f, time.Now()), "spool"), Warn, "takes 5 MiB and spool.max is 4 MiB")
+	f.Gateway.Spool.MaxBytes = 8 << 20
+	results := Examine(t.Context(), f, Options{Left: []Left{{Dir: "/old", Readings: 7}}})
+	want(t, find(t, results, "spool"), Warn, "7 readings are left in /old")
+}
+
 // pair writes a certificate and its key, and returns their files.
 func pair(t *testing.T, from, until time.Time) (cert, key string) {
 	t.Helper()

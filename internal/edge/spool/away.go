@@ -95,22 +95,16 @@ func (s *Spool) reattach() error {
 }
 
 // relock takes the directory under a new mount for the one that was away, when
-// it holds what this spool wrote last and nobody has written there since. It
-// makes no lock file: a directory without one is not a spool's.
+// it holds what this spool wrote last and nobody has written there since.
 func (s *Spool) relock() error {
-	f, err := s.fs.Open(s.path(lockName), false)
-	if err != nil {
-		return fmt.Errorf("%w: what is there is no spool: %w", ErrAway, err)
+	if _, _, err := s.recognized(); err != nil { // before a lock file is made in it
+		return err
 	}
-	_ = f.Close() // it was only to be there
 	lock, err := s.fs.Lock(s.path(lockName))
 	if err != nil {
 		return s.explain("open again", err)
 	}
-	segs, rest, err := scanDir(s.fs, s.dir, s.path)
-	if err == nil {
-		err = s.recognize(segs)
-	}
+	segs, rest, err := s.recognized()
 	if err != nil {
 		return errors.Join(err, lock.Close())
 	}
@@ -127,23 +121,27 @@ func (s *Spool) relock() error {
 	return nil
 }
 
-// recognize refuses segments that are not those of this spool as it left them.
-func (s *Spool) recognize(segs []*segment) error {
+// recognized returns what is in the directory when it is that of this spool as
+// it left it.
+func (s *Spool) recognized() (segs []*segment, rest []found, err error) {
+	if segs, rest, err = scanDir(s.fs, s.dir, s.path); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrAway, err)
+	}
 	newest := s.w.newest
-	found := newest.generation == 0
+	found := newest.generation == 0 && exists(s.fs, s.path(lockName)) // nothing was written yet
 	for _, seg := range segs {
 		h := seg.head
 		switch {
 		case h.generation == newest.generation && h.salt == newest.salt:
 			found = true
 		case h.generation > newest.generation && !slices.Contains(s.w.doomed, h.salt):
-			return fmt.Errorf("%w: what is there was written by another gateway; start this one anew to go on with that", ErrAway)
+			return nil, nil, fmt.Errorf("%w: what is there was written by another gateway; start this one anew to go on with that", ErrAway)
 		}
 	}
 	if !found {
-		return fmt.Errorf("%w: what is there is another spool; mount the right disk, or start the gateway anew to go on with this one", ErrAway)
+		return nil, nil, fmt.Errorf("%w: what is there is not what it wrote; mount the right disk, or start the gateway anew to go on with this one", ErrAway)
 	}
-	return nil
+	return segs, rest, nil
 }
 
 // readopt takes stock of the files. The segments are those known: what else is

@@ -161,13 +161,30 @@ func TestAnotherSpoolInItsPlace(t *testing.T) {
 	rename(t, dir, aside)
 	rename(t, other, dir)
 	wantAway(t, s, "another spool is there")
-	eventually(t, "word about it", func() bool { return strings.Contains(log.String(), "is another spool") })
+	eventually(t, "word about it", func() bool { return strings.Contains(log.String(), "is not what it wrote") })
 	rename(t, dir, other)
 	rename(t, aside, dir)
 	goesOn(t, s, "two")
 	wantTexts(t, s.Reader("iot"), "one", "two")
 	o = open(t, other, opts)
 	wantTexts(t, o.Reader("iot"), "a", "stranger's")
+}
+
+// TestADeletedLock is made again.
+func TestADeletedLock(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes}
+	s := open(t, dir, opts)
+	add(t, s, "one")
+	if err := os.Remove(filepath.Join(dir, lockName)); err != nil {
+		t.Fatal(err)
+	}
+	goesOn(t, s, "two")
+	wantTexts(t, s.Reader("iot"), "one", "two")
+	if _, err := Open(dir, opts); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second process may open it: %v", err)
+	}
 }
 
 // TestASpoolThatAnotherUsedMeanwhile is left to the next start: this one does
@@ -197,17 +214,17 @@ func TestASpoolThatAnotherUsedMeanwhile(t *testing.T) {
 
 // TestADeletedFreeFile costs nothing but itself.
 func TestADeletedFreeFile(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir, Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes})
+	fsys := newMemFS(6)
+	s := open(t, "spool", Options{FS: fsys, Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes})
 	fill(t, s, 0, 600)
 	all := drain(t, s.Reader("iot"))
 	s.Reader("iot").Ack(all[len(all)-1].Seq)
-	files, err := filepath.Glob(filepath.Join(dir, "*"+segSuffix))
-	if err != nil || len(files) < 3 {
-		t.Fatal(files, err)
+	files := fsys.segmentFiles()
+	if len(files) < 3 {
+		t.Fatal(files)
 	}
 	for _, f := range files[:len(files)-1] {
-		if err := os.Remove(f); err != nil {
+		if err := fsys.Remove(f); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -215,12 +232,7 @@ func TestADeletedFreeFile(t *testing.T) {
 	if n := len(drain(t, s.Reader("iot"))); n != 600 {
 		t.Errorf("%d records", n)
 	}
-	size := int64(0)
-	files, _ = filepath.Glob(filepath.Join(dir, "*"+segSuffix))
-	for range files {
-		size += MinSegmentBytes
-	}
-	if got := s.Stats().Bytes; got != size {
-		t.Errorf("%d bytes are counted, %d are there", got, size)
+	if got, want := s.Stats().Bytes, int64(len(fsys.segmentFiles())*MinSegmentBytes); got != want {
+		t.Errorf("%d bytes are counted, %d are there", got, want)
 	}
 }

@@ -33,7 +33,7 @@ func Dump(w io.Writer, dir string, opts DumpOptions) error {
 		return fmt.Errorf("spool %s: dump: %w", dir, err)
 	}
 	if len(segs) == 0 && len(rest) == 0 {
-		if !d.exists(lockName) {
+		if !exists(d.fs, d.path(lockName)) {
 			return fmt.Errorf("spool %s: dump: no spool there: want a directory with %s files", dir, segSuffix)
 		}
 	}
@@ -59,8 +59,8 @@ type dumper struct {
 
 func (d *dumper) path(name string) string { return filepath.Join(d.dir, name) }
 
-func (d *dumper) exists(name string) bool {
-	f, err := d.fs.Open(d.path(name), false)
+func exists(fsys FS, path string) bool {
+	f, err := fsys.Open(path, false)
 	return err == nil && f.Close() == nil
 }
 
