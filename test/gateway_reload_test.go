@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -269,4 +270,38 @@ func TestTheLogOfANormalDayIsQuiet(t *testing.T) {
 	if n := bytes.Count([]byte(g.out.String()), []byte("\n")); n > 5 {
 		t.Errorf("the start takes %d lines", n)
 	}
+}
+
+// TestReadingsWaitThroughAnotherConfiguration: with another directory they stay,
+// and that is told; an uplink of another kind then delivers each of them once.
+func TestReadingsWaitThroughAnotherConfiguration(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	b := startBoard(t, time.Millisecond)
+	addr, old := b.listener.Addr().String(), filepath.Join(s.dir, "spool")
+	s.configure(`dir = "spool"`, addr, s.iotUplink(freeAddr(t)))
+	s.startGateway()
+	waitFor(t, "readings", 20*time.Second, func() error { return countAtLeast(b.written.Load(), 300) })
+	b.stop()
+	waitFor(t, "all of them in the spool", 20*time.Second, func() error {
+		out, err := exec.Command(binary, "spool", "dump", "--output", "json", old).Output()
+		if n := bytes.Count(out, []byte(`"record":`)); err != nil || n != b.sent() {
+			return fmt.Errorf("%d of %d, %v", n, b.sent(), err)
+		}
+		return nil
+	})
+	wantStop(t, s.gateway)
+
+	s.configure(`dir = "other"`, addr, s.iotUplink(freeAddr(t)))
+	s.startGateway()
+	s.gateway.says("readings are left in another spool")
+	s.gateway.says(fmt.Sprintf("waiting=%d", b.sent()))
+	wantStop(t, s.gateway)
+
+	s.startCloud()
+	s.configure(`dir = "spool"`, addr, s.restUplink(s.web))
+	s.startGateway()
+	s.gateway.says("a reader is no longer configured")
+	s.wantAll(b.sent())
+	wantStop(t, s.gateway)
 }
