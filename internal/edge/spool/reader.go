@@ -81,13 +81,9 @@ func (r *Reader) Batch(ctx context.Context, dst []Record, limit int) ([]Record, 
 
 // wait returns when there may be more, or after a pause when reading failed.
 func (r *Reader) wait(ctx context.Context, failed error) error {
-	var again <-chan time.Time
+	wake, again := r.wake, (<-chan time.Time)(nil)
 	if failed != nil {
-		again = time.After(readPause)
-	}
-	wake := r.wake
-	if failed != nil {
-		wake = nil
+		wake, again = nil, time.After(readPause)
 	}
 	select {
 	case <-wake:
