@@ -140,7 +140,7 @@ func (db *DB) fromRecord(name string, data []byte) (*Table, error) {
 	}
 	t := &Table{
 		Name: name, Hash: r.Hash, Range: r.Range, Billing: r.Billing, Read: r.Read, Write: r.Write, Class: r.Class, Ceiling: r.Ceiling,
-		Tags: r.Tags, Created: time.UnixMilli(r.Created), UUID: r.UUID, ARN: db.arn(name), id: r.ID,
+		Tags: r.Tags, Created: time.UnixMilli(r.Created), UUID: r.UUID, ARN: db.ARN(name), id: r.ID,
 		Protected: r.Protected, Source: r.Source, restoring: r.Restoring, nextIndex: r.NextIndex, live: new(atomic.Pointer[Table]),
 	}
 	for _, x := range r.Indexes {
@@ -156,7 +156,8 @@ func (db *DB) fromRecord(name string, data []byte) (*Table, error) {
 	return t, nil
 }
 
-func (db *DB) arn(name string) string {
+// ARN is the ARN that a table with this name has, or would have.
+func (db *DB) ARN(name string) string {
 	return "arn:aws:dynamodb:" + db.opt.Region + ":" + db.opt.Account + ":table/" + name
 }
 

@@ -79,7 +79,7 @@ func (db *DB) number(t *Table) error {
 	if len(*db.tables.Load()) >= maxTables {
 		return &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: There is a limit of %d tables per subscriber", maxTables)}
 	}
-	t.id, t.ARN = db.nextID, db.arn(t.Name)
+	t.id, t.ARN = db.nextID, db.ARN(t.Name)
 	for _, x := range t.Indexes {
 		x.entries.id = t.id
 	}

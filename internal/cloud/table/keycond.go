@@ -34,7 +34,7 @@ func keyTerms(n *node) ([]keyTerm, error) {
 		}
 		terms = append(terms, term)
 	}
-	return terms, checkTermCount(terms)
+	return terms, nil
 }
 
 func checkTermCount(terms []keyTerm) error {
@@ -117,6 +117,9 @@ func termOf(terms []keyTerm, attr string) *keyTerm {
 // checkTerms holds the terms and the start key (nil: none) to the key of the
 // table, attribute by attribute.
 func (t *Table) checkTerms(terms []keyTerm, start Item) error {
+	if n := len(t.keys()); len(terms) > 2 {
+		return invalid("The number of query conditions (%d) exceeds the number of key attributes defined in the schema (%d)", len(terms), n)
+	}
 	if start != nil && len(start) != t.keyCount() {
 		return errStartKey
 	}

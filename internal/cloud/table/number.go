@@ -72,9 +72,8 @@ func parseDecimal(text string) (decimal, error) {
 	if err := d.readDigits(text, rest); err != nil {
 		return d, err
 	}
-	if d.n == 0 { // also -0; its range is that of its exponent
-		err := (&decimal{n: 1, point: exp + 1}).checkRange()
-		return decimal{}, err
+	if d.n == 0 {
+		return decimal{}, nil // also -0, with any exponent
 	}
 	d.point += exp
 	return d, d.checkRange()

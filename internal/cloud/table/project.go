@@ -51,6 +51,9 @@ func projectionTo(paths [][]step) *projection {
 func CheckAttributes(names []string) error {
 	seen := map[string]bool{}
 	for _, name := range names {
+		if err := checkAttributeName(name); err != nil {
+			return err
+		}
 		if seen[name] {
 			return invalidParam("Duplicate value in attribute name: %s", clip(name, 255))
 		}

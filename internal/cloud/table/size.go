@@ -44,11 +44,18 @@ func checkMap(m Item, depth int) (int, error) {
 
 // checkMember returns the size of an attribute with its name.
 func checkMember(name string, v *Value, depth int) (int, error) {
-	if len(name) > maxName {
-		return 0, invalidParam("Attribute name is too large, must be less than 65536 bytes")
+	if err := checkAttributeName(name); err != nil {
+		return 0, err
 	}
 	n, err := checkValue(v, depth)
 	return len(name) + n, err
+}
+
+func checkAttributeName(name string) error {
+	if len(name) > maxName {
+		return invalidParam("Attribute name is too large, must be less than 65536 bytes")
+	}
+	return nil
 }
 
 // checkValue returns the size of a value and refuses what is no value.

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strings"
+	"unicode"
 
 	"mote/internal/cloud/table"
 )
@@ -21,9 +23,10 @@ func (in *input) checkArn(listGiven bool, list string) error {
 	switch {
 	case in.resourceArn == nil:
 		return refused("Invalid TableArn")
+	case !anyArn.MatchString(*in.resourceArn) && !strings.HasPrefix(*in.resourceArn, "arn:"):
+		return refused("ARNs must start with 'arn:': " + quoteless(*in.resourceArn))
 	case !anyArn.MatchString(*in.resourceArn):
-		return &wireError{status: http.StatusBadRequest, space: coral, code: "AccessDeniedException",
-			message: "User is not authorized to perform: dynamodb:" + in.op + " on resource: " + quoteless(*in.resourceArn)}
+		return in.notAuthorized()
 	case !listGiven:
 		var c constraints
 		c.required(false, list)
@@ -34,9 +37,17 @@ func (in *input) checkArn(listGiven bool, list string) error {
 	return nil
 }
 
+func (in *input) notAuthorized() error {
+	return &wireError{status: http.StatusBadRequest, space: coral, code: "AccessDeniedException",
+		message: "User is not authorized to perform: dynamodb:" + in.op + " on resource: " + quoteless(*in.resourceArn)}
+}
+
 // tagged returns the name of the table that ResourceArn names, refusing it with
 // text when there is none.
 func (h *Handler) tagged(in *input, text string) (*table.Table, error) {
+	if own := h.db.ARN(""); !strings.HasPrefix(*in.resourceArn, own) {
+		return nil, in.notAuthorized() // of another account or region
+	}
 	t, err := h.db.Describe(bareName(*in.resourceArn))
 	if err != nil || t.ARN != *in.resourceArn {
 		return nil, &table.Error{Code: table.CodeNotFound, Message: text}
@@ -65,7 +76,8 @@ func (h *Handler) tagResource(in *input) ([]byte, error) {
 	return nil, h.db.SetTags(t.Name, in.tags)
 }
 
-// checkTagMembers refuses tags without a key or a value.
+// checkTagMembers refuses tags without a key or a value, or with what neither
+// has (Amazon DynamoDB Developer Guide, "Tagging restrictions in DynamoDB").
 func checkTagMembers(tags []table.Tag) error {
 	for _, t := range tags {
 		switch absent {
@@ -74,8 +86,18 @@ func checkTagMembers(tags []table.Tag) error {
 		case t.Value:
 			return refused("The Tag Value provided is invalid, Value: null")
 		}
+		if strings.ContainsFunc(t.Key, notOfTag) {
+			return refused("The Tag Key provided is invalid, Key: " + quoteless(t.Key))
+		}
+		if strings.ContainsFunc(t.Value, notOfTag) {
+			return refused("The Tag Value provided is invalid, Value: " + quoteless(t.Value))
+		}
 	}
 	return nil
+}
+
+func notOfTag(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.In(r, unicode.Z) && !strings.ContainsRune("+-=._:/@", r)
 }
 
 func (h *Handler) untagResource(in *input) ([]byte, error) {
