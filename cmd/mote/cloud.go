@@ -36,7 +36,11 @@ type cloudFlags struct {
 
 // options joins flags and configuration.
 func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
-	credentials := defaultChain()
+	chain := defaultChain()
+	var roles []cloud.Role
+	for _, r := range c.Roles {
+		roles = append(roles, cloud.Role{ARN: r.ARN, Policy: r.Document})
+	}
 	return cloud.Options{
 		Data:   f.Data,
 		MQTT:   firstSet(f.MQTT, c.MQTT),
@@ -49,9 +53,10 @@ func (f cloudFlags) options(c config.Cloud, log *slog.Logger) cloud.Options {
 
 		Listeners: f.listeners(c.Listeners),
 		Actions: cloud.Actions{
-			Buckets: c.Buckets, Trust: c.Trust, Lambda: c.Lambda, Credentials: credentials,
+			Buckets: c.Buckets, Trust: c.Trust, Lambda: c.Lambda, Credentials: chain,
 		},
-		Cluster: cloud.Cluster{URL: c.Table.DynamoDB, Region: c.Table.Region, Credentials: credentials},
+		Cluster: cloud.Cluster{URL: c.Table.DynamoDB, Region: c.Table.Region, Credentials: chain},
+		Roles:   roles,
 	}
 }
 

@@ -78,6 +78,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/jobs":              {"internal/cloud/store", "internal/cloud/message", "internal/mqtt"},
 	"internal/cloud/registry":          {"internal/cloud/store", "internal/cloud/policy"},
 	"internal/cloud/provisioning":      {"internal/cloud/store", "internal/cloud/message", "internal/cloud/registry", "internal/mqtt"},
+	"internal/cloud/credentials":       {"internal/cloud/awsapi", "internal/cloud/policy", "internal/cloud/refusal", "internal/cloud/registry", "internal/sigv4"},
 	"internal/cloud/rules":             {"internal/cloud/store", "internal/cloud/message", "internal/cloud/table", "internal/cloud/table/remote", "internal/cloud/outbox", "internal/cloud/sink", "internal/iotsql", "internal/iotsql/eval", "internal/mqtt"},
 	"internal/cloud/crowd":             {},
 	"internal/cloud/broker":            {"internal/cloud/crowd", "internal/cloud/store", "internal/cloud/message", "internal/cloud/refusal", "internal/cloud/policy", "internal/mqtt"},

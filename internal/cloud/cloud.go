@@ -24,6 +24,7 @@ import (
 	"mote/internal/cloud/backup"
 	"mote/internal/cloud/broker"
 	"mote/internal/cloud/console"
+	"mote/internal/cloud/credentials"
 	"mote/internal/cloud/jobs"
 	"mote/internal/cloud/provisioning"
 	"mote/internal/cloud/refusal"
@@ -52,7 +53,11 @@ type Options struct {
 
 	Actions Actions
 	Cluster Cluster
+	Roles   []Role // that may something else than the default of temporary credentials
 }
+
+// Role says what temporary credentials of a role may do.
+type Role = credentials.Role
 
 // Off turns a listener off.
 const Off = "off"
@@ -76,15 +81,16 @@ type Cloud struct {
 	jobs     *jobs.Engine
 	devices  *provisioning.Engine
 
-	serverCert *serverCertificate
-	expiring   atomic.Pointer[[]registry.Expiring] // certificates that end soon
-	actions    actions
-	iot        *iot.Handler
-	broker     *broker.Broker
-	routes     *rest.Engine
-	refusals   *refusal.Log
-	console    *console.Console
-	backups    *backup.Server
+	credentials *credentials.Provider
+	serverCert  *serverCertificate
+	expiring    atomic.Pointer[[]registry.Expiring] // certificates that end soon
+	actions     actions
+	iot         *iot.Handler
+	broker      *broker.Broker
+	routes      *rest.Engine
+	refusals    *refusal.Log
+	console     *console.Console
+	backups     *backup.Server
 
 	servers []*http.Server
 	serving sync.WaitGroup // the goroutines that serve the listeners
@@ -183,6 +189,10 @@ func (c *Cloud) openEngines() (err error) {
 	c.shadows = shadow.New(c.store, shadow.Options{Log: c.log})
 	c.openJobs()
 	c.devices = provisioning.New(c.registry, c.log)
+	c.credentials, err = credentials.New(c.registry, credentials.Options{Region: c.opts.Region, Roles: c.opts.Roles, Refusals: c.refusals, Log: c.log})
+	if err != nil {
+		return fmt.Errorf("temporary credentials: %w", err)
+	}
 	if err := c.openActions(); err != nil {
 		return err
 	}

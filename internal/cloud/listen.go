@@ -43,7 +43,7 @@ func (c *Cloud) openBroker() (err error) {
 	c.registry.OnChange(c.broker.Recheck)
 	c.registry.OnRegistered(c.registered)
 	c.routes, err = rest.Open(c.store, rest.Options{
-		Publisher: c.broker, Items: c.items(), Keys: c.registry.AccessKey,
+		Publisher: c.broker, Items: c.items(), Keys: c.registry.AccessKey, Sessions: c.credentials.Session,
 		Account: c.registry.Account(), Region: c.opts.Region, Refusals: c.refusals, Log: c.log,
 	})
 	if err != nil {
@@ -160,10 +160,14 @@ func (c *Cloud) handler(streams context.Context) http.Handler {
 		Console:    c.console,
 		Confirm:    c.iot.ConfirmHandler(),
 		Keys:       c.registry.AccessKey,
-		Account:    c.registry.Account(),
-		Region:     c.opts.Region,
-		Refusals:   c.refusals,
-		Log:        c.log,
+
+		Credentials: c.credentials,
+		Sessions:    c.credentials.Session,
+
+		Account:  c.registry.Account(),
+		Region:   c.opts.Region,
+		Refusals: c.refusals,
+		Log:      c.log,
 	})
 }
 

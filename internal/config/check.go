@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // off is what a setting says that turns something off.
@@ -259,6 +260,37 @@ func (c *checker) cloud(cl *Cloud) {
 	for i := range cl.Listeners {
 		c.listener(fmt.Sprintf("cloud.listener[%d]", i), &cl.Listeners[i])
 	}
+	for i := range cl.Roles {
+		at, r := fmt.Sprintf("cloud.role[%d]", i), &cl.Roles[i]
+		c.roleARN(at+".arn", r.ARN)
+		c.document(at, "[[cloud.role]]", &r.Document, r.File)
+	}
+}
+
+// roleARN checks the ARN of a role (IAM user guide, "IAM ARNs").
+func (c *checker) roleARN(path, arn string) {
+	if _, name, ok := strings.Cut(arn, ":role/"); !ok || name == "" || !strings.HasPrefix(arn, "arn:aws") {
+		c.fail(path, "bad role %q: want the ARN of a role, for example \"arn:aws:iam::000000000001:role/gateway\"", arn)
+	}
+}
+
+// The lifetime of temporary credentials (AWS IoT API reference, CreateRoleAlias).
+const (
+	leastCredentialLife = 15 * time.Minute
+	mostCredentialLife  = 12 * time.Hour
+)
+
+func (c *checker) roleAlias(at string, a *RoleAlias) {
+	c.name1(at+".name", a.Name, roleAlias, "letters, digits and _=,@-, at most 128")
+	c.roleARN(at+".role", a.Role)
+	a.Life = time.Hour
+	if a.Duration == "" {
+		return
+	}
+	var err error
+	if a.Life, err = time.ParseDuration(a.Duration); err != nil || a.Life < leastCredentialLife || a.Life > mostCredentialLife || a.Life%time.Second != 0 {
+		c.fail(at+".duration", "duration %q: want from \"15m\" to \"12h\"", a.Duration)
+	}
 }
 
 func (c *checker) listener(at string, l *Listener) {
@@ -326,6 +358,9 @@ func (c *checker) provisioned(f *File) {
 			c.fail(at+".policy", "there is no [[policy]] named %q", t.Policy)
 		}
 	}
+	for i := range f.RoleAliases {
+		c.roleAlias(fmt.Sprintf("role_alias[%d]", i), &f.RoleAliases[i])
+	}
 	for i := range f.Tables {
 		c.table(fmt.Sprintf("table[%d]", i), &f.Tables[i])
 	}
@@ -339,18 +374,23 @@ func (c *checker) provisioned(f *File) {
 
 func (c *checker) policy(at string, p *Policy) {
 	c.name1(at+".name", p.Name, policyName, "letters, digits and _+=,.@-, at most 128")
-	if (p.Document == "") == (p.File == "") {
-		c.fail(at, "a [[policy]] has either a document or a file")
+	c.document(at, "[[policy]]", &p.Document, p.File)
+}
+
+// document checks a policy document, and reads it when it is in a file.
+func (c *checker) document(at, table string, document *string, file string) {
+	if (*document == "") == (file == "") {
+		c.fail(at, "a %s has either a document or a file", table)
 		return
 	}
-	if p.File != "" {
-		if path := c.file(at+".file", p.File, "the policy document"); path != "" {
+	if file != "" {
+		if path := c.file(at+".file", file, "the policy document"); path != "" {
 			data, _ := readBounded(path) // c.file has read it before
-			p.Document = string(data)
+			*document = string(data)
 		}
 	}
-	if p.Document != "" && !json.Valid([]byte(p.Document)) {
-		c.fail(at+".document", "the document of policy %q is not JSON", p.Name)
+	if *document != "" && !json.Valid([]byte(*document)) {
+		c.fail(at+".document", "the document is not JSON")
 	}
 }
 

@@ -33,9 +33,12 @@ type File struct {
 	Cloud    Cloud    `toml:"cloud"`
 	Things   []Thing  `toml:"thing"`
 	Policies []Policy `toml:"policy"`
-	Tables   []Table  `toml:"table"`
-	Rules    []Rule   `toml:"rule"`
-	Routes   []Route  `toml:"route"`
+
+	RoleAliases []RoleAlias `toml:"role_alias"`
+
+	Tables []Table `toml:"table"`
+	Rules  []Rule  `toml:"rule"`
+	Routes []Route `toml:"route"`
 }
 
 // Gateway is the edge of one machine.
@@ -206,6 +209,15 @@ type Cloud struct {
 	Table CloudTable `toml:"table"`
 
 	Listeners []Listener `toml:"listener"` // of MQTT, beside mqtt
+	Roles     []Role     `toml:"role"`     // that temporary credentials are of
+}
+
+// Role says what temporary credentials of a role may do; a role that is not
+// there may do what the uplinks of a gateway need.
+type Role struct {
+	ARN      string `toml:"arn"`
+	Document string `toml:"document"` // a policy, JSON text
+	File     string `toml:"file"`     // or a path to it
 }
 
 // Listener is one more MQTT listener.
@@ -236,6 +248,15 @@ type Policy struct {
 	Name     string `toml:"name"`
 	Document string `toml:"document"` // JSON text
 	File     string `toml:"file"`     // or a path to it
+}
+
+// RoleAlias is the name under which devices ask for temporary credentials.
+type RoleAlias struct {
+	Name     string `toml:"name"`
+	Role     string `toml:"role"`     // ARN
+	Duration string `toml:"duration"` // of credentials; default "1h"
+
+	Life time.Duration `toml:"-"` // Duration, checked
 }
 
 // Table is a DynamoDB table.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iot"
@@ -57,6 +58,28 @@ func (a *applier) dropOldestVersion(ctx context.Context, name string) error {
 		}
 	}
 	_, err = a.iot.DeletePolicyVersion(ctx, &iot.DeletePolicyVersionInput{PolicyName: &name, PolicyVersionId: oldest.VersionId})
+	return err
+}
+
+func (a *applier) roleAlias(ctx context.Context, r config.RoleAlias) error {
+	seconds := aws.Int32(int32(r.Life / time.Second))
+	got, err := a.iot.DescribeRoleAlias(ctx, &iot.DescribeRoleAliasInput{RoleAlias: &r.Name})
+	switch {
+	case hasCode(err, "ResourceNotFoundException"):
+		_, err = a.iot.CreateRoleAlias(ctx, &iot.CreateRoleAliasInput{RoleAlias: &r.Name, RoleArn: &r.Role, CredentialDurationSeconds: seconds})
+		if err == nil {
+			a.made("role alias", r.Name)
+		}
+		return err
+	case err != nil:
+		return err
+	case aws.ToString(got.RoleAliasDescription.RoleArn) == r.Role && aws.ToInt32(got.RoleAliasDescription.CredentialDurationSeconds) == *seconds:
+		return nil
+	}
+	_, err = a.iot.UpdateRoleAlias(ctx, &iot.UpdateRoleAliasInput{RoleAlias: &r.Name, RoleArn: &r.Role, CredentialDurationSeconds: seconds})
+	if err == nil {
+		a.Log.Info("changed", "kind", "role alias", "name", r.Name)
+	}
 	return err
 }
 

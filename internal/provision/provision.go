@@ -1,5 +1,5 @@
-// Package provision makes what a mote.toml describes: policies, things with
-// their certificates, tables, topic rules and REST routes. It speaks only AWS
+// Package provision makes what a mote.toml describes: policies, role
+// aliases, things with their certificates, tables, topic rules and REST routes. It speaks only AWS
 // APIs (AWS IoT, DynamoDB, API Gateway), so that the same file works against
 // mote's own cloud and against AWS. Everything that is there already, as
 // described, is left alone: [Apply] may run at every start.
@@ -43,6 +43,11 @@ func Apply(ctx context.Context, f *config.File, o Options) error {
 	for _, p := range f.Policies {
 		if err := a.policy(ctx, p); err != nil {
 			return fmt.Errorf("policy %s: %w", p.Name, err)
+		}
+	}
+	for _, r := range f.RoleAliases {
+		if err := a.roleAlias(ctx, r); err != nil {
+			return fmt.Errorf("role alias %s: %w", r.Name, err)
 		}
 	}
 	for _, t := range f.Things {

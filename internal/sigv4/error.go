@@ -6,6 +6,14 @@ const (
 	CodeIncomplete   = "IncompleteSignatureException"
 	CodeInvalid      = "InvalidSignatureException"
 	CodeUnknownKey   = "UnrecognizedClientException"
+	CodeExpired      = "ExpiredTokenException"
+	CodeDenied       = "AccessDeniedException"
+)
+
+// The texts of two of them.
+const (
+	UnknownKeyMessage = "The security token included in the request is invalid."
+	ExpiredMessage    = "The security token included in the request is expired"
 )
 
 // Error refuses a request for its signature. It goes to the client in the

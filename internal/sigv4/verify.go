@@ -1,6 +1,7 @@
 package sigv4
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -20,9 +21,29 @@ const (
 // may be used.
 type Keys func(id string) (secret string, ok bool)
 
+// TemporaryPrefix begins the ids of access keys that are good for a time, with
+// the session token that was given with them (IAM user guide, "IAM identifiers").
+const TemporaryPrefix = "ASIA"
+
+// Session is what a temporary access key stands for.
+type Session struct {
+	Secret    string
+	Principal string // ARN, such as arn:aws:sts::000000000001:assumed-role/gateway/SESSION
+	UserID    string // such as AROAEXAMPLE:SESSION
+	// May says why the session may not do action, for example "iot:Publish", on a
+	// resource (an ARN) from a source address; nil when it may.
+	May func(action, resource, sourceIP string) error
+}
+
+// Sessions returns the session of a temporary access key and of the token that
+// the request brought, "" when it brought none, or why it is refused: with
+// [CodeUnknownKey] or [CodeExpired].
+type Sessions func(id, token string) (*Session, *Error)
+
 // Options say what is accepted. The zero value accepts any service and region
-// within [DefaultMaxSkew].
+// within [DefaultMaxSkew], and permanent access keys only.
 type Options struct {
+	Sessions Sessions         // nil: temporary access keys are not known
 	Services []string         // accepted in the credential scope; the first is named to who used another; empty: any
 	Regions  []string         // accepted in the credential scope; empty: any
 	MaxSkew  time.Duration    // 0: DefaultMaxSkew
@@ -37,13 +58,15 @@ type Identity struct {
 	Time          time.Time // when it was signed
 	Presigned     bool
 	SignedHeaders []string // lower case, sorted
+	Session       *Session // of a temporary access key; nil: the key is a permanent one
 }
 
 // Verify checks the signature of r, whose body is body as it was on the wire
 // (before any decompression), in AWS's order. The answer
 // is nil, or the refusal with AWS's text and a diagnosis for the log.
 //
-// A session token is not interpreted: with a permanent key it has no meaning.
+// A session token is looked at with a temporary key; with a permanent one it has
+// no meaning.
 func Verify(r *http.Request, body []byte, keys Keys, o Options) (Identity, *Error) {
 	c, e := Examine(r, keys, o)
 	if e != nil {
@@ -56,8 +79,9 @@ func Verify(r *http.Request, body []byte, keys Keys, o Options) (Identity, *Erro
 // checked, so that a body need not be read for a caller with an unknown key.
 type Claim struct {
 	claim
-	of  derivation
-	key []byte
+	of      derivation
+	key     []byte
+	session *Session // nil: of a permanent key
 }
 
 // Examine makes all checks of [Verify] that do not need the body.
@@ -71,14 +95,34 @@ func Examine(r *http.Request, keys Keys, o Options) (*Claim, *Error) {
 			return nil, e
 		}
 	}
-	secret, ok := keys(c.scope.keyID)
-	if !ok {
-		return nil, &Error{Code: CodeUnknownKey, Message: "The security token included in the request is invalid.",
-			Diagnosis: "access key " + quote(veilKeyID(c.scope.keyID)) + " is not known here, or is switched off: the client may be using credentials of AWS; give it those of this server (mote env prints them)"}
+	secret, session, e := c.secret(r, keys, o.Sessions)
+	if e != nil {
+		return nil, e
 	}
 	of := derivation{secret, c.scope.day, c.scope.region, c.scope.service}
-	return &Claim{*c, of, derived.key(of)}, nil
+	return &Claim{*c, of, derived.key(of), session}, nil
 }
+
+// secret makes check 11: it finds the secret of the key, and the session when
+// the key is a temporary one.
+func (c *claim) secret(r *http.Request, keys Keys, sessions Sessions) (string, *Session, *Error) {
+	id := c.scope.keyID
+	if sessions != nil && strings.HasPrefix(id, TemporaryPrefix) {
+		session, e := sessions(id, cmp.Or(r.Header.Get(tokenName), first(c.query, tokenName)))
+		if e != nil {
+			return "", nil, e
+		}
+		return session.Secret, session, nil
+	}
+	if secret, ok := keys(id); ok {
+		return secret, nil, nil
+	}
+	return "", nil, &Error{Code: CodeUnknownKey, Message: UnknownKeyMessage,
+		Diagnosis: "access key " + quote(veilKeyID(id)) + " is not known here, or is switched off: the client may be using credentials of AWS; give it those of this server (mote env prints them)"}
+}
+
+// tokenName is where a session token stands, as header or in the query.
+const tokenName = "X-Amz-Security-Token"
 
 // Verify makes the last check: the signature over r and its body.
 func (c *Claim) Verify(r *http.Request, body []byte) (Identity, *Error) {
@@ -87,7 +131,7 @@ func (c *Claim) Verify(r *http.Request, body []byte) (Identity, *Error) {
 	}
 	derived.keep(c.of, c.key)
 	return Identity{AccessKeyID: c.scope.keyID, Region: c.scope.region, Service: c.scope.service,
-		Time: c.date, Presigned: c.presigned, SignedHeaders: c.names}, nil
+		Time: c.date, Presigned: c.presigned, SignedHeaders: c.names, Session: c.session}, nil
 }
 
 // checkTime makes check 8.
@@ -197,8 +241,8 @@ func (c *claim) queryForms(raw string) []string {
 	if strings.Contains(raw, "+") {
 		forms = append(forms, canonicalQuery(parseQuery(raw, '+'), all))
 	}
-	if _, ok := lookup(c.query, "X-Amz-Security-Token"); ok && c.presigned {
-		forms = append(forms, canonicalQuery(c.query, func(name string) bool { return all(name) && name != "X-Amz-Security-Token" }))
+	if _, ok := lookup(c.query, tokenName); ok && c.presigned {
+		forms = append(forms, canonicalQuery(c.query, func(name string) bool { return all(name) && name != tokenName }))
 	}
 	return distinct(append(forms, rawQuery(raw, all)))
 }

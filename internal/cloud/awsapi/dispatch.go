@@ -17,6 +17,7 @@ const (
 	toIoT
 	toIoTData
 	toJobsData
+	toCredentials
 	toDynamoDB
 	toAPIGateway
 	toSTS
@@ -123,6 +124,8 @@ func byHost(host string) target {
 		return toRest
 	case labels[1] == "jobs":
 		return toJobsData
+	case labels[1] == "credentials":
+		return toCredentials
 	case labels[0] == "data-ats" || labels[0] == "data" || labels[1] == "iot":
 		return toIoTData
 	}
@@ -145,6 +148,8 @@ func byPath(r *http.Request, root string) target {
 		return toIoTData
 	case isJobsPath(r.URL.EscapedPath()):
 		return toJobsData
+	case isCredentialsPath(r.URL.EscapedPath()):
+		return toCredentials
 	}
 	for t, list := range roots {
 		if slices.Contains(list, root) {
@@ -162,6 +167,13 @@ func byPath(r *http.Request, root string) target {
 func isJobsPath(path string) bool {
 	p := segments(path)
 	return len(p) >= 3 && p[0] == "things" && p[2] == "jobs"
+}
+
+// isCredentialsPath recognises the credentials provider's path below a root that
+// it shares with the control plane.
+func isCredentialsPath(path string) bool {
+	p := segments(path)
+	return len(p) == 3 && p[0] == "role-aliases" && p[2] == "credentials"
 }
 
 // isDataPath recognises the data plane's paths below roots it shares.

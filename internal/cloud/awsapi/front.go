@@ -35,6 +35,11 @@ type Config struct {
 	// signature but a client certificate; nil: nobody may do so. The error is
 	// for the device and for the log.
 	Devices func(r *http.Request) (Identity, error)
+	// Credentials gives devices temporary access keys for their certificate; nil:
+	// not offered. Sessions knows those keys.
+	Credentials Service
+	Sessions    sigv4.Sessions
+
 	Confirm http.Handler // nil: none; gets unsigned GET /confirmdestination/{token}: the token is the credential
 
 	Keys     sigv4.Keys
@@ -58,6 +63,7 @@ type offer struct {
 	scopes  []string     // accepted in the credential scope
 	maxBody int64        // bytes
 	devices bool         // a client certificate will do in place of a signature
+	judged  bool         // it asks Identity.May, so that temporary access keys may call it
 	next    http.Handler // that gets the authenticated requests; nil: service, which answers the others anyway
 }
 
@@ -82,14 +88,16 @@ func NewFront(c Config) *Front {
 	f := &Front{c: c}
 	f.services = map[target]offer{
 		// The control plane's largest member is a rule's SQL of 256 KB.
-		toIoT:      {c.IoT, "IoT", []string{"iot", "execute-api"}, 1 << 20, false, nil},
-		toIoTData:  {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10, true, nil}, // "AWS IoT Core endpoints and quotas": payload 128 KB
-		toMQTT:     {c.IoTData, "MQTT over WebSocket", []string{"iotdevicegateway", "iotdata"}, 0, false, c.MQTT},
-		toJobsData: {c.JobsData, "IoT jobs data plane", []string{"iot-jobs-data"}, 64 << 10, true, nil},
+		toIoT:      {c.IoT, "IoT", []string{"iot", "execute-api"}, 1 << 20, false, false, nil},
+		toIoTData:  {c.IoTData, "IoT data plane", []string{"iotdata", "iotdevicegateway"}, 128 << 10, true, true, nil}, // "AWS IoT Core endpoints and quotas": payload 128 KB
+		toMQTT:     {c.IoTData, "MQTT over WebSocket", []string{"iotdevicegateway", "iotdata"}, 0, false, false, c.MQTT},
+		toJobsData: {c.JobsData, "IoT jobs data plane", []string{"iot-jobs-data"}, 64 << 10, true, true, nil},
+		// Its answers are for a certificate: nothing that is signed comes here.
+		toCredentials: {c.Credentials, "IoT credentials provider", nil, 1 << 10, true, false, nil},
 		// DynamoDB: 16 MB a request (BatchWriteItem).
-		toDynamoDB:   {c.DynamoDB, "DynamoDB", []string{"dynamodb"}, 16 << 20, false, nil},
-		toAPIGateway: {c.APIGateway, "API Gateway", []string{"apigateway"}, 1 << 20, false, nil},
-		toSTS:        {sts{c.Account}, "STS", []string{"sts"}, 64 << 10, false, nil},
+		toDynamoDB:   {c.DynamoDB, "DynamoDB", []string{"dynamodb"}, 16 << 20, false, true, nil},
+		toAPIGateway: {c.APIGateway, "API Gateway", []string{"apigateway"}, 1 << 20, false, false, nil},
+		toSTS:        {sts{c.Account}, "STS", []string{"sts"}, 64 << 10, false, true, nil},
 	}
 	return f
 }
@@ -190,7 +198,34 @@ func (f *Front) identify(w http.ResponseWriter, r *http.Request, o offer) (Ident
 	if refused != nil && refused.Code == sigv4.CodeMissingToken && o.devices {
 		refused.Diagnosis += "; or bring the certificate of a thing, over TLS with the ALPN protocol x-amzn-http-ca or http/1.1 (curl --cert C --key K)"
 	}
-	return Identity{AccessKeyID: id.AccessKeyID, Region: id.Region, Service: id.Service}, refused
+	caller := Identity{AccessKeyID: id.AccessKeyID, Region: id.Region, Service: id.Service, Session: id.Session}
+	if refused != nil || id.Session == nil {
+		return caller, refused
+	}
+	if !o.judged {
+		return caller, denied(id.Session, r.Method+" "+short(r.URL.EscapedPath()), o.name,
+			"temporary access keys are for the data planes, DynamoDB and REST routes: sign calls of "+o.name+" with an access key of the account")
+	}
+	caller.May = f.may(r, id.Session)
+	return caller, nil
+}
+
+// denied refuses what a session may not do (IAM user guide, "Troubleshoot
+// access denied error messages").
+func denied(s *sigv4.Session, action, resource, why string) *sigv4.Error {
+	return &sigv4.Error{Code: sigv4.CodeDenied, Diagnosis: why,
+		Message: "User: " + s.Principal + " is not authorized to perform: " + action + " on resource: " + resource + " because no identity-based policy allows the action"}
+}
+
+// may asks a session, and records its refusals.
+func (f *Front) may(r *http.Request, s *sigv4.Session) func(action, resource string) error {
+	return func(action, resource string) error {
+		err := s.May(action, resource, SourceIP(r))
+		if err != nil {
+			f.c.Refusals.Add(refusal.Refusal{Where: "api", Action: action, Resource: short(resource), Principal: s.Principal, SourceIP: SourceIP(r), Reason: err.Error()})
+		}
+		return err
+	}
 }
 
 // device is identify for a request with a client certificate. Its body is
@@ -208,7 +243,7 @@ func (f *Front) device(w http.ResponseWriter, r *http.Request, o offer) (Identit
 // authenticate checks the signature. The body is read, into r, only for
 // callers with a known key.
 func (f *Front) authenticate(w http.ResponseWriter, r *http.Request, o offer) (sigv4.Identity, *sigv4.Error) {
-	claim, refused := sigv4.Examine(r, f.c.Keys, sigv4.Options{Services: o.scopes, Now: f.c.Now})
+	claim, refused := sigv4.Examine(r, f.c.Keys, sigv4.Options{Services: o.scopes, Sessions: f.c.Sessions, Now: f.c.Now})
 	if refused != nil {
 		return sigv4.Identity{}, refused
 	}

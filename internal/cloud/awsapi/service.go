@@ -23,9 +23,12 @@ type Identity struct {
 	// CertificateID is who a device is that brought its certificate in place of
 	// a signature; "" for who signed.
 	CertificateID string
-	// May says why a device may not do action (for example "iot:Publish") on a
-	// resource (for example "topic/a"), and records its refusals; nil while it
-	// may. It is nil for who signed: an access key has full rights.
+	// Session is of who signed with a temporary access key, else nil.
+	Session *sigv4.Session
+	// May says why a device, or who has a temporary access key, may not do action
+	// (for example "iot:Publish") on a resource (an ARN, or what follows the
+	// account in it, for example "topic/a"), and records its refusals; nil while
+	// it may. It is nil for a permanent access key, which has full rights.
 	May func(action, resource string) error
 
 	Region   string // of the credential scope: what the client believes to be its region

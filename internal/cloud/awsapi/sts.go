@@ -46,8 +46,11 @@ func (s sts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := NewRequestID()
-	writeXML(w, http.StatusOK, id, stsIdentity{Namespace: stsNamespace, Account: s.account, UserID: s.account,
-		Arn: "arn:aws:iam::" + s.account + ":root", RequestID: id})
+	out := stsIdentity{Namespace: stsNamespace, Account: s.account, UserID: s.account, Arn: "arn:aws:iam::" + s.account + ":root", RequestID: id}
+	if session := Caller(r.Context()).Session; session != nil {
+		out.Arn, out.UserID = session.Principal, session.UserID
+	}
+	writeXML(w, http.StatusOK, id, out)
 }
 
 // Refuse implements Service. The query protocol has other names for the codes
@@ -63,6 +66,8 @@ func (s sts) Refuse(w http.ResponseWriter, _ *http.Request, e *sigv4.Error) {
 		code = "SignatureDoesNotMatch"
 	case sigv4.CodeUnknownKey:
 		code = "InvalidClientTokenId"
+	case sigv4.CodeExpired:
+		code = "ExpiredToken"
 	}
 	s.fail(w, e.StatusOr(http.StatusForbidden), code, e.Message)
 }

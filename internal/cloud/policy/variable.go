@@ -56,6 +56,9 @@ var plainVariables = map[string]varID{
 	"iot:thing.thingname":                varThingName,
 	"iot:thing.thingtypename":            varThingType,
 	"iot:thing.isattached":               varThingAttached,
+	"credentials-iot:thingname":          varThingName, // of the policies of roles
+	"credentials-iot:thingtypename":      varThingType,
+	"credentials-iot:awscertificateid":   varCertificateID,
 	"iot:certificate.serialnumber":       varSerialNumber,
 	"iot:certificate.availablekeys":      varAvailableKeys,
 	"iot:connectattributes":              varConnectAttributes,

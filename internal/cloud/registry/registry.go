@@ -48,6 +48,8 @@ type Registry struct {
 	ca      *authority
 	epoch   atomic.Uint64
 
+	sessionKey []byte // of temporary credentials
+
 	verifier *verifier
 
 	// writeMu makes changes one after the other. A change reads the state
@@ -67,6 +69,7 @@ type Registry struct {
 	code         string            // registration code; "": none
 	tokens       map[string]*token // of certificates that wait to be provisioned, by tokenKey, and claims, by certificate id
 	templates    shelf[*Template]  // provisioning templates
+	roleAliases  shelf[*RoleAlias]
 	policies     shelf[*Policy]
 	logins       map[string]*Login // by name
 	policyOrder  []string          // creation time and name, sorted
@@ -119,7 +122,7 @@ func Open(st *store.Store, o Options) (*Registry, error) {
 		verifier: newVerifier(o.HashIterations), logins: map[string]*Login{},
 		keys: map[string]accessKey{}, exclusive: map[string]string{}, tags: map[string]map[string]string{},
 		things: newShelf[*Thing](), certificates: newShelf[*Certificate](), authorities: newShelf[*CA](), policies: newShelf[*Policy](),
-		tokens: map[string]*token{}, templates: newShelf[*Template](), announced: map[string]time.Time{},
+		tokens: map[string]*token{}, templates: newShelf[*Template](), roleAliases: newShelf[*RoleAlias](), announced: map[string]time.Time{},
 		attached: newRelation(), principals: newRelation(),
 		types: newShelf[*ThingType](), groups: newShelf[*ThingGroup](), billing: newShelf[*BillingGroup](),
 		typed: newRelation(), children: newRelation(), members: newRelation(), billed: newRelation(),
@@ -129,6 +132,9 @@ func Open(st *store.Store, o Options) (*Registry, error) {
 	}
 	r.arn = "arn:aws:iot:" + o.Region + ":" + r.account + ":"
 	if err := r.openAuthority(); err != nil {
+		return nil, err
+	}
+	if err := r.openSessionKey(); err != nil {
 		return nil, err
 	}
 	return r, r.load()
@@ -209,6 +215,9 @@ const (
 	kindTemplate  kind = 'T'
 	kindLogin     kind = 'U'
 	kindIndexing  kind = 'I'
+	kindRoleAlias kind = 'L'
+
+	kindSessionKey kind = 'S'
 )
 
 func key(k kind, id string) []byte {
@@ -302,7 +311,7 @@ func (r *Registry) load() error {
 		{kindCA, r.loadCA}, {kindRegCode, r.loadRegistrationCode},
 		{kindType, r.loadType}, {kindGroup, r.loadGroup}, {kindMember, r.loadMember}, {kindBilling, r.loadBilling},
 		{kindToken, r.loadToken}, {kindTemplate, r.loadTemplate},
-		{kindLogin, r.loadLogin}, {kindIndexing, r.loadIndexing},
+		{kindLogin, r.loadLogin}, {kindIndexing, r.loadIndexing}, {kindRoleAlias, r.loadRoleAlias},
 	}
 	for _, l := range loaders {
 		if err := r.each(l.kind, l.load); err != nil {

@@ -115,7 +115,7 @@ func (e *Engine) serve(w http.ResponseWriter, c *call) (reply, *refused) {
 		return reply{}, no
 	}
 	if claim != nil {
-		if no := c.verify(claim); no != nil {
+		if no := c.verify(e, claim); no != nil {
 			return reply{}, no
 		}
 		if no := c.checkKey(e, s); no != nil {
@@ -187,7 +187,7 @@ func (c *call) unknownRoute(e *Engine, stage string) *refused {
 }
 
 func (e *Engine) examine(r *http.Request) (*sigv4.Claim, *sigv4.Error) {
-	return sigv4.Examine(r, e.o.Keys, sigv4.Options{Services: []string{"execute-api"}, MaxSkew: sigv4.ExecuteAPIMaxSkew, Now: e.o.Now})
+	return sigv4.Examine(r, e.o.Keys, sigv4.Options{Services: []string{"execute-api"}, Sessions: e.o.Sessions, MaxSkew: sigv4.ExecuteAPIMaxSkew, Now: e.o.Now})
 }
 
 // examine begins to check the signature where the method asks for one. Where
@@ -200,10 +200,27 @@ func (c *call) examine(e *Engine) (*sigv4.Claim, *refused) {
 	return claim, signatureRefused(no)
 }
 
-func (c *call) verify(claim *sigv4.Claim) *refused {
+func (c *call) verify(e *Engine, claim *sigv4.Claim) *refused {
 	id, no := claim.Verify(c.r, c.body)
 	c.accessKeyID = id.AccessKeyID
-	return signatureRefused(no)
+	if no != nil || id.Session == nil {
+		return signatureRefused(no)
+	}
+	return c.mayInvoke(e, id.Session)
+}
+
+// mayInvoke refuses a temporary access key whose role may not call the method
+// (API Gateway developer guide, "Control access for invoking an API").
+func (c *call) mayInvoke(e *Engine, s *sigv4.Session) *refused {
+	const action = "execute-api:Invoke"
+	path := c.ep.api.ID + "/" + c.ep.stage + "/" + c.r.Method + "/" + strings.Join(c.parts, "/")
+	err := s.May(action, path, c.sourceIP)
+	if err == nil {
+		return nil
+	}
+	last := e.o.Account[max(0, len(e.o.Account)-4):]
+	text := fmt.Sprintf("User: %s is not authorized to perform: %s on resource: arn:aws:execute-api:%s:********%s:%s", s.Principal, action, e.o.Region, last, path)
+	return refuse(http.StatusForbidden, sigv4.CodeDenied, text, err.Error())
 }
 
 func signatureRefused(no *sigv4.Error) *refused {

@@ -48,9 +48,10 @@ var ErrUnavailable = errors.New("the tables are not available for now")
 // Options are what the engine works with.
 type Options struct {
 	Region, Account string
-	Publisher       Publisher  // nil: requests of publishing routes are answered 500
-	Items           Items      // nil: requests of item routes are answered 500
-	Keys            sigv4.Keys // access keys, for methods with AWS_IAM
+	Publisher       Publisher      // nil: requests of publishing routes are answered 500
+	Items           Items          // nil: requests of item routes are answered 500
+	Keys            sigv4.Keys     // access keys, for methods with AWS_IAM
+	Sessions        sigv4.Sessions // of temporary access keys; nil: there are none
 	Refusals        *refusal.Log
 	Log             *slog.Logger     // nil: discard
 	Now             func() time.Time // nil: time.Now

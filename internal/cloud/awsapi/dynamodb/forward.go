@@ -59,6 +59,10 @@ func (f *Forward) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if err := authorize(r, name, body); err != nil {
+		f.own.refuse(w, r, err)
+		return
+	}
 	answer, err := f.cluster.Call(r.Context(), name, body)
 	if err != nil {
 		f.unavailable(w, r, err)

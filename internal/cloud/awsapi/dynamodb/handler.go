@@ -132,6 +132,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, unknownOperation(name))
 		return
 	}
+	if err := authorize(r, name, body); err != nil {
+		h.refuse(w, r, err)
+		return
+	}
 	in, err := decode(name, body)
 	if err != nil {
 		h.refuse(w, r, err)

@@ -170,6 +170,12 @@ var operations = []route{
 	{"DELETE", "/provisioning-templates/{templateName}/versions/{versionId}", deleteProvisioningTemplateVersion},
 	{"POST", "/provisioning-templates/{templateName}/provisioning-claim", createProvisioningClaim},
 
+	{"POST", "/role-aliases/{roleAlias}", createRoleAlias},
+	{"GET", "/role-aliases/{roleAlias}", describeRoleAlias},
+	{"GET", "/role-aliases", listRoleAliases},
+	{"PUT", "/role-aliases/{roleAlias}", updateRoleAlias},
+	{"DELETE", "/role-aliases/{roleAlias}", deleteRoleAlias},
+
 	{"POST", "/policies/{policyName}", createPolicy},
 	{"GET", "/policies/{policyName}", getPolicy},
 	{"GET", "/policies", listPolicies},

@@ -43,6 +43,8 @@ func (h *Handler) taggable(arn string) (string, error) {
 		_, err = h.reg.Template(name)
 	case kind == "cacert":
 		_, err = h.reg.CACertificate(name)
+	case kind == "rolealias":
+		_, err = h.reg.RoleAlias(name)
 	case kind == "policy":
 		_, err = h.reg.Policy(name)
 	case kind == "thingtype":
@@ -62,7 +64,7 @@ func (h *Handler) taggable(arn string) (string, error) {
 		_, err = h.jobs.Template(name)
 		err = h.jobError(err)
 	default:
-		err = badRequest("%.300q cannot have tags: policies, rules, CA certificates, provisioning templates, jobs, job templates, thing types, thing groups and billing groups can", arn)
+		err = badRequest("%.300q cannot have tags: policies, role aliases, rules, CA certificates, provisioning templates, jobs, job templates, thing types, thing groups and billing groups can", arn)
 	}
 	return resource, err
 }

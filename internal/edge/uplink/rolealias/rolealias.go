@@ -47,6 +47,11 @@ const (
 	maxBackoff = 5 * time.Minute
 )
 
+// alpn says that the client has a certificate (AWS IoT developer guide, "Device
+// communication protocols"). A server that does not know it speaks http/1.1; one
+// that serves browsers on the same port asks nobody else for a certificate.
+const alpn = "x-amzn-http-ca"
+
 // Provider gives credentials, and remembers them. It is an
 // aws.CredentialsProvider.
 type Provider struct {
@@ -94,6 +99,7 @@ func (p *Provider) client() (*http.Client, error) {
 	}
 	t := c.Transport.(web.Transport)
 	t.TLSClientConfig.Certificates = []tls.Certificate{pair}
+	t.TLSClientConfig.NextProtos = []string{alpn, "http/1.1"}
 	t.DisableKeepAlives = true // the next fetch is an hour away, and may have another certificate
 	return c, nil
 }
