@@ -113,3 +113,33 @@ func testProvisioning(t *testing.T, aws *cli) {
 	aws.run(t, "", "delete-provisioning-template", "--template-name", "fleet")
 	aws.run(t, "ResourceNotFoundException", "describe-provisioning-template", "--template-name", "fleet")
 }
+
+func testRoleAliases(t *testing.T, aws *cli) {
+	srv, _, _ := newServer(t, t.TempDir())
+	aws.url = srv.URL
+	const role, arn = "arn:aws:iam::000000000001:role/gateway", "arn:aws:iot:us-east-1:000000000001:rolealias/a=1@x"
+	made := aws.run(t, arn, "create-role-alias", "--role-alias", "a=1@x", "--role-arn", role, "--tags", "Key=k,Value=v")
+	if made["roleAlias"] != "a=1@x" {
+		t.Errorf("made %v", made)
+	}
+	aws.run(t, "ResourceAlreadyExistsException", "create-role-alias", "--role-alias", "a=1@x", "--role-arn", role)
+	aws.run(t, "InvalidRequestException", "create-role-alias", "--role-alias", "a b", "--role-arn", role)
+	aws.run(t, "InvalidRequestException", "create-role-alias", "--role-alias", "b", "--role-arn", "arn:aws:iam::000000000001:user/gateway")
+	aws.run(t, "", "create-role-alias", "--role-alias", "b", "--role-arn", role, "--credential-duration-seconds", "43200")
+	aws.run(t, `"credentialDurationSeconds": 3600`, "describe-role-alias", "--role-alias", "a=1@x")
+	aws.run(t, `"Value": "v"`, "list-tags-for-resource", "--resource-arn", arn)
+	aws.run(t, arn, "update-role-alias", "--role-alias", "a=1@x", "--credential-duration-seconds", "900")
+	got, _ := aws.run(t, `"credentialDurationSeconds": 900`, "describe-role-alias", "--role-alias", "a=1@x")["roleAliasDescription"].(map[string]any)
+	if got["roleArn"] != role || got["owner"] != "000000000001" || got["roleAliasArn"] != arn || got["creationDate"] == nil || got["lastModifiedDate"] == nil {
+		t.Errorf("described as %v", got)
+	}
+	page := aws.run(t, "", "list-role-aliases", "--no-ascending-order")
+	if list, _ := page["roleAliases"].([]any); len(list) != 2 || list[0] != "b" {
+		t.Errorf("listed %v", page)
+	}
+	aws.run(t, "", "delete-role-alias", "--role-alias", "a=1@x")
+	for _, verb := range []string{"delete-role-alias", "describe-role-alias", "update-role-alias"} {
+		aws.run(t, "ResourceNotFoundException", verb, "--role-alias", "a=1@x")
+	}
+	aws.run(t, "endpointAddress", "describe-endpoint", "--endpoint-type", "iot:CredentialProvider")
+}

@@ -29,6 +29,7 @@ func TestCLI(t *testing.T) {
 			t.Run("statements", func(t *testing.T) { testStatements(t, aws) })
 			t.Run("certificates", func(t *testing.T) { testCertificates(t, aws) })
 			t.Run("provisioning", func(t *testing.T) { testProvisioning(t, aws) })
+			t.Run("role aliases", func(t *testing.T) { testRoleAliases(t, aws) })
 		})
 	}
 	if len(seen) == 0 {
