@@ -15,6 +15,7 @@ import (
 	"mote/internal/cloud/refusal"
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/store/storetest"
 	"mote/internal/sigv4"
 )
 
@@ -38,17 +39,11 @@ type world struct {
 
 func newWorld(t *testing.T, roles ...Role) *world {
 	t.Helper()
-	st, err := store.Open(t.TempDir(), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = st.Close() })
-	w := &world{t: t, st: st, log: refusal.New(nil), now: time.Now()}
+	w := &world{t: t, st: storetest.Open(t, t.TempDir()), log: refusal.New(nil), now: time.Now()}
 	w.open(roles...)
+	var err error
 	w.cert, _, err = w.reg.CreateKeysAndCertificate(true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, err = w.reg.CreatePolicy("devices", documents, nil)
 	must(t, err)
 	_, err = w.reg.CreateThing("pi", map[string]string{})

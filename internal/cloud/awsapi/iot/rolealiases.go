@@ -1,8 +1,6 @@
 package iot
 
-import (
-	"time"
-)
+import "time"
 
 // roleAliasInput is the body of CreateRoleAlias and UpdateRoleAlias.
 type roleAliasInput struct {
@@ -73,10 +71,7 @@ func listRoleAliases(h *Handler, c *call) (any, error) {
 	}
 	p.Descending = !ascending
 	names, next, err := h.reg.RoleAliases(p)
-	return struct {
-		Names []string `json:"roleAliases"`
-		Next  string   `json:"nextMarker,omitempty"`
-	}{append([]string{}, names...), next}, err
+	return pageOf("roleAliases", append([]string{}, names...), nextMarker, next), err
 }
 
 func updateRoleAlias(h *Handler, c *call) (any, error) {
