@@ -16,7 +16,8 @@ type Decoder struct {
 	// version 5 calls Maximum Packet Size, section 3.1.2.11.4); 0 means the
 	// protocol's own limit of 268,435,460.
 	Max int
-	// Level3 accepts a CONNECT of MQTT 3.1, the version before the first standard.
+	// Level3 accepts a CONNECT of MQTT 3.1, the version before the first standard,
+	// and DUP where that has it.
 	Level3 bool
 }
 

@@ -77,13 +77,22 @@ func (d *Decoder) Check(f Frame) error {
 	if d.From != 0 && sentBy[t]&d.From == 0 || t == DISCONNECT && d.Version == V311 && d.From == FromServer {
 		return protocolError("%s from the wrong side (section 2.1.2)", t)
 	}
-	if t != PUBLISH && f.First&0x0F != flagsOf[t] {
+	if t != PUBLISH && d.flags(f) != flagsOf[t] {
 		return malformed("%s with flags %04b [MQTT-2.1.3-1]", t, f.First&0x0F)
 	}
 	if d.Version == 0 && t != CONNECT {
 		return protocolError("%s before CONNECT [MQTT-3.1.0-1]", t)
 	}
 	return nil
+}
+
+// flags are those of the frame; without DUP, which MQTT 3.1 has also where later
+// versions have reserved flags (version 3.1 section 2.1).
+func (d *Decoder) flags(f Frame) byte {
+	if t := f.Type(); d.Level3 && (t == PUBREL || t == SUBSCRIBE || t == UNSUBSCRIBE) {
+		return f.First & 0x07
+	}
+	return f.First & 0x0F
 }
 
 // Ack is PUBACK, PUBREC, PUBREL or PUBCOMP (sections 3.4 to 3.7).
@@ -101,7 +110,7 @@ func (a *Ack) Type() Type { return a.Kind }
 // it has no properties.
 func (d *Decoder) Ack(f Frame, a *Ack) error {
 	t := f.Type()
-	if f.First&0x0F != flagsOf[t] {
+	if d.flags(f) != flagsOf[t] {
 		return malformed("%s with flags %04b [MQTT-2.1.3-1]", t, f.First&0x0F)
 	}
 	c := cursor{b: f.Body}

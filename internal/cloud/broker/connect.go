@@ -65,7 +65,7 @@ func (c *conn) decodeConnect(f mqtt.Frame) (*mqtt.Connect, *refused) {
 		return nil, refuse(mqtt.ProtocolError, "%s before CONNECT [MQTT-3.1.0-1]", p.Type())
 	}
 	c.version = connect.Version
-	c.in.Version, c.in.Max = connect.Version, c.limits.Packet
+	c.in.Version, c.in.Max, c.in.Level3 = connect.Version, c.limits.Packet, connect.Level3
 	return connect, nil
 }
 

@@ -71,7 +71,7 @@ func (d *delivery) full(w waiting) bool {
 	if w.qos == 0 {
 		return false
 	}
-	return d.room() <= 0 || d.c.spec && w.seq > 0 && w.group == nil && d.busy(packetIDOf(w.seq))
+	return d.room() <= 0 || d.c.spec && w.seq > 0 && w.group == nil && d.busy(d.s.packetID(w.seq))
 }
 
 // busy says whether a packet id is in flight towards the client.
@@ -252,7 +252,7 @@ func (d *delivery) packet(w waiting) (p mqtt.Publish, alias uint16) {
 	case w.seq == 0 || w.group != nil:
 		p.PacketID = d.nextID()
 	default:
-		p.PacketID, p.Dup = packetIDOf(w.seq), w.seq <= d.resent
+		p.PacketID, p.Dup = d.s.packetID(w.seq), w.seq <= d.resent
 	}
 	if c.version != mqtt.V5 {
 		return p, 0
@@ -485,7 +485,7 @@ func (d *delivery) sendEntries(entries []waiting) bool {
 			return false
 		}
 		if allowed && d.full(w) {
-			d.blocked = packetIDOf(w.seq)
+			d.blocked = d.s.packetID(w.seq)
 			return false
 		}
 		if allowed {

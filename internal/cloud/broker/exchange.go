@@ -18,9 +18,10 @@ import (
 // The packet id of a message with a queue entry follows from the entry's
 // sequence number, so that it is the same after the end of the process.
 
-// packetIDOf is the packet id of a queue entry in the mode Spec. Of entries with
-// the same one, the later waits until the earlier is acknowledged.
-func packetIDOf(seq uint64) uint16 { return uint16(seq%65535) + 1 }
+// packetID is the packet id of a queue entry in the mode Spec, 1 for the first
+// that can be. Of entries with the same one, the later waits until the earlier
+// is acknowledged.
+func (s *session) packetID(seq uint64) uint16 { return uint16((seq-s.base-1)%65535) + 1 }
 
 // released is a message of which only PUBREL and PUBCOMP are left.
 type released struct {
@@ -331,7 +332,7 @@ func (b *Broker) loadExchanges(byID map[uint64]*session) error {
 		seq := binary.BigEndian.Uint64(key[10:])
 		b.queueSeq = max(b.queueSeq, seq)
 		if s := byID[binary.BigEndian.Uint64(key[2:])]; s != nil {
-			s.released = append(s.released, released{id: packetIDOf(seq), seq: seq})
+			s.released = append(s.released, released{id: s.packetID(seq), seq: seq})
 		}
 		return nil
 	})

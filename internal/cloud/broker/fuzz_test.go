@@ -122,9 +122,16 @@ func TestRecords(t *testing.T) {
 	if _, err := parseMessage(append([]byte{secondVersion + 1}, b[1:]...)); err == nil {
 		t.Error("a newer record parses")
 	}
-	r := sessionRecord{id: 7, version: 5, expiry: time.Hour, disconnected: now, sent: 9}
+	r := sessionRecord{id: 7, version: 5, expiry: time.Hour, disconnected: now, sent: 9, base: 3}
 	if got, err := parseSession(r.append(nil)); err != nil || got != r {
 		t.Errorf("got %+v, %v", got, err)
+	}
+	old := r.append(nil)
+	if got, err := parseSession(old[:len(old)-8]); err != nil || got.sent != 9 || (&session{base: got.base}).packetID(65534) != 65535 || (&session{base: got.base}).packetID(65535) != 1 {
+		t.Errorf("an older record: %+v, %v", got, err)
+	}
+	if id := (&session{base: 3}).packetID(4); id != 1 {
+		t.Errorf("the first packet id is %d", id)
 	}
 	if _, err := parseSession(r.append(nil)[:10]); err == nil {
 		t.Error("a cut session parses")

@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"time"
 
 	"mote/internal/cloud/message"
@@ -224,6 +225,7 @@ type sessionRecord struct {
 	expiry       time.Duration // after the connection ended
 	disconnected time.Time     // zero while connected
 	sent         uint64        // the last queue entry that was sent when the connection ended
+	base         uint64        // its queue entries have higher sequence numbers
 }
 
 func (r *sessionRecord) append(dst []byte) []byte {
@@ -234,8 +236,15 @@ func (r *sessionRecord) append(dst []byte) []byte {
 	if !r.disconnected.IsZero() {
 		at = r.disconnected.UnixMilli()
 	}
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(dst, uint64(at)), r.sent)
+	for _, n := range []uint64{uint64(at), r.sent, r.base} {
+		dst = binary.BigEndian.AppendUint64(dst, n)
+	}
+	return dst
 }
+
+// beforeAll is the base of sessions whose record has none: packet ids are the
+// sequence number modulo 65535, plus 1.
+const beforeAll = math.MaxUint64
 
 func parseSession(b []byte) (r sessionRecord, err error) {
 	c := fields{b: b}
@@ -247,6 +256,9 @@ func parseSession(b []byte) (r sessionRecord, err error) {
 	}
 	if len(c.b) > 0 { // it was not always there
 		r.sent = c.uint64()
+	}
+	if r.base = beforeAll; len(c.b) > 0 { // nor was this
+		r.base = c.uint64()
 	}
 	if c.bad || version != recordVersion || r.id == 0 {
 		return r, errRecord

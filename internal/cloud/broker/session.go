@@ -16,7 +16,8 @@ type session struct {
 	clientID   string
 	version    byte // of MQTT: sessions are never shared between versions
 	persistent bool
-	queue      // on disk; its mu guards the rest too
+	queue             // on disk; its mu guards the rest too
+	base       uint64 // its queue entries have higher sequence numbers; packet ids count from it
 	groups     atomic.Pointer[[]*group]
 
 	owner *conn // that has it, or is about to; guarded by the broker's mu
@@ -95,6 +96,6 @@ func (q *queue) end() {
 
 // record is what the store keeps of s; mu is held.
 func (s *session) record() []byte {
-	r := sessionRecord{id: s.id, version: s.version, expiry: s.expiry, disconnected: s.disconnected, sent: s.sent}
+	r := sessionRecord{id: s.id, version: s.version, expiry: s.expiry, disconnected: s.disconnected, sent: s.sent, base: s.base}
 	return r.append(nil)
 }

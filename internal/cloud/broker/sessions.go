@@ -91,7 +91,7 @@ func (b *Broker) tryClaim(c *conn, p *mqtt.Connect) (owner *conn, old *session, 
 	if old == nil || p.CleanStart || old.version != p.Version || old.over(time.Now()) {
 		s = &session{clientID: p.ClientID, version: p.Version, persistent: persistent(p), subs: map[string]subscription{}}
 		if s.persistent {
-			s.id, s.total = b.lastSession.Add(1), &b.queuedBytes
+			s.id, s.total, s.base = b.lastSession.Add(1), &b.queuedBytes, b.queueEnd()
 		}
 		b.sessions[p.ClientID] = s
 	}
@@ -101,6 +101,13 @@ func (b *Broker) tryClaim(c *conn, p *mqtt.Connect) (owner *conn, old *session, 
 	s.expiry, s.disconnected = c.limits.expiry(p), time.Time{}
 	s.mu.Unlock()
 	return nil, old, nil
+}
+
+// queueEnd is the last sequence number of a queue entry.
+func (b *Broker) queueEnd() uint64 {
+	b.queueMu.Lock()
+	defer b.queueMu.Unlock()
+	return b.queueSeq
 }
 
 var errShutdownConnect = refuse(mqtt.ServerUnavailable, "the server is stopping; connect again in a moment").silently()
@@ -374,7 +381,7 @@ func (b *Broker) load() error {
 		}
 		s := &session{
 			clientID: string(key[2:]), version: r.version, persistent: true, queue: queue{id: r.id, total: &b.queuedBytes},
-			expiry: r.expiry, disconnected: r.disconnected, sent: r.sent, subs: map[string]subscription{},
+			expiry: r.expiry, disconnected: r.disconnected, sent: r.sent, base: r.base, subs: map[string]subscription{},
 		}
 		if s.disconnected.IsZero() { // it was connected when the process ended
 			s.disconnected, s.sent = time.Now(), maybeAll
@@ -481,6 +488,9 @@ func (b *Broker) loadQueues(byID map[uint64]*session) error {
 	}
 	for _, s := range byID {
 		s.sent = min(s.sent, s.durable)
+		if s.base != beforeAll { // sequence numbers may begin anew when all queues are empty
+			s.base = min(s.base, b.queueSeq)
+		}
 	}
 	return b.endOrphans()
 }

@@ -221,6 +221,7 @@ func TestSpecRetained(t *testing.T) {
 		pub.publish(fmt.Sprintf("r/%03d", i), "x", retained)
 	}
 	pub.publish("other", "x", retained)
+	pub.publish("p/q", "parent", retained)
 	sub, _ := w.specPeer(clean(mqtt.V5, "sub"))
 	sub.subscribe(0, "r/#")
 	for i := range 600 {
@@ -228,6 +229,11 @@ func TestSpecRetained(t *testing.T) {
 			t.Fatal("RETAIN is 0")
 		}
 	}
+	sub.subscribe(0, "p/q/#")
+	if p := sub.got("p/q", "parent", 0); !p.Retain {
+		t.Fatal("RETAIN is 0")
+	}
+	sub.expectNothing()
 	handling := func(filter string, h byte) {
 		sub.send(&mqtt.Subscribe{PacketID: 9, Filters: []mqtt.Subscription{{Filter: filter, QoS: 1, RetainHandling: h, RetainAsPublished: true}}})
 		expect[*mqtt.Suback](sub)
@@ -321,6 +327,13 @@ func TestSpecConnect(t *testing.T) {
 		}
 		w.disconnect(c)
 	}
+	c = w.specDial(mqtt.V311) // and sends some packets again with DUP
+	c.write([]byte{0x10, 15, 0, 6, 'M', 'Q', 'I', 's', 'd', 'p', 3, 2, 0, 10, 0, 1, 'c'})
+	expect[*mqtt.Connack](c)
+	c.write([]byte{0x8A, 6, 0, 1, 0, 1, 'a', 0, 0x6A, 2, 0, 9, 0xAA, 5, 0, 2, 0, 1, 'a'})
+	expect[*mqtt.Suback](c)
+	c.stepped(mqtt.PUBCOMP, 9)
+	expect[*mqtt.Unsuback](c)
 	c = w.specDial(mqtt.V5)
 	p := clean(mqtt.V5, "auth")
 	p.Props = &mqtt.Properties{AuthMethod: mqtt.Some("SCRAM")}
@@ -480,6 +493,42 @@ func TestAnswersOfAnotherKind(t *testing.T) {
 				}
 			}
 			c.expectEnd()
+		}
+	})
+}
+
+// TestPacketIDsBeginWithOne in each session, whatever came before it, and go on
+// over a restart: some clients and tests have no room for others.
+func TestPacketIDsBeginWithOne(t *testing.T) {
+	inBoth(t, func(t *testing.T, w *world, v byte) {
+		publish := func(topic string) {
+			t.Helper()
+			if _, err := w.b.Publish(t.Context(), &message.Message{Topic: topic, QoS: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, id := range []string{"c", "d"} {
+			c, _ := w.specPeer(lasting(v, id))
+			c.subscribe(1, id)
+			for want := range uint16(3) {
+				publish(id)
+				if p := expect[*mqtt.Publish](c); p.PacketID != want+1 {
+					t.Errorf("%s: packet id %d, want %d", id, p.PacketID, want+1)
+				}
+			}
+			c.puback(1)
+			c.puback(2)
+			w.disconnect(c)
+		}
+		w.restart()
+		d, _ := w.specPeer(lasting(v, "d"))
+		if p := expect[*mqtt.Publish](d); p.PacketID != 3 || !p.Dup {
+			t.Errorf("after a restart: packet id %d, DUP %v", p.PacketID, p.Dup)
+		}
+		d.puback(3)
+		publish("d")
+		if p := expect[*mqtt.Publish](d); p.PacketID != 4 || p.Dup {
+			t.Errorf("then packet id %d, DUP %v", p.PacketID, p.Dup)
 		}
 	})
 }

@@ -332,13 +332,21 @@ func (c *conn) sendRetained(filter string, sub subscription) {
 	}
 	if i := strings.IndexAny(filter, "+#"); i >= 0 {
 		if c.spec {
+			if parent, ok := strings.CutSuffix(filter[:i], "/"); ok && filter[i:] == "#" && parent != "" {
+				c.sendRetainedOn(parent, sub)
+			}
 			c.sendRetainedBelow(filter, filter[:i], sub)
 		}
 		return
 	}
-	m, err := c.b.Retained(filter)
+	c.sendRetainedOn(filter, sub)
+}
+
+// sendRetainedOn sends the retained message of one topic, if there is one.
+func (c *conn) sendRetainedOn(topic string, sub subscription) {
+	m, err := c.b.Retained(topic)
 	if err != nil {
-		c.b.log.Error("a retained message cannot be read", "topic", filter, "err", err)
+		c.b.log.Error("a retained message cannot be read", "topic", topic, "err", err)
 	}
 	if m == nil {
 		return
