@@ -244,6 +244,7 @@ func TestTheServiceIsInstalledAndGoes(t *testing.T) {
 		`the service can write below /var/lib/mote only, not to /etc/mote/spool: set dir = "/var/lib/mote/spool" in [gateway.spool]`,
 		"as the user mote: mote: /etc/mote/mote.toml:8: cannot read the API key",
 		"sudo chown mote FILE lets the service read a key",
+		"names /home/key, and the service has no access to /home: move the file to /etc/mote or /var/lib/mote",
 		"systemctl daemon-reload\nsystemctl enable mote.service\nsystemctl restart mote.service\nmote gateway runs with /etc/mote/mote.toml\n",
 		"644 root\nExecStart=/usr/local/bin/mote gateway --config /etc/mote/mote.toml\n",
 		"systemctl status --no-pager --lines=10 mote.service\n",

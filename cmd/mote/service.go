@@ -180,6 +180,11 @@ func (c *serviceInstallCmd) tryConfig(s *session) error {
 	check := exec.CommandContext(s.ctx, c.Program, "gateway", "--check", "--config", c.Config)
 	whom, hint := "you", "correct it"
 	if !c.User {
+		for _, path := range filesOf(file) {
+			if dir := hidden(path); dir != "" {
+				return usagef("%s names %s, and the service has no access to %s: move the file to /etc/mote or %s, or use --user", c.Config, path, dir, serviceState)
+			}
+		}
 		if file.Gateway != nil && !strings.HasPrefix(file.Gateway.Spool.Dir+"/", serviceState+"/") {
 			return usagef("%s: the service can write below %s only, not to %s: set dir = %q in [gateway.spool]", c.Config, serviceState, file.Gateway.Spool.Dir, serviceState+"/spool")
 		}
@@ -194,6 +199,23 @@ func (c *serviceInstallCmd) tryConfig(s *session) error {
 		return usagef("what the service would meet, as %s: %s\nhint: %s, then install again", whom, strings.TrimSpace(string(out)), hint)
 	}
 	return nil
+}
+
+// filesOf are the files that a configuration names.
+func filesOf(file *config.File) (paths []string) {
+	for _, s := range file.Sources {
+		paths = append(paths, s.CA, s.Cert, s.Key, s.PasswordFile)
+	}
+	if u := file.Uplink.IoT; u != nil {
+		paths = append(paths, u.CA, u.Cert, u.Key)
+	}
+	if u := file.Uplink.REST; u != nil {
+		paths = append(paths, u.CA, u.APIKeyFile, u.Credentials.CA, u.Credentials.Cert, u.Credentials.Key)
+	}
+	if u := file.Uplink.DynamoDB; u != nil {
+		paths = append(paths, u.CA, u.Credentials.CA, u.Credentials.Cert, u.Credentials.Key)
+	}
+	return paths
 }
 
 // serviceAccount finds the user of the service, and makes it where there is none.
@@ -241,14 +263,17 @@ func (f serviceFlags) path() (string, error) {
 	return filepath.Join(dir, "systemd", "user", serviceName), err
 }
 
-// write puts the unit where systemd finds it. The package's own is left to the
-// package when it says the same.
+// write puts the unit where systemd finds it. The package's own is used when it
+// says the same: one of before that hides it goes.
 func (f serviceFlags) write(s *session, unit string) error {
 	path, err := f.path()
 	if err != nil {
 		return err
 	}
 	if text, err := os.ReadFile(packagedUnit); err == nil && !f.User && string(text) == unit {
+		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -126,8 +126,13 @@ func statusLine(s monitor.Snapshot) string {
 		}
 	}
 	backlog := "nothing waits"
-	if waiting > 100 { // what is on its way is no backlog
-		backlog = fmt.Sprintf("about %d thousand readings wait", (waiting+999)/1000)
+	switch {
+	case !s.ClockSet && s.Untimed > 0:
+		backlog = "readings wait for the clock to be set"
+	case waiting > 100_000:
+		backlog = fmt.Sprintf("about %d thousand readings wait", (waiting+500)/1000)
+	case waiting > 100: // what is on its way is no backlog
+		backlog = fmt.Sprintf("about %d readings wait", (waiting+50)/100*100)
 	}
 	return fmt.Sprintf("%d of %s open, %d of %s connected, %s", open, plural(len(s.Sources), "source"), connected, plural(len(s.Uplinks), "uplink"), backlog)
 }

@@ -22,6 +22,11 @@ configuration spool
 ! mote service install
 configuration /var/lib/mote/spool
 ! mote service install
+sed -i 's/"key"/"\/home\/key"/' /etc/mote/mote.toml
+mount -t tmpfs home /home
+touch /home/key
+! mote service install
+configuration /var/lib/mote/spool
 test ! -e /etc/systemd/system/mote.service
 chown mote /etc/mote/key
 mote service install
