@@ -69,19 +69,12 @@ func (s *State) Note(err error) {
 	s.lastError, s.lastAt = err.Error(), time.Now()
 }
 
-// Snapshot returns whether the server is reached and since when, and the last
-// error and when it was.
-func (s *State) Snapshot() (up bool, since time.Time, lastError string, lastAt time.Time) {
+// Status is what the State knows of the uplink's status: whether the server is
+// reached and since when, the failures, and the last error and when it was.
+func (s *State) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.up, s.since, s.lastError, s.lastAt
-}
-
-// Failures is how often deliveries did not succeed since the start.
-func (s *State) Failures() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failures
+	return Status{Connected: s.up, Since: s.since, Failures: s.failures, LastError: s.lastError, LastErrorAt: s.lastAt}
 }
 
 // sameness is the text of err without what differs from try to try: the local

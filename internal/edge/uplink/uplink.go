@@ -166,6 +166,13 @@ func (b *Backoff) Next() time.Duration {
 // Reset begins again with Min, after a success.
 func (b *Backoff) Reset() { b.tries = 0 }
 
+// Outlive is ctx, but ends d later: for what is under way when ctx ends.
+func Outlive(ctx context.Context, d time.Duration) context.Context {
+	longer, end := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(d, end) })
+	return longer
+}
+
 // Sleep waits for d; it is false when ctx ended before.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

@@ -198,9 +198,8 @@ func TestStateLogsEachChangeOnce(t *testing.T) {
 	if count("cannot deliver") != 2 {
 		t.Error(log.String())
 	}
-	up, since, last, at := s.Snapshot()
-	if !up || since.IsZero() || last != "other" || at.IsZero() {
-		t.Error(up, since, last, at)
+	if st := s.Status(); !st.Connected || st.Since.IsZero() || st.Failures != 4 || st.LastError != "other" || st.LastErrorAt.IsZero() {
+		t.Errorf("%+v", st)
 	}
 	s.Down()
 	s.Up()

@@ -29,9 +29,7 @@ type delivery struct {
 func newDelivery(ctx context.Context, u *Uplink, q uplink.Queue) *delivery {
 	d := &delivery{u: u, q: q, batches: make(chan []*item), gate: web.NewGate(uplink.Backoff{Min: u.o.MinBackoff, Max: u.o.MaxBackoff})}
 	d.ctx, d.cancel = context.WithCancel(ctx)
-	sending, end := context.WithCancel(context.WithoutCancel(ctx))
-	d.sending = sending
-	context.AfterFunc(d.ctx, func() { time.AfterFunc(farewell, end) })
+	d.sending = uplink.Outlive(d.ctx, farewell)
 	for range workers {
 		d.running.Go(d.work)
 	}

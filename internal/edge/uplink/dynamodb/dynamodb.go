@@ -16,6 +16,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,10 +105,10 @@ func New(o Options) (*Uplink, error) {
 // fillIn sets what is left out, and refuses what cannot work.
 func (u *Uplink) fillIn() (err error) {
 	o := &u.o
-	setDefault(&o.Name, "dynamodb")
-	setDefault(&o.Timeout, defaultTimeout)
-	setDefault(&o.MinBackoff, defaultMinBackoff)
-	setDefault(&o.MaxBackoff, defaultMaxBackoff)
+	o.Name = cmp.Or(o.Name, "dynamodb")
+	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
+	o.MinBackoff = cmp.Or(o.MinBackoff, defaultMinBackoff)
+	o.MaxBackoff = cmp.Or(o.MaxBackoff, defaultMaxBackoff)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -126,7 +127,7 @@ func (u *Uplink) fillIn() (err error) {
 	if u.url.Path != "/" || u.url.RawQuery != "" {
 		return fmt.Errorf("endpoint %q: the DynamoDB API has no path: want %s://%s", o.Endpoint, u.url.Scheme, u.url.Host)
 	}
-	if setDefault(&o.Region, RegionOf(o.Endpoint)); o.Region == "" {
+	if o.Region = cmp.Or(o.Region, RegionOf(o.Endpoint)); o.Region == "" {
 		return errors.New("signatures need a region, which the endpoint does not name: set it")
 	}
 	if o.Credentials == nil {
@@ -136,13 +137,6 @@ func (u *Uplink) fillIn() (err error) {
 }
 
 var tableName = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
-}
 
 // Endpoint is AWS's in a region (AWS general reference, "Amazon DynamoDB
 // endpoints and quotas").
@@ -172,8 +166,8 @@ func (u *Uplink) Name() string { return u.o.Name }
 // Status returns the state now; Connected says that the last request was
 // answered as it should.
 func (u *Uplink) Status() uplink.Status {
-	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count(), Failures: u.state.Failures()}
-	s.Connected, s.Since, s.LastError, s.LastErrorAt = u.state.Snapshot()
+	s := u.state.Status()
+	s.InFlight, s.Delivered, s.Refused = u.acks.Len(), u.delivered.Load(), u.refused.Count()
 	return s
 }
 

@@ -26,12 +26,6 @@ import (
 
 var keys = credentials.NewStaticCredentialsProvider("AKIDTEST", "secret", "")
 
-func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func newUplink(t *testing.T, endpoint string, change func(*Options)) (*Uplink, *uplinktest.Log) {
 	t.Helper()
 	log := &uplinktest.Log{}
@@ -47,11 +41,6 @@ func newUplink(t *testing.T, endpoint string, change func(*Options)) (*Uplink, *
 		t.Fatal(err)
 	}
 	return u, log
-}
-
-func run(t *testing.T, u *Uplink, q *uplinktest.Queue) (stop func()) {
-	t.Helper()
-	return uplinktest.Run(t, func(ctx context.Context) error { return u.Run(ctx, q) })
 }
 
 // table is a table in memory with the manners of DynamoDB: it refuses batches
@@ -188,10 +177,8 @@ func TestEveryRecordIsWrittenOnceThroughTrouble(t *testing.T) {
 	u, _ := newUplink(t, serve(t, s), nil)
 	q := &uplinktest.Queue{}
 	q.AppendReadings(200, "1", "2", "3")
-	stop := run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	stop := uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	stop()
 	if len(s.items) != 600 {
 		t.Errorf("%d items of 600", len(s.items))
@@ -217,10 +204,8 @@ func TestPoisonIsKeptAsideAlone(t *testing.T) {
 	q.AppendReadings(3, "1", "bad", "2")
 	q.Append("not a reading")
 	q.AppendReadings(40, "3")
-	run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	if st := u.Status(); st.Delivered != 46 || st.Refused != 4 || !st.Connected {
 		t.Errorf("status %+v", st)
 	}
@@ -243,10 +228,8 @@ func TestTheSameKeyTwiceInABatchIsOneItem(t *testing.T) {
 		q.AppendReadings(3, "1", "2")
 		q.Append(fmt.Sprintf(`{"time":"2026-11-22T09:00:00.000Z","id":"1","n":%d}`, n))
 	}
-	run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	if len(s.items) != 7 || u.Status().Delivered != 28 {
 		t.Errorf("%d items, %d delivered", len(s.items), u.Status().Delivered)
 	}
@@ -282,7 +265,7 @@ func TestWhatNeedsAPersonKeepsTheReadings(t *testing.T) {
 			})
 			q := &uplinktest.Queue{}
 			q.AppendReadings(2, "1")
-			stop := run(t, u, q)
+			stop := uplinktest.Run(t, u, q)
 			uplinktest.Eventually(t, "a warning", func() bool { return strings.Contains(log.String(), says) })
 			stop()
 			if q.Acked() != 0 || u.Status().Refused != 0 {
@@ -307,7 +290,7 @@ func TestAReadingWithoutTheKeyIsKeptAsideWhenOthersAreTaken(t *testing.T) {
 	u, _ := newUplink(t, serve(t, s), nil)
 	q := &uplinktest.Queue{}
 	q.Append(`{"time":"2026-11-22T09:00:00.000Z","id":"1"}`)
-	stop := run(t, u, q)
+	stop := uplinktest.Run(t, u, q)
 	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
 	if u.Status().Refused != 0 {
 		t.Error("refused before anything was ever taken")
@@ -315,9 +298,7 @@ func TestAReadingWithoutTheKeyIsKeptAsideWhenOthersAreTaken(t *testing.T) {
 	for i := range 3 {
 		q.Append(fmt.Sprintf(`{"time":"2026-11-22T09:00:0%d.000Z","id":"1","board":"b"}`, i+1))
 	}
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	q.WaitEmpty(t)
 	stop()
 	if st := u.Status(); st.Refused != 1 || st.Delivered != 3 {
 		t.Errorf("%+v", st)
@@ -342,13 +323,11 @@ func TestAWrongClockIsCorrected(t *testing.T) {
 		inner.ServeHTTP(w, r)
 	}))
 	defer server.Close()
-	u, log := newUplink(t, server.URL, nil)
+	u, _ := newUplink(t, server.URL, nil)
 	q := &uplinktest.Queue{}
 	q.AppendReadings(100, "1", "2")
-	run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err, log)
-	}
+	uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	if n := wrong.Load(); n < 1 || n > workers {
 		t.Errorf("%d requests with the wrong time", n)
 	}
@@ -377,7 +356,7 @@ func TestPauses(t *testing.T) {
 				})
 				q := &uplinktest.Queue{}
 				q.AppendReadings(1, "1")
-				stop := run(t, u, q)
+				stop := uplinktest.Run(t, u, q)
 				if err := q.Empty(t.Context()); err != nil {
 					t.Fatal(err)
 				}

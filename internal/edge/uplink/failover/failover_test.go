@@ -100,7 +100,7 @@ func start(t *testing.T, q uplink.Queue, roads ...*road) (*Group, *uplinktest.Lo
 	if err != nil {
 		t.Fatal(err)
 	}
-	uplinktest.Run(t, func(ctx context.Context) error { return g.Run(ctx, q) })
+	uplinktest.Run(t, g, q)
 	return g, log
 }
 

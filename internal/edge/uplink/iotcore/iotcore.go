@@ -20,6 +20,7 @@
 package iotcore
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -131,12 +132,12 @@ func New(o Options) (*Uplink, error) {
 // fillIn sets what is left out, and refuses what cannot work.
 func (u *Uplink) fillIn() (err error) {
 	o := &u.o
-	setDefault(&o.Name, "iot")
-	setDefault(&o.Topic, DefaultTopic)
-	setDefault(&o.Version, mqtt.V5)
-	setDefault(&o.KeepAlive, defaultKeepAlive)
-	setDefault(&o.MinBackoff, defaultMinBackoff)
-	setDefault(&o.MaxBackoff, defaultMaxBackoff)
+	o.Name = cmp.Or(o.Name, "iot")
+	o.Topic = cmp.Or(o.Topic, DefaultTopic)
+	o.Version = cmp.Or(o.Version, mqtt.V5)
+	o.KeepAlive = cmp.Or(o.KeepAlive, defaultKeepAlive)
+	o.MinBackoff = cmp.Or(o.MinBackoff, defaultMinBackoff)
+	o.MaxBackoff = cmp.Or(o.MaxBackoff, defaultMaxBackoff)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -163,13 +164,6 @@ func (u *Uplink) fillIn() (err error) {
 		return u.template.fitsAWS()
 	}
 	return nil
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
 }
 
 // address returns host:port of an endpoint.
@@ -216,8 +210,8 @@ func (u *Uplink) Check(now time.Time) error {
 
 // Status returns the state now.
 func (u *Uplink) Status() uplink.Status {
-	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count(), Failures: u.state.Failures()}
-	s.Connected, s.Since, s.LastError, s.LastErrorAt = u.state.Snapshot()
+	s := u.state.Status()
+	s.InFlight, s.Delivered, s.Refused = u.acks.Len(), u.delivered.Load(), u.refused.Count()
 	return s
 }
 

@@ -1,7 +1,6 @@
 package iotcore
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -26,12 +25,6 @@ import (
 
 var _ uplink.Queue = (*spool.Reader)(nil)
 
-func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func newUplink(t *testing.T, certs *mqtttest.Certs, addr string, change func(*Options)) (*Uplink, *uplinktest.Log) {
 	t.Helper()
 	log := &uplinktest.Log{}
@@ -47,11 +40,6 @@ func newUplink(t *testing.T, certs *mqtttest.Certs, addr string, change func(*Op
 		t.Fatal(err)
 	}
 	return u, log
-}
-
-func run(t *testing.T, u *Uplink, q uplink.Queue) (stop func()) {
-	t.Helper()
-	return uplinktest.Run(t, func(ctx context.Context) error { return u.Run(ctx, q) })
 }
 
 // collect subscribes with a lasting session, reconnecting for ever, and hands
@@ -147,7 +135,6 @@ func TestEveryRecordArrivesThroughRestarts(t *testing.T) {
 	const each = 1000
 	certs := mqtttest.NewCerts(t)
 	m := mqtttest.Start(t, certs)
-	ctx := testContext(t)
 	s, err := spool.Open(t.TempDir(), spool.Options{Readers: []string{"iot"}})
 	if err != nil {
 		t.Fatal(err)
@@ -156,13 +143,13 @@ func TestEveryRecordArrivesThroughRestarts(t *testing.T) {
 	var got arrivals
 	collect(t, certs, m.Addr, func(p *mqtt.Publish) { got.add(p.Topic, p.Payload) })
 	u, _ := newUplink(t, certs, m.Addr, nil)
-	stop := run(t, u, s.Reader("iot"))
+	stop := uplinktest.Run(t, u, s.Reader("iot"))
 	for i := range each {
 		records := [][]byte{}
 		for _, id := range []string{"1", "2"} {
 			records = append(records, fmt.Appendf(nil, `{"time":"2026-11-22T10:15:30.123Z","id":"%s","n":%d}`, id, i))
 		}
-		if _, err := s.Append(ctx, records...); err != nil {
+		if _, err := s.Append(t.Context(), records...); err != nil {
 			t.Fatal(err)
 		}
 		if i%250 == 200 {
@@ -189,10 +176,8 @@ func TestVersion311(t *testing.T) {
 	u, _ := newUplink(t, certs, m.Addr, func(o *Options) { o.Version = mqtt.V311 })
 	q := &uplinktest.Queue{}
 	q.AppendReadings(300, "1")
-	run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	uplinktest.Eventually(t, "all arrived", func() bool { return got.all(300, "sensors/1/air") })
 	if st := u.Status(); !st.Connected || st.Since.IsZero() || st.Delivered != 300 {
 		t.Errorf("status %+v", st)
@@ -216,11 +201,9 @@ func TestDeniedRecordsAreKeptUntilAllowed(t *testing.T) {
 			q.AppendReadings(5, "1")
 			q.AppendReadings(1, "2")
 			q.AppendReadings(5, "1")
-			run(t, u, q)
+			uplinktest.Run(t, u, q)
 			if version == mqtt.V311 { // mosquitto acknowledges a denied publish of 3.1.1: nothing can be noticed
-				if err := q.Empty(testContext(t)); err != nil {
-					t.Error(err)
-				}
+				q.WaitEmpty(t)
 				return
 			}
 			uplinktest.Eventually(t, "a few tries", func() bool { return strings.Count(m.Log(), "Denied PUBLISH") > 3 })
@@ -240,9 +223,7 @@ func TestDeniedRecordsAreKeptUntilAllowed(t *testing.T) {
 			allow("topic readwrite #\n")
 			m.Stop()
 			m.Start()
-			if err := q.Empty(testContext(t)); err != nil {
-				t.Error(err)
-			}
+			q.WaitEmpty(t)
 			uplinktest.Eventually(t, "the log tells", func() bool { return log.Count("takes this topic again") == 1 })
 		})
 	}
@@ -318,7 +299,7 @@ func TestOneDeniedTopicDoesNotStopTheOthers(t *testing.T) {
 			})
 			q := &uplinktest.Queue{}
 			q.AppendReadings(each, "1", "2", "3")
-			stop := run(t, u, q)
+			stop := uplinktest.Run(t, u, q)
 			uplinktest.Eventually(t, "the others are through", func() bool { return s.arrivals.all(each, "sensors/1/air", "sensors/3/air") })
 			uplinktest.Eventually(t, "the denied topic is tried again", func() bool { return s.denials.Load() > 6 })
 			if n := q.Acked(); n != 1 {
@@ -333,9 +314,7 @@ func TestOneDeniedTopicDoesNotStopTheOthers(t *testing.T) {
 				t.Errorf("%d tries in 300 ms, with pauses of up to 50 ms", n)
 			}
 			s.open.Store(true)
-			if err := q.Empty(testContext(t)); err != nil {
-				t.Error(err)
-			}
+			q.WaitEmpty(t)
 			stop()
 			s.close()
 			s.arrivals.check(t, each, "sensors/1/air", "sensors/2/air", "sensors/3/air")
@@ -357,15 +336,13 @@ func TestWhatIsHeldBackIsBounded(t *testing.T) {
 		q.Append(fmt.Sprintf(`{"time":"2026-11-22T10:15:30.123Z","id":"2","n":%d,"x":"%s"}`, i, strings.Repeat("x", size)))
 	}
 	q.AppendReadings(3, "1")
-	run(t, u, q)
+	uplinktest.Run(t, u, q)
 	uplinktest.Eventually(t, "a few tries", func() bool { return s.denials.Load() > 10 })
 	if n := u.Status().InFlight; n < maxHeldBytes/(size+100) || n > maxHeldBytes/size+10 {
 		t.Errorf("%d records of %d bytes were taken", n, size)
 	}
 	s.open.Store(true)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Error(err)
-	}
+	q.WaitEmpty(t)
 	s.arrivals.check(t, big, "sensors/2/air")
 	s.arrivals.check(t, 3, "sensors/1/air")
 }
@@ -382,10 +359,8 @@ func TestWhatCanNeverBeDeliveredIsKeptAside(t *testing.T) {
 	q.Append(`{"time":"2026-11-22T10:15:30.123Z","id":"1","text":"` + strings.Repeat("x", 5000) + `"}`)
 	q.Append(`what is this`)
 	q.AppendReadings(3, "1")
-	run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	if st := u.Status(); st.Delivered != 9 || st.Refused != 3 || !st.Connected {
 		t.Errorf("status %+v", st)
 	}
@@ -407,7 +382,7 @@ func TestUnreachableIsToldOnceAndKept(t *testing.T) {
 	u, log := newUplink(t, certs, m.Addr, func(o *Options) { o.Files.CA = other.CAFile })
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
-	stop := run(t, u, q)
+	stop := uplinktest.Run(t, u, q)
 	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
 	time.Sleep(200 * time.Millisecond)
 	stop()
@@ -509,10 +484,8 @@ func TestNothingIsLostThroughBrokenConnections(t *testing.T) {
 	u, _ := newUplink(t, certs, h.l.Addr().String(), func(o *Options) { o.MinBackoff, o.MaxBackoff = time.Millisecond, 2*time.Millisecond })
 	q := &uplinktest.Queue{}
 	q.AppendReadings(each, "1", "2", "3")
-	stop := run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Error(err)
-	}
+	stop := uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	stop()
 	h.close()
 	h.check(t, each, "sensors/1/air", "sensors/2/air", "sensors/3/air")

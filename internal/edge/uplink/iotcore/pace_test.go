@@ -44,10 +44,8 @@ func TestPublishesKeepTheirRate(t *testing.T) {
 	q.AppendReadings(31, "1")
 	u, _ := newUplink(t, certs, m.Addr, func(o *Options) { o.Rate = 50 })
 	begun := time.Now()
-	run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	if took := time.Since(begun); took < 600*time.Millisecond {
 		t.Errorf("31 readings at 50 a second took %v", took)
 	}

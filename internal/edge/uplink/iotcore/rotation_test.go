@@ -158,7 +158,7 @@ func (p *pi) start() (stop func()) {
 		p.t.Fatal(err)
 	}
 	u.look, u.stable = 10*time.Millisecond, 200*time.Millisecond
-	return run(p.t, u, p.q)
+	return uplinktest.Run(p.t, u, p.q)
 }
 
 // feed keeps readings coming until ok.
@@ -200,9 +200,7 @@ func TestANewCertificateReplacesTheOldOneWhileItRuns(t *testing.T) {
 	p.feed("deliveries with the old one", func() bool { return d.count("old") > 5 })
 	p.place(next)
 	p.feed("deliveries with the new one", func() bool { return d.count("next") > 20 && p.log.Count("has replaced the old one") > 0 })
-	if err := p.q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	p.q.WaitEmpty(t)
 	stop()
 	p.holds(map[string][]byte{"cert.pem": next.cert, "key.pem": next.key})
 	if info, _ := os.Stat(p.files.Key); info.Mode().Perm() != 0o600 {
@@ -249,9 +247,7 @@ func TestACertificateThatDoesNotWorkIsPutAside(t *testing.T) {
 			}
 			before := d.count("old")
 			p.feed("deliveries with the old one", func() bool { return d.count("old") > before+5 })
-			if err := p.q.Empty(testContext(t)); err != nil {
-				t.Fatal(err)
-			}
+			p.q.WaitEmpty(t)
 			stop()
 			p.holds(map[string][]byte{"cert.pem": old.cert, "key.pem": old.key, "cert.pem.refused": c.next.cert, "key.pem.refused": c.next.key})
 			if p.log.Count("is put aside") != 1 || !strings.Contains(p.log.String(), c.says) {

@@ -63,9 +63,7 @@ func newDelivery(ctx context.Context, u *Uplink, q uplink.Queue) *delivery {
 	}
 	d.gate = web.NewGate(uplink.Backoff{Min: u.o.MinBackoff, Max: u.o.MaxBackoff})
 	d.ctx, d.cancel = context.WithCancel(ctx)
-	sending, end := context.WithCancel(context.WithoutCancel(ctx))
-	d.sending = sending
-	context.AfterFunc(d.ctx, func() { time.AfterFunc(farewell, end) })
+	d.sending = uplink.Outlive(d.ctx, farewell)
 	return d
 }
 

@@ -10,6 +10,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,28 +117,21 @@ func New(o Options) (*Uplink, error) {
 // fillIn sets what is left out, and refuses what cannot work.
 func (u *Uplink) fillIn() (err error) {
 	o := &u.o
-	setDefault(&o.Name, "rest")
-	setDefault(&o.Auth, None)
-	setDefault(&o.Service, "execute-api")
-	setDefault(&o.Workers, defaultWorkers)
-	setDefault(&o.Timeout, defaultTimeout)
-	setDefault(&o.MinBackoff, defaultMinBackoff)
-	setDefault(&o.MaxBackoff, defaultMaxBackoff)
+	o.Name = cmp.Or(o.Name, "rest")
+	o.Auth = cmp.Or(o.Auth, None)
+	o.Service = cmp.Or(o.Service, "execute-api")
+	o.Workers = cmp.Or(o.Workers, defaultWorkers)
+	o.Timeout = cmp.Or(o.Timeout, defaultTimeout)
+	o.MinBackoff = cmp.Or(o.MinBackoff, defaultMinBackoff)
+	o.MaxBackoff = cmp.Or(o.MaxBackoff, defaultMaxBackoff)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if u.url, err = web.ParseURL(o.URL, o.AllowPlain); err != nil {
 		return err
 	}
-	setDefault(&o.Region, regionOf(u.url.Hostname()))
+	o.Region = cmp.Or(o.Region, regionOf(u.url.Hostname()))
 	return o.checkAuth()
-}
-
-func setDefault[T comparable](v *T, to T) {
-	var zero T
-	if *v == zero {
-		*v = to
-	}
 }
 
 // executeAPI is the host of an API Gateway stage (API Gateway developer guide,
@@ -186,8 +180,8 @@ func (u *Uplink) Name() string { return u.o.Name }
 // Status returns the state now; Connected says that the last request was
 // answered as it should.
 func (u *Uplink) Status() uplink.Status {
-	s := uplink.Status{InFlight: u.acks.Len(), Delivered: u.delivered.Load(), Refused: u.refused.Count(), Failures: u.state.Failures()}
-	s.Connected, s.Since, s.LastError, s.LastErrorAt = u.state.Snapshot()
+	s := u.state.Status()
+	s.InFlight, s.Delivered, s.Refused = u.acks.Len(), u.delivered.Load(), u.refused.Count()
 	return s
 }
 

@@ -32,12 +32,6 @@ import (
 	"mote/internal/sigv4"
 )
 
-func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func newUplink(t *testing.T, url string, change func(*Options)) (*Uplink, *uplinktest.Log) {
 	t.Helper()
 	log := &uplinktest.Log{}
@@ -50,11 +44,6 @@ func newUplink(t *testing.T, url string, change func(*Options)) (*Uplink, *uplin
 		t.Fatal(err)
 	}
 	return u, log
-}
-
-func run(t *testing.T, u *Uplink, q *uplinktest.Queue) (stop func()) {
-	t.Helper()
-	return uplinktest.Run(t, func(ctx context.Context) error { return u.Run(ctx, q) })
 }
 
 // body is what the routes get: every value is text.
@@ -115,10 +104,8 @@ func TestBoardsInParallelEachInOrderThroughFailures(t *testing.T) {
 	u, _ := newUplink(t, s.URL+"/prod/dust", nil)
 	q := &uplinktest.Queue{}
 	q.AppendReadings(each, boards...)
-	stop := run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	stop := uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	stop()
 	for _, id := range boards {
 		if next[id] != each {
@@ -145,15 +132,13 @@ func TestOneBoardInTroubleDoesNotStopTheOthers(t *testing.T) {
 	q := &uplinktest.Queue{}
 	each := 200 // more than are taken of boards that are not in trouble
 	q.AppendReadings(each, "1", "2", "3")
-	run(t, u, q)
+	uplinktest.Run(t, u, q)
 	uplinktest.Eventually(t, "the others are through", func() bool { return u.Status().Delivered == uint64(2*each) })
 	if n := q.Acked(); n != 1 {
 		t.Errorf("%d records acknowledged; the second is not delivered", n)
 	}
 	open.Store(true)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Error(err)
-	}
+	q.WaitEmpty(t)
 	uplinktest.Eventually(t, "the log tells", func() bool { return strings.Contains(log.String(), "delivering again") })
 	if n := strings.Count(log.String(), "cannot deliver"); n != 1 {
 		t.Errorf("the failure is logged %d times:\n%s", n, log)
@@ -168,7 +153,7 @@ func TestLittleIsTakenForAServerThatIsAway(t *testing.T) {
 	q := &uplinktest.Queue{}
 	const most = aheadOfOne * defaultWorkers
 	q.AppendReadings(4*most, "1")
-	run(t, u, q)
+	uplinktest.Run(t, u, q)
 	uplinktest.Eventually(t, "all that is taken is", func() bool { return u.Status().InFlight == most && u.Status().Failures > 5 })
 	if n := u.Status().InFlight; n > most {
 		t.Errorf("%d records are in memory", n)
@@ -276,10 +261,8 @@ func TestRefusedRecordsAreKeptAside(t *testing.T) {
 	q.AppendReadings(2, "1", "bad")
 	q.Append("not a reading")
 	q.AppendReadings(2, "1")
-	run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
+	uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	if st := u.Status(); st.Delivered != 4 || st.Refused != 3 || !st.Connected {
 		t.Errorf("status %+v", st)
 	}
@@ -387,7 +370,7 @@ func TestPauses(t *testing.T) {
 				})
 				q := &uplinktest.Queue{}
 				q.AppendReadings(1, "1")
-				stop := run(t, u, q)
+				stop := uplinktest.Run(t, u, q)
 				if err := q.Empty(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -410,7 +393,7 @@ func TestManyBoardsDoNotPressAServerInTrouble(t *testing.T) {
 		for i := range 1000 {
 			q.AppendReadings(1, fmt.Sprint("board", i))
 		}
-		stop := run(t, u, q)
+		stop := uplinktest.Run(t, u, q)
 		time.Sleep(time.Hour)
 		stop()
 		if n := tries.Load(); n > 5*90 || n < 50 {
@@ -436,7 +419,7 @@ func TestEndGivesRequestsASecond(t *testing.T) {
 			})
 			q := &uplinktest.Queue{}
 			q.AppendReadings(5, "1")
-			stop := run(t, u, q)
+			stop := uplinktest.Run(t, u, q)
 			time.Sleep(10 * time.Millisecond)
 			begun := time.Now()
 			stop()
@@ -460,9 +443,10 @@ func TestAuthentication(t *testing.T) {
 		})
 		q := &uplinktest.Queue{}
 		q.AppendReadings(1, "1")
-		stop := run(t, u, q)
-		if err := q.Empty(testContext(t)); err != nil || got != nil {
-			t.Errorf("%s: %v, %v", auth, err, got)
+		stop := uplinktest.Run(t, u, q)
+		q.WaitEmpty(t)
+		if got != nil {
+			t.Errorf("%s: %v", auth, got)
 		}
 		stop()
 		s.Close()
@@ -552,7 +536,7 @@ func TestMissingCredentialsKeepTheReadings(t *testing.T) {
 	})
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
-	stop := run(t, u, q)
+	stop := uplinktest.Run(t, u, q)
 	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
 	stop()
 	if q.Acked() != 0 || !strings.Contains(log.String(), "AWS_ACCESS_KEY_ID") {
@@ -579,7 +563,7 @@ func TestRedirectsAreNotFollowedAndAnswersAreBounded(t *testing.T) {
 	u, _ := newUplink(t, s.URL, nil)
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
-	stop := run(t, u, q)
+	stop := uplinktest.Run(t, u, q)
 	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
 	stop()
 	if e := u.Status().LastError; visited.Load() || !strings.Contains(e, "/elsewhere") || len(e) > 1000 || q.Acked() != 0 {
@@ -598,14 +582,12 @@ func TestTLS(t *testing.T) {
 	u, _ := newUplink(t, s.URL, func(o *Options) { o.CAFile = ca })
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
-	run(t, u, q)
-	if err := q.Empty(testContext(t)); err != nil {
-		t.Error(err)
-	}
+	uplinktest.Run(t, u, q)
+	q.WaitEmpty(t)
 	stranger, _ := newUplink(t, s.URL+"/path?key=hidden", nil)
 	q2 := &uplinktest.Queue{}
 	q2.AppendReadings(1, "1")
-	run(t, stranger, q2)
+	uplinktest.Run(t, stranger, q2)
 	uplinktest.Eventually(t, "an error", func() bool { return stranger.Status().LastError != "" })
 	if e := stranger.Status().LastError; !strings.Contains(e, "unknown authority") || strings.Contains(e, "hidden") || q2.Acked() != 0 {
 		t.Errorf("error %s", e)

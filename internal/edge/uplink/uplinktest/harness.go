@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mote/internal/edge/uplink"
 )
 
 // Log is a log that may be read while it is written.
@@ -32,12 +34,14 @@ func (l *Log) String() string {
 // Count is how often the log says what.
 func (l *Log) Count(what string) int { return strings.Count(l.String(), what) }
 
-// Run runs an uplink until the test ends, or stop is called; it must return nil.
-func Run(t *testing.T, uplink func(context.Context) error) (stop func()) {
+// Run has u deliver q until the test ends, or stop is called; it must return nil.
+func Run(t *testing.T, u interface {
+	Run(context.Context, uplink.Queue) error
+}, q uplink.Queue) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- uplink(ctx) }()
+	go func() { done <- u.Run(ctx, q) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -114,6 +115,16 @@ func (q *Queue) Acked() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.index()
+}
+
+// WaitEmpty waits up to twenty seconds until every record is acknowledged.
+func (q *Queue) WaitEmpty(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := q.Empty(ctx); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Empty waits until every record is acknowledged.
