@@ -29,11 +29,7 @@ func (r *Registry) loadBilling(id string, data []byte) error {
 
 // billingGroup finds a billing group; mu or writeMu is held.
 func (r *Registry) billingGroup(name string) (*BillingGroup, error) {
-	g, ok := r.billing.get(name)
-	if !ok {
-		return nil, errorf(NotFound, "Billing group %s does not exist", short(name))
-	}
-	return g, nil
+	return r.billing.find("Billing group", name)
 }
 
 // CreateBillingGroup makes a billing group. When it is there and is the same,
@@ -70,13 +66,7 @@ func (r *Registry) putBilling(t *tx, g *BillingGroup) error {
 
 // BillingGroup returns a billing group.
 func (r *Registry) BillingGroup(name string) (BillingGroup, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	g, err := r.billingGroup(name)
-	if err != nil {
-		return BillingGroup{}, err
-	}
-	return *g, nil
+	return copyOf(r, name, r.billingGroup)
 }
 
 // BillingGroups lists the names that begin with prefix.

@@ -270,13 +270,7 @@ func checkSignedBy(what string, cert, ca *x509.Certificate) error {
 
 // CACertificate returns a registered CA.
 func (r *Registry) CACertificate(id string) (CA, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	ca, err := r.authorityByID(id)
-	if err != nil {
-		return CA{}, err
-	}
-	return *ca, nil
+	return copyOf(r, id, r.authorityByID)
 }
 
 // authorityByID finds a registered CA; mu or writeMu is held.
@@ -284,11 +278,7 @@ func (r *Registry) authorityByID(id string) (*CA, error) {
 	if !certificateIDForm.MatchString(id) {
 		return nil, errorf(InvalidRequest, "the id %q of the CA certificate is not valid: it must be 64 hexadecimal digits in lower case", short(id))
 	}
-	ca, ok := r.authorities.get(id)
-	if !ok {
-		return nil, errorf(NotFound, "CA certificate %s does not exist", id)
-	}
-	return ca, nil
+	return r.authorities.find("CA certificate", id)
 }
 
 // CACertificates lists the registered CAs by creation; template is the name of
@@ -300,14 +290,7 @@ func (r *Registry) CACertificates(template string, p Page) ([]CA, string, error)
 		config := r.authorities.items[orderID(key)].Config
 		return template == "" || config != nil && config.TemplateName == template
 	})
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]CA, len(keys))
-	for i, k := range keys {
-		out[i] = *r.authorities.items[orderID(k)]
-	}
-	return out, next, nil
+	return copies(&r.authorities, orderIDs(keys)), next, err
 }
 
 // CAUpdate says what to change of a CA.

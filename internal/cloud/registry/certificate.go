@@ -59,6 +59,14 @@ func orderKey(created time.Time, id string) string {
 // orderID is the id in an orderKey.
 func orderID(key string) string { return key[20:] }
 
+func orderIDs(keys []string) []string {
+	ids := make([]string, len(keys))
+	for i, k := range keys {
+		ids[i] = orderID(k)
+	}
+	return ids
+}
+
 func (r *Registry) loadCertificate(id string, data []byte) error {
 	c := new(Certificate)
 	if err := json.Unmarshal(data, c); err != nil {
@@ -225,11 +233,7 @@ func (r *Registry) certificate(id string) (*Certificate, error) {
 	if !certificateIDForm.MatchString(id) {
 		return nil, errorf(InvalidRequest, "the certificate id %q is not valid: it must be 64 hexadecimal digits in lower case", short(id))
 	}
-	c, ok := r.certificates.get(id)
-	if !ok {
-		return nil, errorf(NotFound, "Certificate %s does not exist", id)
-	}
-	return c, nil
+	return r.certificates.find("Certificate", id)
 }
 
 // Certificates lists certificates by creation, and the token of the next page.
@@ -242,14 +246,7 @@ func (r *Registry) Certificates(p Page) ([]Certificate, string, error) {
 // listCertificates lists those that keep accepts by their orderKey; mu is held.
 func (r *Registry) listCertificates(p Page, keep func(string) bool) ([]Certificate, string, error) {
 	keys, next, err := Cut(r.certOrder, p, keep)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]Certificate, len(keys))
-	for i, k := range keys {
-		out[i] = *r.certificates.items[orderID(k)]
-	}
-	return out, next, nil
+	return copies(&r.certificates, orderIDs(keys)), next, err
 }
 
 // UpdateCertificate puts a certificate into another state. The other states of

@@ -47,11 +47,7 @@ func (r *Registry) placeGroup(g *ThingGroup) {
 
 // group finds a group; mu or writeMu is held.
 func (r *Registry) group(name string) (*ThingGroup, error) {
-	g, ok := r.groups.get(name)
-	if !ok {
-		return nil, errorf(NotFound, "Thing group %s does not exist", short(name))
-	}
-	return g, nil
+	return r.groups.find("Thing group", name)
 }
 
 // ancestors returns the names of the groups that a group is in, its parent

@@ -123,22 +123,12 @@ func (r *Registry) putPolicy(t *tx, p *Policy) error {
 
 // Policy returns a policy; its versions are not to be changed.
 func (r *Registry) Policy(name string) (Policy, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	p, err := r.policy(name)
-	if err != nil {
-		return Policy{}, err
-	}
-	return *p, nil
+	return copyOf(r, name, r.policy)
 }
 
 // policy finds a policy; mu or writeMu is held.
 func (r *Registry) policy(name string) (*Policy, error) {
-	p, ok := r.policies.get(name)
-	if !ok {
-		return nil, errorf(NotFound, "Policy %s does not exist", short(name))
-	}
-	return p, nil
+	return r.policies.find("Policy", name)
 }
 
 // Policies lists policies by creation, and the token of the next page.
@@ -146,14 +136,7 @@ func (r *Registry) Policies(p Page) ([]Policy, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	keys, next, err := Cut(r.policyOrder, p, nil)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]Policy, len(keys))
-	for i, k := range keys {
-		out[i] = *r.policies.items[orderID(k)]
-	}
-	return out, next, nil
+	return copies(&r.policies, orderIDs(keys)), next, err
 }
 
 // DeletePolicy removes a policy that is attached to nothing and has one

@@ -399,3 +399,15 @@ func newUUID() string {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
+
+// copyOf returns a copy of what find finds.
+func copyOf[T any](r *Registry, name string, find func(string) (*T, error)) (T, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	found, err := find(name)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return *found, nil
+}

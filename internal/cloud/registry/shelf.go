@@ -20,6 +20,24 @@ func (s *shelf[T]) get(key string) (T, bool) {
 	return v, ok
 }
 
+// find is get, with a refusal that says what is missing.
+func (s *shelf[T]) find(what, key string) (T, error) {
+	v, ok := s.items[key]
+	if !ok {
+		return v, errorf(NotFound, "%s %s does not exist", what, short(key))
+	}
+	return v, nil
+}
+
+// copies returns what is on the shelf under the keys.
+func copies[T any](s *shelf[*T], keys []string) []T {
+	out := make([]T, len(keys))
+	for i, k := range keys {
+		out[i] = *s.items[k]
+	}
+	return out
+}
+
 func (s *shelf[T]) put(key string, v T) {
 	if _, ok := s.items[key]; !ok {
 		s.keys = insert(s.keys, key)

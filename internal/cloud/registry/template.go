@@ -131,13 +131,7 @@ func (r *Registry) putTemplate(t *tx, p *Template) error {
 
 // Template returns a template; its versions are not to be changed.
 func (r *Registry) Template(name string) (Template, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	t, err := r.template(name)
-	if err != nil {
-		return Template{}, err
-	}
-	return *t, nil
+	return copyOf(r, name, r.template)
 }
 
 // template finds a template; mu or writeMu is held.
@@ -154,14 +148,7 @@ func (r *Registry) Templates(p Page) ([]Template, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	names, next, err := Cut(r.templates.keys, p, nil)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]Template, len(names))
-	for i, name := range names {
-		out[i] = *r.templates.items[name]
-	}
-	return out, next, nil
+	return copies(&r.templates, names), next, err
 }
 
 // TemplateUpdate says what to change of a template; nil leaves it.

@@ -185,22 +185,12 @@ func withoutEmpty(attributes map[string]string) map[string]string {
 
 // Thing returns a thing; its attributes are not to be changed.
 func (r *Registry) Thing(name string) (Thing, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	t, err := r.thing(name)
-	if err != nil {
-		return Thing{}, err
-	}
-	return *t, nil
+	return copyOf(r, name, r.thing)
 }
 
 // thing finds a thing; mu or writeMu is held.
 func (r *Registry) thing(name string) (*Thing, error) {
-	t, ok := r.things.get(name)
-	if !ok {
-		return nil, errorf(NotFound, "Thing %s does not exist", short(name))
-	}
-	return t, nil
+	return r.things.find("Thing", name)
 }
 
 // ThingUpdate says what to change of a thing.
@@ -322,12 +312,5 @@ func (r *Registry) Things(f ThingFilter, p Page) ([]Thing, string, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	keys, next, err := Cut(r.thingOrder, p, func(key string) bool { return f.fits(r.things.items[orderID(key)]) })
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]Thing, len(keys))
-	for i, key := range keys {
-		out[i] = *r.things.items[orderID(key)]
-	}
-	return out, next, nil
+	return copies(&r.things, orderIDs(keys)), next, err
 }

@@ -143,11 +143,7 @@ func (r *Registry) putType(x *tx, t *ThingType) error {
 
 // thingType finds a thing type; mu or writeMu is held.
 func (r *Registry) thingType(name string) (*ThingType, error) {
-	t, ok := r.types.get(name)
-	if !ok {
-		return nil, errorf(NotFound, "Thing type %s does not exist", short(name))
-	}
-	return t, nil
+	return r.types.find("Thing type", name)
 }
 
 // usableType refuses a type that no thing may be given; writeMu is held.
@@ -161,13 +157,7 @@ func (r *Registry) usableType(name string) error {
 
 // ThingType returns a thing type; its lists are not to be changed.
 func (r *Registry) ThingType(name string) (ThingType, error) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	t, err := r.thingType(name)
-	if err != nil {
-		return ThingType{}, err
-	}
-	return *t, nil
+	return copyOf(r, name, r.thingType)
 }
 
 // ThingTypes lists the thing types whose names begin with prefix, by creation.
@@ -175,11 +165,7 @@ func (r *Registry) ThingTypes(prefix string, p Page) ([]ThingType, string, error
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	keys, next, err := Cut(r.typeOrder, p, func(key string) bool { return strings.HasPrefix(orderID(key), prefix) })
-	var out []ThingType
-	for _, key := range keys {
-		out = append(out, *r.types.items[orderID(key)])
-	}
-	return out, next, err
+	return copies(&r.types, orderIDs(keys)), next, err
 }
 
 // changeType changes a copy of a thing type and puts it in place.
