@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/iotsql":        {},
 	"internal/iotsql/eval":   {"internal/iotsql"},
 	"internal/mqtt":          {},
+	"internal/pageguard":     {},
 	"internal/mqtt/client":   {"internal/mqtt"},
 	"internal/mqtt/mqtttest": {},
 	"internal/provision":     {"internal/config"},
@@ -35,7 +36,7 @@ var mayImport = map[string][]string{
 	// the edge: never the cloud
 	"internal/edge":                   {"internal/reading", "internal/edge/frame", "internal/edge/spool"},
 	"internal/edge/doctor":            {"internal/config", "internal/mqtt", "internal/mqtt/client"},
-	"internal/edge/monitor":           {"internal/reading", "internal/edge", "internal/edge/uplink"},
+	"internal/edge/monitor":           {"internal/pageguard", "internal/reading", "internal/edge", "internal/edge/uplink"},
 	"internal/edge/frame":             {"internal/reading"},
 	"internal/edge/clock":             {"internal/edge/spool", "internal/reading"},
 	"internal/edge/control":           {"internal/mqtt", "internal/mqtt/client"},
@@ -89,7 +90,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/awsapi/iotjobs":    {"internal/cloud/awsapi", "internal/cloud/jobs", "internal/sigv4"},
 	"internal/cloud/awsapi/dynamodb":   {"internal/cloud/awsapi", "internal/cloud/partiql", "internal/cloud/table", "internal/cloud/table/wire", "internal/cloud/table/remote", "internal/cloud/store", "internal/sigv4"},
 	"internal/cloud/awsapi/apigateway": {"internal/cloud/awsapi", "internal/cloud/rest", "internal/sigv4"},
-	"internal/cloud/console":           {"internal/cloud/message", "internal/cloud/refusal", "internal/cloud/table"},
+	"internal/cloud/console":           {"internal/pageguard", "internal/cloud/message", "internal/cloud/refusal", "internal/cloud/table"},
 
 	"bench": {"..."},
 	"test":  {"..."},

@@ -33,6 +33,7 @@ import (
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/refusal"
 	"mote/internal/cloud/table"
+	"mote/internal/pageguard"
 )
 
 // Messages is where published messages come from; the broker is one.
@@ -183,7 +184,7 @@ func (k *Console) routes() *http.ServeMux {
 
 // ServeHTTP implements http.Handler.
 func (k *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	setHeaders(w.Header())
+	pageguard.SetHeaders(w.Header(), policy)
 	if err := admit(r); err != nil {
 		k.c.Refusals.Add(refusal.Refusal{Where: "console", Action: r.Method + " " + clip(r.URL.Path, maxText),
 			Resource: clip(r.Host, maxText), SourceIP: remoteIP(r), Reason: err.Error()})

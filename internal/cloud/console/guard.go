@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"unicode/utf8"
+
+	"mote/internal/pageguard"
 )
 
 // policy lets the page load only what this origin serves as files, and lets no
@@ -15,22 +17,13 @@ import (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
-func setHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-}
-
 // admit says why r may not see the console, nil when it may.
 func admit(r *http.Request) error {
 	if ip := remoteIP(r); !isLoopback(ip) {
 		return fmt.Errorf("the console is only for the machine that it runs on, and this request comes from %s: "+
 			"open it there, or forward the port with ssh -L", clip(ip, maxText))
 	}
-	if name := hostName(r.Host); name != "localhost" && !isLoopback(name) {
+	if name := pageguard.HostName(r.Host); name != "localhost" && !isLoopback(name) {
 		return fmt.Errorf("the console does not answer to the host name %q: open it as http://localhost or http://127.0.0.1, with its port", clip(name, maxText))
 	}
 	if r.Header.Get("Sec-Fetch-Site") == "cross-site" && strings.HasPrefix(r.URL.Path, "/console/") {
@@ -46,15 +39,6 @@ func remoteIP(r *http.Request) string {
 		return r.RemoteAddr
 	}
 	return host
-}
-
-// hostName is the name in a Host header, without port and brackets, in lower case.
-func hostName(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
 func isLoopback(host string) bool {

@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"mote/internal/pageguard"
 )
 
 // policy lets the page load nothing but its style, and run nothing (W3C Content
@@ -37,8 +39,9 @@ func (w *Watch) Handler(names ...string) http.Handler {
 	})
 	mux.HandleFunc("GET /healthz", w.serveHealth)
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		secure(rw.Header())
-		if name := hostName(r.Host); !allowed[name] && !isAddress(name) {
+		pageguard.SetHeaders(rw.Header(), policy)
+		rw.Header().Set("Cache-Control", "no-store")
+		if name := pageguard.HostName(r.Host); !allowed[name] && !isAddress(name) {
 			http.Error(rw, fmt.Sprintf("the gateway does not answer to the host name %.100q: open it by its address, or name it in listen of [gateway]", name), http.StatusForbidden)
 			return
 		}
@@ -63,25 +66,6 @@ func (w *Watch) serveHealth(rw http.ResponseWriter, _ *http.Request) {
 func answer(rw http.ResponseWriter, kind, text string) {
 	rw.Header().Set("Content-Type", kind)
 	_, _ = io.WriteString(rw, text) // who asked has gone when this fails
-}
-
-func secure(h http.Header) {
-	h.Set("Content-Security-Policy", policy)
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cache-Control", "no-store")
-}
-
-// hostName is the name in a Host header, without port and brackets, in lower case.
-func hostName(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
 func isAddress(name string) bool {
