@@ -54,6 +54,15 @@ func (m *Mux) Find(r *http.Request) (h http.HandlerFunc, allowed []string) {
 	return best.handler, nil
 }
 
+// NoOperation refuses r, for which Find found no handler; service is whose
+// operation it would be, allowed what Find returned.
+func NoOperation(service string, r *http.Request, allowed []string) *Error {
+	if len(allowed) > 0 {
+		return Errorf(http.StatusMethodNotAllowed, "MethodNotAllowedException", "%s is not possible on this path, only %v", r.Method, allowed)
+	}
+	return Errorf(http.StatusNotImplemented, "NotImplementedException", "the %s does not offer %s %.128q here", service, r.Method, r.URL.EscapedPath())
+}
+
 // segments cuts a path at its slashes; a trailing slash is ignored.
 func segments(path string) []string {
 	return strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")

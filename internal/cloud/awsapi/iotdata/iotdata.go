@@ -76,15 +76,11 @@ func New(c Config) *Service {
 // ServeHTTP implements http.Handler.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h, allowed := s.mux.Find(r)
-	switch {
-	case h != nil:
-		h(w, r)
-	case len(allowed) > 0:
-		s.fail(w, r, awsapi.NewRequestID(), awsapi.Errorf(http.StatusMethodNotAllowed, "MethodNotAllowedException", "%s is not possible on this path, only %v", r.Method, allowed))
-	default:
-		s.fail(w, r, awsapi.NewRequestID(), awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
-			"the data plane does not offer %s %.128q here", r.Method, r.URL.EscapedPath()))
+	if h == nil {
+		s.fail(w, r, awsapi.NewRequestID(), awsapi.NoOperation("data plane", r, allowed))
+		return
 	}
+	h(w, r)
 }
 
 // document is JSON that is sent as it is, byte for byte.

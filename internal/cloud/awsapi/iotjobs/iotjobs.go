@@ -53,15 +53,11 @@ func New(j Jobs, log *slog.Logger) *Service {
 // ServeHTTP implements http.Handler.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h, allowed := s.mux.Find(r)
-	switch {
-	case h != nil:
-		h(w, r)
-	case len(allowed) > 0:
-		awsapi.WriteError(w, awsapi.Errorf(http.StatusMethodNotAllowed, "MethodNotAllowedException", "%s is not possible on this path, only %v", r.Method, allowed))
-	default:
-		awsapi.WriteError(w, awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
-			"the jobs data plane does not offer %s %.128q here", r.Method, r.URL.EscapedPath()))
+	if h == nil {
+		awsapi.WriteError(w, awsapi.NoOperation("jobs data plane", r, allowed))
+		return
 	}
+	h(w, r)
 }
 
 // Refuse implements awsapi.Service.
