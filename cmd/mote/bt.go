@@ -26,10 +26,7 @@ func (c btScanCmd) Run(s *session) error {
 	if c.For < time.Second || c.For > 5*time.Minute {
 		return usagef("--for %v: want 1s to 5m", c.For)
 	}
-	if err := checkAdapter(c.Adapter); err != nil {
-		return err
-	}
-	system, err := bluetooth.Open(s.ctx, c.Adapter)
+	system, err := openBluetooth(s, c.Adapter)
 	if err != nil {
 		return err
 	}
@@ -86,10 +83,7 @@ func (c btPairCmd) Run(s *session) error {
 	if len(c.PIN) < 1 || len(c.PIN) > 16 {
 		return usagef("--pin: want 1 to 16 characters")
 	}
-	if err := checkAdapter(c.Adapter); err != nil {
-		return err
-	}
-	system, err := bluetooth.Open(s.ctx, c.Adapter)
+	system, err := openBluetooth(s, c.Adapter)
 	if err != nil {
 		return err
 	}
@@ -107,12 +101,12 @@ func (c btPairCmd) Run(s *session) error {
 	return err
 }
 
-func checkAdapter(address string) error {
-	if address == "" {
-		return nil
+// openBluetooth opens the adapter with an address; "": any.
+func openBluetooth(s *session, adapter string) (*bluetooth.System, error) {
+	if adapter != "" {
+		if _, err := rfcomm.ParseAddress(adapter); err != nil {
+			return nil, usageError{fmt.Errorf("--adapter: %w", err)}
+		}
 	}
-	if _, err := rfcomm.ParseAddress(address); err != nil {
-		return usageError{fmt.Errorf("--adapter: %w", err)}
-	}
-	return nil
+	return bluetooth.Open(s.ctx, adapter)
 }

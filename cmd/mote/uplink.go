@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -151,7 +150,7 @@ func newREST(ctx context.Context, u *config.UplinkREST, refused string, log *slo
 			return nil, err
 		}
 		o.Credentials = creds
-		if o.Region = firstSet(u.Region, firstSet(regionOf(u.URL), region)); o.Region == "" {
+		if o.Region = firstSet(u.Region, firstSet(rest.RegionOf(u.URL), region)); o.Region == "" {
 			return nil, errors.New("auth \"iam\" needs a region: set region here, or AWS_REGION in the environment")
 		}
 	}
@@ -205,20 +204,6 @@ func apiKey(file string) (string, error) {
 		return "", fmt.Errorf("%s: want one line with the API key", file)
 	}
 	return key, nil
-}
-
-// regionOf finds the region in a URL of API Gateway:
-// https://ID.execute-api.REGION.amazonaws.com/….
-func regionOf(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return ""
-	}
-	labels := strings.Split(u.Hostname(), ".")
-	if len(labels) >= 5 && labels[1] == "execute-api" && labels[3] == "amazonaws" {
-		return labels[2]
-	}
-	return ""
 }
 
 // regionOfProvider finds the region in an endpoint of IoT's credentials

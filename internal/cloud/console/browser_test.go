@@ -35,6 +35,19 @@ func (s *site) start(h http.Handler) {
 	s.t.Cleanup(func() { _ = s.server.Close(); <-done })
 }
 
+// openPhone opens the page of a console in a browser as narrow as a phone's, and
+// waits until it is live.
+func openPhone(t testing.TB, k *Console) (*site, *browser) {
+	t.Helper()
+	site := &site{t: t}
+	site.start(k)
+	b := openBrowser(t)
+	call[any](b, "Emulation.setDeviceMetricsOverride", map[string]any{"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": true})
+	b.open("http://" + site.addr + "/")
+	b.until("the stream is live", `document.querySelector("#link").textContent === "live"`)
+	return site, b
+}
+
 // In a real browser: the page shows boards, draws charts, follows the events,
 // shows hostile text as text, asks nobody else for anything, and survives a
 // restart of the server.
@@ -49,13 +62,7 @@ func TestInABrowser(t *testing.T) {
 		}
 	}
 	k := p.console(t)
-	site := &site{t: t}
-	site.start(k)
-	b := openBrowser(t)
-	call[any](b, "Emulation.setDeviceMetricsOverride", map[string]any{"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": true})
-	b.open("http://" + site.addr + "/")
-
-	b.until("the stream is live", `document.querySelector("#link").textContent === "live"`)
+	site, b := openPhone(t, k)
 	b.until("board 1 from the table", `document.querySelector("[data-board='1'] .state")?.textContent === "alive"`)
 	b.until("a chart of dust", `document.querySelectorAll("[data-field='dust'] canvas").length === 1`)
 	b.until("something is drawn", drawn)

@@ -101,12 +101,7 @@ func TestABoardIsSteeredInABrowser(t *testing.T) {
 	c.Shadows = shadows
 	k := New(c)
 	defer k.Close()
-	site := &site{t: t}
-	site.start(k)
-	b := openBrowser(t)
-	call[any](b, "Emulation.setDeviceMetricsOverride", map[string]any{"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": true})
-	b.open("http://" + site.addr + "/")
-	b.until("the stream is live", `document.querySelector("#link").textContent === "live"`)
+	_, b := openPhone(t, k)
 	p.broker.publish("sensors/1/air", `{"id":"1","dust":1}`)
 	b.until("the board", `document.querySelector("[data-board='1'] .steer") !== null`)
 	b.eval(`document.querySelector("[data-board='1'] summary").click()`)

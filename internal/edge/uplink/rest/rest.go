@@ -130,7 +130,7 @@ func (u *Uplink) fillIn() (err error) {
 	if u.url, err = web.ParseURL(o.URL, o.AllowPlain); err != nil {
 		return err
 	}
-	o.Region = cmp.Or(o.Region, regionOf(u.url.Hostname()))
+	o.Region = cmp.Or(o.Region, RegionOf(o.URL))
 	return o.checkAuth()
 }
 
@@ -138,8 +138,13 @@ func (u *Uplink) fillIn() (err error) {
 // "Invoke REST APIs"), also through a VPC endpoint.
 var executeAPI = regexp.MustCompile(`(?:^|\.)execute-api\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?$`)
 
-func regionOf(host string) string {
-	if m := executeAPI.FindStringSubmatch(host); m != nil {
+// RegionOf reads the region from the URL of an API Gateway's route; "" is none.
+func RegionOf(route string) string {
+	u, err := url.Parse(route)
+	if err != nil {
+		return ""
+	}
+	if m := executeAPI.FindStringSubmatch(u.Hostname()); m != nil {
 		return m[1]
 	}
 	return ""

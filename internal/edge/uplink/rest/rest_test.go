@@ -632,7 +632,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"abc.execute-api.eu-west-1.amazonaws.com": "eu-west-1", "abc.execute-api.cn-north-1.amazonaws.com.cn": "cn-north-1",
 		"vpce-1.execute-api.us-east-1.vpce.amazonaws.com": "us-east-1", "localhost": "", "abc.execute-api.eu-west-1.amazonaws.com.evil.com": "",
 	} {
-		if got := regionOf(host); got != want {
+		if got := RegionOf("https://" + host + "/prod/dust"); got != want {
 			t.Errorf("region of %s: %q", host, got)
 		}
 	}
