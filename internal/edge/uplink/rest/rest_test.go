@@ -176,7 +176,7 @@ func TestABacklogInTroubleIsPutAside(t *testing.T) {
 			})
 			q := &uplinktest.Queue{}
 			q.AppendReadings(500, "1", "2")
-			stop := run(t, u, q)
+			stop := uplinktest.Run(t, u, q)
 			time.Sleep(time.Minute)
 			if n := u.Status().Delivered; n != 500 {
 				t.Errorf("%d: %d of 500 records of the board that is well were delivered", status, n)
@@ -229,7 +229,7 @@ func TestANewReadingPassesTheBacklog(t *testing.T) {
 				got = append(got, readBody(t, r).N)
 				return 200, nil, nil
 			})
-			stop := uplinktest.Run(t, func(ctx context.Context) error { return u.Run(ctx, sp.Reader("rest").Live()) })
+			stop := uplinktest.Run(t, u, sp.Reader("rest").Live())
 			time.Sleep(5 * time.Second)
 			well.Store(true)
 			time.Sleep(5 * time.Second)
