@@ -21,6 +21,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -112,31 +113,7 @@ type Store struct {
 // Open opens the store in dir and creates it when it is not there. It returns
 // ErrInUse when another process has it open.
 func Open(dir string, o Options) (*Store, error) {
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.MinFree == 0 {
-		o.MinFree = Reserve
-	}
-	if o.MemTable == 0 {
-		o.MemTable = 16 << 20
-	}
-	if o.Cache == 0 {
-		o.Cache = 8 << 20
-	}
-	if o.Fatal == nil {
-		o.Fatal = func(err error) {
-			if pebble.IsCorruptionError(err) {
-				o.Log.Error("a file of the store is damaged, stopping: "+damageAdvice, "err", err.Error())
-				os.Exit(1)
-			}
-			o.Log.Error("the store cannot go on, stopping; everything acknowledged is on disk: mend the disk, or free some space on it, and start again", "err", err.Error()) // as one line: Pebble's errors print their stacks
-			os.Exit(1)
-		}
-	}
-	if o.fs == nil {
-		o.fs = vfs.Default
-	}
+	o.setDefaults()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -174,6 +151,33 @@ func Open(dir string, o Options) (*Store, error) {
 	s.reserve = newReserve(dir, o.MinFree, o.Log)
 	s.waiter.Go(s.waitForSyncs)
 	return s, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.fs == nil {
+		o.fs = vfs.Default
+	}
+	o.MinFree = cmp.Or(o.MinFree, Reserve)
+	o.MemTable = cmp.Or(o.MemTable, 16<<20)
+	o.Cache = cmp.Or(o.Cache, 8<<20)
+	if o.Fatal == nil {
+		log := o.Log
+		o.Fatal = func(err error) { stop(log, err) }
+	}
+}
+
+// stop ends the process: nothing can be acknowledged any more.
+func stop(log *slog.Logger, err error) {
+	text := err.Error() // as one line: Pebble's errors print their stacks
+	if pebble.IsCorruptionError(err) {
+		log.Error("a file of the store is damaged, stopping: "+damageAdvice, "err", text)
+	} else {
+		log.Error("the store cannot go on, stopping; everything acknowledged is on disk: mend the disk, or free some space on it, and start again", "err", text)
+	}
+	os.Exit(1)
 }
 
 func (s *Store) checkFormat() error {
