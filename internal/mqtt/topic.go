@@ -74,18 +74,6 @@ func checkShare(filter string) (string, error) {
 	return rest, nil
 }
 
-// SplitShare splits a shared subscription's filter, $share/name/filter (section
-// 4.8.2), into the name and the filter to match with. For one that is not
-// shared, or does not pass [ValidFilter], the name is empty and filter is
-// returned as it is.
-func SplitShare(filter string) (name, plain string) {
-	rest, err := checkShare(filter)
-	if err != nil || len(rest) == len(filter) {
-		return "", filter
-	}
-	return filter[len(sharePrefix) : len(filter)-len(rest)-1], rest
-}
-
 // Match says whether a valid, not shared filter matches a valid topic name
 // (section 4.7): + stands for one level, # for any number of levels including
 // the parent, and neither for a first level that begins with $ [MQTT-4.7.2-1].

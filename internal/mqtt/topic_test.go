@@ -124,23 +124,16 @@ func TestValidFilter(t *testing.T) {
 	}
 }
 
-func TestSplitShare(t *testing.T) {
-	for filter, want := range map[string][2]string{
-		"a/b": {"", "a/b"}, "$share/g/a/b": {"g", "a/b"}, "$share/g//": {"g", "/"}, "$share/g": {"", "$share/g"}, "$share//a": {"", "$share//a"},
-	} {
-		if name, plain := SplitShare(filter); name != want[0] || plain != want[1] {
-			t.Errorf("%q: %q, %q", filter, name, plain)
-		}
-	}
-}
-
 func FuzzTopics(f *testing.F) {
 	f.Add("a/+/#", "a/b/c")
 	f.Add("$share/g/#", "$SYS/a")
 	f.Add("#", "")
 	f.Fuzz(func(t *testing.T, filter, topic string) {
 		if ValidFilter(filter) == nil {
-			_, filter = SplitShare(filter)
+			var err error
+			if filter, err = checkShare(filter); err != nil {
+				t.Fatalf("a valid filter is not a valid shared one: %v", err)
+			}
 			if err := ValidFilter(filter); err != nil && !strings.HasPrefix(filter, sharePrefix) {
 				t.Fatalf("the filter inside is not valid: %v", err)
 			}

@@ -67,7 +67,7 @@ func TestFieldStatementsRun(t *testing.T) {
 
 func TestFieldTemplatesRun(t *testing.T) {
 	for _, src := range corpus(t, "templates.txt") {
-		tpl, err := CompileTemplate(src, iotsql.V2016)
+		tpl, err := templateAlone(src, iotsql.V2016)
 		if err != nil {
 			t.Errorf("%s\n%v", src, err)
 			continue

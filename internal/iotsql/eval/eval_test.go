@@ -110,7 +110,7 @@ func TestMessageIsShared(t *testing.T) {
 
 func TestTemplateConstant(t *testing.T) {
 	for src, want := range map[string]bool{"air": true, "": true, "${a}": false, "x${a}": false} {
-		tpl, err := CompileTemplate(src, iotsql.V2015)
+		tpl, err := templateAlone(src, iotsql.V2015)
 		if err != nil {
 			t.Fatal(err)
 		}

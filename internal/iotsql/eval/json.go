@@ -44,16 +44,6 @@ func objectNode(members int) *node {
 	return &n.node
 }
 
-// readDigits moves past digits and appends them to coef, which is right as
-// long as there are at most smallDigits in all.
-func readDigits(s string, i int, coef int64) (int, int64) {
-	for i < len(s) && s[i] >= '0' && s[i] <= '9' {
-		coef = coef*10 + int64(s[i]-'0')
-		i++
-	}
-	return i, coef
-}
-
 // unescaped is the text of a JSON string with valid escapes.
 func unescaped(s string) string {
 	buf := make([]byte, 0, len(s))

@@ -231,6 +231,16 @@ func (n *node) addAll(members []Member) {
 	}
 }
 
+// readDigits moves past digits and appends them to coef, which is right as
+// long as there are at most smallDigits in all.
+func readDigits(s string, i int, coef int64) (int, int64) {
+	for i < len(s) && s[i] >= '0' && s[i] <= '9' {
+		coef = coef*10 + int64(s[i]-'0')
+		i++
+	}
+	return i, coef
+}
+
 func (r *reader) number() (Value, bool) {
 	start := r.at
 	s, i := r.src, r.at

@@ -21,14 +21,8 @@ type templatePart struct {
 	x    fn // nil: text
 }
 
-// CompileTemplate makes a Template of a text with ${expression} in it, which
-// belongs to no statement.
-func CompileTemplate(src string, v iotsql.Version) (*Template, error) {
-	return compileTemplate(&compiler{src: src, version: v, reduce: v == iotsql.V2016})
-}
-
-// CompileTemplate makes a Template that sees the variables of the statement's
-// SET clause, with the values that the last Run of p gave them; when another
+// CompileTemplate makes a Template of a text with ${expression} in it. It sees
+// the variables of the statement's SET clause, with the values that the last Run of p gave them; when another
 // program ran over the message since, they are computed again.
 func (p *Program) CompileTemplate(src string) (*Template, error) {
 	c := &compiler{src: src, version: p.version, reduce: p.reduce, variables: p.variables}

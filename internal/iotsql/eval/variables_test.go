@@ -28,7 +28,7 @@ func TestTemplateSeesVariables(t *testing.T) {
 	if want := "line 1, column 5: @d is not set before it is used here"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	if _, err := CompileTemplate("${@c}", p.version); err == nil {
+	if _, err := templateAlone("${@c}", p.version); err == nil {
 		t.Error("a template without a statement sees a variable")
 	}
 }

@@ -36,25 +36,6 @@ func (e *RecordingError) Error() string {
 // Unwrap returns the cause.
 func (e *RecordingError) Unwrap() error { return e.Err }
 
-// ParseMap reads a field map such as "dust=pm2.5,temp=TEMP,humid=40".
-func ParseMap(text string) (map[string]string, error) {
-	fields := map[string]string{}
-	for _, pair := range strings.Split(text, ",") {
-		field, column, ok := strings.Cut(pair, "=")
-		field, column = strings.TrimSpace(field), strings.TrimSpace(column)
-		switch {
-		case !ok || column == "":
-			return nil, fmt.Errorf("field map %.100q: want FIELD=COLUMN, got %.40q", text, pair)
-		case !slices.Contains(fieldNames[:], field):
-			return nil, fmt.Errorf("field map %.100q: a board has no field %.40q; it has %s", text, field, strings.Join(fieldNames[:], ", "))
-		case fields[field] != "":
-			return nil, fmt.Errorf("field map %.100q: the field %s is there twice", text, field)
-		}
-		fields[field] = column
-	}
-	return fields, nil
-}
-
 // fieldNames are what a board measures, in the order of its frame.
 var fieldNames = [3]string{"dust", "temp", "humid"}
 

@@ -3,7 +3,6 @@ package sim
 import (
 	"errors"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,18 +101,6 @@ func TestReplayRefuses(t *testing.T) {
 	}
 	if _, err := OpenReplay(filepath.Join(t.TempDir(), "no.csv"), ReplayOptions{Map: dust}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
-	}
-}
-
-func TestParseMap(t *testing.T) {
-	got, err := ParseMap("dust=pm2.5, temp = TEMP,humid=40")
-	if want := map[string]string{"dust": "pm2.5", "temp": "TEMP", "humid": "40"}; err != nil || !maps.Equal(got, want) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for text, want := range map[string]string{"": "FIELD=COLUMN", "dust": "FIELD=COLUMN", "dust=": "FIELD=COLUMN", "wind=W": `no field "wind"`, "dust=a,dust=b": "twice"} {
-		if _, err := ParseMap(text); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
-		}
 	}
 }
 
