@@ -96,7 +96,7 @@ func (c *checker) gateway(g *Gateway) {
 	if g.Spool.Max == "" {
 		g.Spool.Max = "1GiB"
 	}
-	size, err := ParseSize(g.Spool.Max)
+	size, err := parseSize(g.Spool.Max)
 	switch {
 	case err != nil:
 		c.fail("gateway.spool.max", "%v", err)
@@ -212,7 +212,7 @@ func (c *checker) uplinkREST(u *UplinkREST) {
 	parsed, err := url.Parse(u.URL)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http" {
 		c.fail(at+".url", "bad url %q: want https://HOST/STAGE/PATH", u.URL)
-	} else if parsed.Scheme == "http" && !Loopback(parsed.Hostname()) {
+	} else if parsed.Scheme == "http" && !isLoopback(parsed.Hostname()) {
 		c.fail(at+".url", "url %q sends readings and keys in the clear: use https, http is for this machine only", u.URL)
 	}
 	if u.Auth == "" {
@@ -236,7 +236,7 @@ func (c *checker) cloud(cl *Cloud) {
 			c.hostPort("cloud."+l.key, l.addr)
 		}
 	}
-	if host, _, err := net.SplitHostPort(cl.HTTP); err == nil && !Loopback(host) {
+	if host, _, err := net.SplitHostPort(cl.HTTP); err == nil && !isLoopback(host) {
 		c.fail("cloud.http", "http %q: the listener without TLS is for this machine only: use 127.0.0.1, or https", cl.HTTP)
 	}
 	if cl.Buckets != "" {
@@ -319,7 +319,7 @@ func (c *checker) listener(at string, l *Listener) {
 	if l.Auth == "certificate" {
 		c.fail(at+".auth", "certificates need TLS: set tls = true, or auth = \"password\"")
 	}
-	if host, _, err := net.SplitHostPort(l.Address); err == nil && !Loopback(host) && !l.Public {
+	if host, _, err := net.SplitHostPort(l.Address); err == nil && !isLoopback(host) && !l.Public {
 		c.fail(at+".address", "address %q is not on this machine, and without TLS all can be read and changed on the way: use tls, or set public = true", l.Address)
 	}
 }
@@ -340,7 +340,7 @@ func (c *checker) cloudTable(t *CloudTable) {
 		c.fail(at, "a URL with user or password: the credentials are those of the AWS default chain, such as AWS_ACCESS_KEY_ID in the environment")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		c.fail(at, "bad URL %q: the DynamoDB API has no path: want %s://%s", t.DynamoDB, u.Scheme, u.Host)
-	case u.Scheme == "http" && !Loopback(u.Hostname()):
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		c.fail(at, "%q sends rows in the clear: use https, http is for this machine only", t.DynamoDB)
 	}
 }
@@ -511,8 +511,8 @@ func (c *checker) resolve(path string) string {
 	return filepath.Join(c.dir, path)
 }
 
-// Loopback says whether host is this machine.
-func Loopback(host string) bool {
+// isLoopback says whether host is this machine.
+func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}
@@ -520,8 +520,8 @@ func Loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// ParseSize reads a size such as "512MiB", "1GiB", "2GB" or "65536" (bytes).
-func ParseSize(s string) (int64, error) {
+// parseSize reads a size such as "512MiB", "1GiB", "2GB" or "65536" (bytes).
+func parseSize(s string) (int64, error) {
 	units := []struct {
 		suffix string
 		factor float64

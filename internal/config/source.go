@@ -86,7 +86,7 @@ func (c *checker) sourceMQTT(at string, s *Source) {
 		s.TopicLevel, _ = strconv.Atoi(m[1])
 	}
 	s.TLS = s.TLS || s.CA != "" || s.Cert != ""
-	if host, _, err := net.SplitHostPort(s.MQTT); err == nil && s.PasswordFile != "" && !s.TLS && !Loopback(host) {
+	if host, _, err := net.SplitHostPort(s.MQTT); err == nil && s.PasswordFile != "" && !s.TLS && !isLoopback(host) {
 		c.fail(at+".password_file", "the password would go to %s in the clear: set tls = true, or use a broker on this machine", host)
 	}
 	if (s.Cert == "") != (s.Key == "") {

@@ -19,7 +19,7 @@ func (c *checker) uplinkDynamoDB(u *UplinkDynamoDB) {
 	switch {
 	case err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http" || parsed.User != nil || strings.Trim(parsed.Path, "/") != "":
 		c.fail(at+".endpoint", "bad endpoint %q: want https://HOST, for example \"https://dynamodb.eu-west-1.amazonaws.com\"", u.Endpoint)
-	case parsed.Scheme == "http" && !Loopback(parsed.Hostname()):
+	case parsed.Scheme == "http" && !isLoopback(parsed.Hostname()):
 		c.fail(at+".endpoint", "endpoint %q takes readings in the clear: use https, http is for this machine only", u.Endpoint)
 	}
 }

@@ -40,7 +40,7 @@ func (d *Deliverer) Deliver(ctx context.Context, entries []*outbox.Entry) []erro
 	errs := make([]error, len(entries))
 	jobs := make([]job, 0, len(entries))
 	for i, e := range entries {
-		w, err := DecodeWrite(e.Data)
+		w, err := decodeWrite(e.Data)
 		if err != nil {
 			errs[i] = outbox.Fail(outbox.Permanent, err)
 			continue

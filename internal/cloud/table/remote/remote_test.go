@@ -315,11 +315,11 @@ func FuzzDecodeWrite(f *testing.F) {
 	f.Add(Remove("air", table.Item{"id": table.String("1")}).Encode())
 	f.Add([]byte("\x01{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		w, err := DecodeWrite(data)
+		w, err := decodeWrite(data)
 		if err != nil {
 			return
 		}
-		again, err := DecodeWrite(w.Encode())
+		again, err := decodeWrite(w.Encode())
 		if err != nil || again.Table != w.Table || again.Attribute != w.Attribute {
 			t.Errorf("%s came back as %s, %v", data, w.Encode(), err)
 		}

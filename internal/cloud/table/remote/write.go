@@ -71,13 +71,13 @@ var errWrite = errors.New("the stored write is damaged, or of a newer mote")
 func (w *Write) Encode() []byte {
 	data, err := json.Marshal(w)
 	if err != nil {
-		panic(err) // its parts were made by package wire, or checked by DecodeWrite
+		panic(err) // its parts were made by package wire, or checked by decodeWrite
 	}
 	return append([]byte{writeVersion}, data...)
 }
 
-// DecodeWrite reads an encoded write and checks it.
-func DecodeWrite(data []byte) (*Write, error) {
+// decodeWrite reads an encoded write and checks it.
+func decodeWrite(data []byte) (*Write, error) {
 	if len(data) == 0 || data[0] != writeVersion {
 		return nil, errWrite
 	}

@@ -82,7 +82,7 @@ func NewBoard(o Options) (*Board, error) {
 		return nil, fmt.Errorf("fault rate %v of the simulated board; it must be between 0 and 1", o.Faults)
 	}
 	if o.Series == nil {
-		o.Series = NewWalk(seeded(o, 1))
+		o.Series = newWalk(seeded(o, 1))
 	}
 	b := &Board{id: o.ID, speed: o.Speed, series: o.Series, faults: faults{rate: o.Faults, rng: seeded(o, 2)}}
 	b.over = make(chan struct{})

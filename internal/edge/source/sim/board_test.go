@@ -110,7 +110,7 @@ func TestSpeed(t *testing.T) {
 
 func TestWalkLooksLikeAir(t *testing.T) {
 	series := func(seed uint64, id string) (all []Values) {
-		w := NewWalk(seeded(Options{Seed: seed, ID: id}, 1))
+		w := newWalk(seeded(Options{Seed: seed, ID: id}, 1))
 		for range 2000 {
 			v, err := w.Next()
 			if err != nil {

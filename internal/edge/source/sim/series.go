@@ -11,8 +11,8 @@ type Walk struct {
 	dust, temp, humid float64
 }
 
-// NewWalk begins somewhere usual.
-func NewWalk(rng *rand.Rand) *Walk {
+// newWalk begins somewhere usual.
+func newWalk(rng *rand.Rand) *Walk {
 	return &Walk{rng: rng, dust: 20 + 30*rng.Float64(), temp: 19 + 5*rng.Float64(), humid: 35 + 15*rng.Float64()}
 }
 

@@ -32,7 +32,7 @@ type Signer struct {
 // services, and 15 at some (IAM user guide, "Troubleshoot AWS signature version
 // 4 errors").
 const (
-	SkewLimit = 5 * time.Minute
+	skewLimit = 5 * time.Minute
 	suspect   = 4 * time.Minute // a difference that explains a refused signature
 	right     = time.Minute     // less is no difference
 )
@@ -115,5 +115,5 @@ func SkewAdvice(h http.Header, now time.Time) string {
 	if skew.Abs() <= suspect {
 		return ""
 	}
-	return fmt.Sprintf("this machine's clock differs from the server's by %v: set it, signatures are refused beyond %v", skew.Round(time.Second), SkewLimit)
+	return fmt.Sprintf("this machine's clock differs from the server's by %v: set it, signatures are refused beyond %v", skew.Round(time.Second), skewLimit)
 }
