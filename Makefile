@@ -1,7 +1,7 @@
 # make up     builds mote and runs everything on this machine
 # make test   runs every check and test; as root it installs what they need
 .PHONY: up build gateway test check unit narrow fuzz torture bench cross tools firmware
-.PHONY: test-bluetooth bluetooth deb
+.PHONY: test-bluetooth machines deb
 
 GO      ?= go
 LDFLAGS := -s -w
@@ -23,7 +23,7 @@ gateway:
 deb:
 	./packaging/deb amd64 arm64 armhf
 
-test: tools check cross unit narrow bluetooth
+test: tools check cross unit narrow machines
 
 # The tests talk to real clients: mosquitto, the AWS CLI, boto3, curl, a browser.
 tools:
@@ -45,17 +45,18 @@ cross:
 # The whole-system tests have the machine to themselves: they kill, freeze and
 # time real processes.
 unit: build
-	$(GO) test -race $$($(GO) list ./... | grep -v '^mote/test$$\|^mote/test/bluetooth$$')
+	$(GO) test -race $$($(GO) list ./... | grep -v '^mote/test$$\|^mote/test/bluetooth$$\|^mote/test/systemd$$')
 	$(GO) test -race -timeout 25m ./test
 
 # Boards over Bluetooth, with a kernel's own stack in a virtual machine and
 # emulated adapters. It says so when the machine is missing here.
 test-bluetooth:
-	./test/install-tools bluetooth
-	$(MAKE) bluetooth
-
-bluetooth:
+	./test/install-tools machine
 	$(GO) test ./test/bluetooth -count=1 -v
+
+# All tests in virtual machines: Bluetooth, and the service under systemd.
+machines:
+	MOTE_TEST_MACHINES=1 $(GO) test -p 1 ./test/bluetooth ./test/systemd -count=1 -v
 
 # Small gateways have 32-bit integers: what computes with numbers and sizes runs
 # as such a program too, where the machine can.

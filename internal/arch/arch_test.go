@@ -96,6 +96,10 @@ var mayImport = map[string][]string{
 	"test":  {"..."},
 
 	"test/network":         {},
+	"test/machine":         {},
+	"test/machine/inside":  {},
+	"test/systemd":         {},
+	"test/systemd/guest":   {},
 	"test/bluetooth":       {},
 	"test/bluetooth/guest": {},
 	"test/bluetooth/radio": {},

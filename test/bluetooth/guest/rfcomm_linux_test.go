@@ -55,9 +55,9 @@ func TestPINPairing(t *testing.T) {
 	s := e.source(t, rfcomm.Options{Address: board.Address.String()})
 	board.listen(t, 1)
 	// Pairings of other tests; without one there is nothing to forget.
-	_ = e.mgmt.forget(board.index, e.gateway.Address)
-	_ = e.mgmt.forget(e.gateway.index, board.Address)
-	before := e.mgmt.timesAsked(e.gateway.index)
+	_ = e.mgmt.Forget(board.index, e.gateway.Address)
+	_ = e.mgmt.Forget(e.gateway.index, board.Address)
+	before := e.mgmt.TimesAsked(e.gateway.index)
 
 	for _, wrong := range []struct {
 		here, there string
@@ -68,21 +68,21 @@ func TestPINPairing(t *testing.T) {
 		{pin, "", unix.EACCES, "the board refused the pin"},
 		{"", pin, unix.EBADE, "not paired"},
 	} {
-		e.mgmt.setPIN(e.gateway.index, wrong.here)
-		e.mgmt.setPIN(board.index, wrong.there)
+		e.mgmt.SetPIN(e.gateway.index, wrong.here)
+		e.mgmt.SetPIN(board.index, wrong.there)
 		_, err := s.Dial(t.Context())
 		failed(t, err, wrong.number, wrong.words)
 		e.air.Lose(e.gateway.Controller, board.Controller)
 	}
-	e.mgmt.setPIN(board.index, pin)
+	e.mgmt.SetPIN(board.index, pin)
 
-	e.mgmt.setPIN(e.gateway.index, pin)
+	e.mgmt.SetPIN(e.gateway.index, pin)
 	conn, err := e.dial(t, board)
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()
-	asked := e.mgmt.timesAsked(e.gateway.index)
+	asked := e.mgmt.TimesAsked(e.gateway.index)
 	if asked != before+4 {
 		t.Errorf("asked %d times for the pin, want once in each of four tries", asked-before)
 	}
@@ -90,17 +90,17 @@ func TestPINPairing(t *testing.T) {
 	if conn, err = e.dial(t, board); err != nil {
 		t.Fatal(err)
 	}
-	if again := e.mgmt.timesAsked(e.gateway.index); again != asked {
+	if again := e.mgmt.TimesAsked(e.gateway.index); again != asked {
 		t.Errorf("a paired board was asked for the pin again")
 	}
 	conn.Close()
 
-	if err := e.mgmt.forget(board.index, e.gateway.Address); err != nil { // as a module does that is reset
+	if err := e.mgmt.Forget(board.index, e.gateway.Address); err != nil { // as a module does that is reset
 		t.Fatal(err)
 	}
 	_, err = s.Dial(t.Context())
 	failed(t, err, unix.EBADE, "pair it again")
-	if err := e.mgmt.forget(e.gateway.index, board.Address); err != nil {
+	if err := e.mgmt.Forget(e.gateway.index, board.Address); err != nil {
 		t.Fatal(err)
 	}
 	if conn, err = e.dial(t, board); err != nil {
@@ -307,7 +307,7 @@ func block(s *station, yes bool) error {
 }
 
 func (e *earth) unplugGateway() error {
-	e.mgmt.setPIN(e.gateway.index, "")
+	e.mgmt.SetPIN(e.gateway.index, "")
 	err := e.gateway.unplug()
 	_ = e.gateway.Wait() // it ends by the unplugging
 	return err
@@ -321,7 +321,7 @@ func (e *earth) plugGateway() error {
 	}
 	e.gateway = s
 	for _, b := range e.boards {
-		_ = e.mgmt.forget(b.index, s.Address) // a board that was never paired has nothing to forget
+		_ = e.mgmt.Forget(b.index, s.Address) // a board that was never paired has nothing to forget
 	}
 	return nil
 }

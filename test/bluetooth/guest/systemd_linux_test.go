@@ -10,6 +10,7 @@ import (
 
 	"mote/internal/edge/bluetooth"
 	"mote/internal/edge/source/rfcomm"
+	"mote/test/bluetooth/radio"
 )
 
 const busConfig = `<busconfig><type>session</type><listen>unix:path=/run/bus</listen><auth>EXTERNAL</auth>
@@ -75,11 +76,11 @@ func TestSystemDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer system.Close()
-	e.mgmt.setPIN(e.gateway.index, silent)
+	e.mgmt.SetPIN(e.gateway.index, radio.Silent)
 	board := e.boards[0]
 	for _, b := range e.boards {
 		b.SetPIN(pin)
-		e.mgmt.setPIN(b.index, silent)
+		e.mgmt.SetPIN(b.index, radio.Silent)
 	}
 	found := findable(t, e, system, board)
 	if len(found) != 1 || found[0].Address != board.Address.String() || found[0].RSSI != -50 || found[0].Paired {
@@ -101,7 +102,7 @@ func TestSystemDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	if err := e.mgmt.do(setPowered, e.gateway.index, 0); err != nil {
+	if err := e.mgmt.Do(radio.SetPowered, e.gateway.index, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := system.Scan(t.Context(), time.Second); err == nil || !strings.Contains(err.Error(), "power on") {
@@ -114,7 +115,7 @@ func TestSystemDaemon(t *testing.T) {
 func findable(t *testing.T, e *earth, system *bluetooth.System, board *station) []bluetooth.Device {
 	t.Helper()
 	for end := time.Now().Add(within); ; {
-		if err := errors.Join(e.mgmt.do(setConnectable, board.index, 1), e.mgmt.do(setFindable, board.index, 1, 0, 0)); err != nil {
+		if err := errors.Join(e.mgmt.Do(radio.SetConnectable, board.index, 1), e.mgmt.Do(radio.SetFindable, board.index, 1, 0, 0)); err != nil {
 			t.Fatal(err)
 		}
 		found, err := system.Scan(t.Context(), 2*time.Second)

@@ -30,13 +30,13 @@ type station struct {
 // earth is what all tests share: the adapter of the gateway and three boards.
 type earth struct {
 	air     *radio.Air
-	mgmt    *management
+	mgmt    *radio.Management
 	gateway *station
 	boards  []*station
 }
 
 var world = sync.OnceValues(func() (*earth, error) {
-	m, err := openManagement()
+	m, err := radio.OpenManagement()
 	if err != nil {
 		return nil, err
 	}
@@ -60,16 +60,16 @@ func (e *earth) plug(at radio.Address, name string) (*station, error) {
 		return nil, err
 	}
 	s := &station{c, index, unplug}
-	e.mgmt.setPIN(index, pin)
+	e.mgmt.SetPIN(index, pin)
 	return s, e.power(s, true)
 }
 
 // power switches an adapter off or on; on, it can be reached and paired with.
 func (e *earth) power(s *station, on bool) error {
 	if !on {
-		return e.mgmt.do(setPowered, s.index, 0)
+		return e.mgmt.Do(radio.SetPowered, s.index, 0)
 	}
-	return errors.Join(e.mgmt.do(setPowered, s.index, 1), e.mgmt.do(setConnectable, s.index, 1), e.mgmt.do(setBondable, s.index, 1))
+	return e.mgmt.PowerOn(s.index)
 }
 
 func theWorld(t *testing.T) *earth {

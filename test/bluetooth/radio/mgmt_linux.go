@@ -1,4 +1,4 @@
-package guest
+package radio
 
 import (
 	"encoding/binary"
@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"mote/test/bluetooth/radio"
 )
 
 // The kernel's management interface for Bluetooth (its documentation is
@@ -18,9 +16,6 @@ import (
 // answer for PINs.
 const (
 	channelControl = 3
-	setPowered     = 0x0005
-	setFindable    = 0x0006
-	setConnectable = 0x0007
 	setBondable    = 0x0009
 	replyPIN       = 0x0016
 	refusePIN      = 0x0017
@@ -33,11 +28,18 @@ const (
 	invalidIndex = 0x11
 )
 
-// silent stands for a PIN that another program answers for.
-const silent = "silent"
+// Commands for [Management.Do].
+const (
+	SetPowered     = 0x0005
+	SetFindable    = 0x0006
+	SetConnectable = 0x0007
+)
 
-// management is a connection with the kernel's management interface.
-type management struct {
+// Silent stands for a PIN that another program answers for.
+const Silent = "silent"
+
+// Management is a connection with the kernel's management interface.
+type Management struct {
 	file *os.File
 
 	mu     sync.Mutex
@@ -52,7 +54,8 @@ type response struct {
 	status      byte
 }
 
-func openManagement() (*management, error) {
+// OpenManagement connects with the kernel. It stays open until the program ends.
+func OpenManagement() (*Management, error) {
 	fd, err := unix.Socket(unix.AF_BLUETOOTH, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.BTPROTO_HCI)
 	if err != nil {
 		return nil, err
@@ -60,12 +63,12 @@ func openManagement() (*management, error) {
 	if err := unix.Bind(fd, &unix.SockaddrHCI{Dev: 0xffff, Channel: channelControl}); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	m := &management{file: os.NewFile(uintptr(fd), "mgmt"), answer: make(chan response, 1), pins: map[uint16]string{}, asked: map[uint16]int{}}
+	m := &Management{file: os.NewFile(uintptr(fd), "mgmt"), answer: make(chan response, 1), pins: map[uint16]string{}, asked: map[uint16]int{}}
 	go m.listen()
 	return m, nil
 }
 
-func (m *management) listen() {
+func (m *Management) listen() {
 	buf := make([]byte, 4096)
 	for {
 		n, err := m.file.Read(buf)
@@ -91,12 +94,12 @@ func (m *management) listen() {
 	}
 }
 
-func (m *management) replyPIN(index uint16, who []byte) error {
+func (m *Management) replyPIN(index uint16, who []byte) error {
 	m.mu.Lock()
 	pin := m.pins[index]
 	m.asked[index]++
 	m.mu.Unlock()
-	if pin == silent {
+	if pin == Silent {
 		return nil
 	}
 	if pin == "" {
@@ -106,7 +109,7 @@ func (m *management) replyPIN(index uint16, who []byte) error {
 	return m.send(replyPIN, index, append(append(p, pin...), make([]byte, 16-len(pin))...)...)
 }
 
-func (m *management) send(code, index uint16, p ...byte) error {
+func (m *Management) send(code, index uint16, p ...byte) error {
 	b := binary.LittleEndian.AppendUint16(nil, code)
 	b = binary.LittleEndian.AppendUint16(b, index)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(p)))
@@ -124,9 +127,9 @@ func (m *management) send(code, index uint16, p ...byte) error {
 	return errors.Join(err, failed)
 }
 
-// do performs a command. An adapter that was plugged in just now is not known
+// Do performs a command. An adapter that was plugged in just now is not known
 // until the kernel has set it up.
-func (m *management) do(code, index uint16, p ...byte) error {
+func (m *Management) Do(code, index uint16, p ...byte) error {
 	m.turn.Lock()
 	defer m.turn.Unlock()
 	for end := time.Now().Add(10 * time.Second); ; {
@@ -151,19 +154,27 @@ func (m *management) do(code, index uint16, p ...byte) error {
 	}
 }
 
-func (m *management) setPIN(index uint16, pin string) {
+// SetPIN is what the adapter answers when it is asked for a PIN; "" refuses.
+func (m *Management) SetPIN(index uint16, pin string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pins[index] = pin
 }
 
-func (m *management) timesAsked(index uint16) int {
+// TimesAsked is how often the adapter was asked for a PIN.
+func (m *Management) TimesAsked(index uint16) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.asked[index]
 }
 
-func (m *management) forget(index uint16, who radio.Address) error {
+// Forget undoes a pairing.
+func (m *Management) Forget(index uint16, who Address) error {
 	p := []byte{who[5], who[4], who[3], who[2], who[1], who[0], 0, 1} // BR/EDR, and disconnect
-	return m.do(unpair, index, p...)
+	return m.Do(unpair, index, p...)
+}
+
+// PowerOn makes an adapter one that can be reached and paired with.
+func (m *Management) PowerOn(index uint16) error {
+	return errors.Join(m.Do(SetPowered, index, 1), m.Do(SetConnectable, index, 1), m.Do(setBondable, index, 1))
 }
