@@ -133,12 +133,24 @@ func TestDeviceSDKs(t *testing.T) {
 			h.wantDone(exec.CommandContext(h.t.Context(), "/usr/bin/python3", "testdata/devices/crt.py", h.arguments(transport, map[string]any{"token": "abc/+=="})))
 		})
 	}
+	run("JavaScript v2 services", func(h *deviceHost) {
+		iot := func(args ...string) {
+			h.mustRun("/usr/bin/aws", append([]string{"--endpoint-url", h.ep.HTTP, "iot"}, args...)...)
+		}
+		iot("create-job", "--job-id", "one", "--targets", "arn:aws:iot:us-east-1:000000000001:thing/dev1", "--document", "{}")
+		iot("create-provisioning-template", "--template-name", "fleet", "--enabled", "--provisioning-role-arn", "arn:aws:iam::000000000001:role/x", "--template-body", fleetTemplate)
+		h.node("services.js", h.arguments("mqtts", map[string]any{"template": "fleet"}))
+	})
 	for _, version := range []string{"4", "5"} {
 		run("MQTT.js "+version, func(h *deviceHost) {
 			h.node("mqttjs.js", h.signedURL(h.secret, time.Now()), h.ep.CA, version)
 		})
 	}
 }
+
+const fleetTemplate = `{"Parameters": {"SerialNumber": {"Type": "String"}}, "Resources": {
+	"certificate": {"Type": "AWS::IoT::Certificate", "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}, "Status": "Active"}},
+	"thing": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": {"Fn::Join": ["", ["sensor-", {"Ref": "SerialNumber"}]]}}}}}`
 
 // signedURL is where MQTT over WebSocket is, signed at a time.
 func (h *deviceHost) signedURL(secret string, at time.Time) string {
