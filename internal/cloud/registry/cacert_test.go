@@ -172,6 +172,25 @@ func TestRegisterCertificate(t *testing.T) {
 	refused(t, err, NotFound, "does not exist")
 }
 
+// TestRegisterOwn registers certificates again that were made here.
+func TestRegisterOwn(t *testing.T) {
+	r, _ := open(t, t.TempDir())
+	made, _, err := r.CreateKeysAndCertificate(false)
+	ok(t, err)
+	for _, register := range []func() (Certificate, error){
+		func() (Certificate, error) { return r.RegisterCertificate(made.PEM, "", Revoked) },
+		func() (Certificate, error) { return r.RegisterCertificateWithoutCA(made.PEM, Revoked) },
+	} {
+		_, err := register()
+		refused(t, err, Exists, "already provisioned or registered")
+		ok(t, r.DeleteCertificate(made.ID, false))
+		got := must(register())(t)
+		if got.ID != made.ID || got.Status != Revoked || got.CA != "" || got.PEM != made.PEM {
+			t.Errorf("registered %+v", got)
+		}
+	}
+}
+
 // TestSmallKeys: certificates with keys that AWS does not take.
 func TestSmallKeys(t *testing.T) {
 	r, _ := open(t, t.TempDir())

@@ -53,8 +53,8 @@ func checkDevice(text string, status Status) (*x509.Certificate, Status, error) 
 	if status == "" {
 		status = Inactive
 	}
-	if status != Active && status != Inactive {
-		return nil, "", errorf(InvalidRequest, "a certificate cannot be registered with the status %q: use ACTIVE or INACTIVE", short(string(status)))
+	if status != Active && status != Inactive && status != Revoked {
+		return nil, "", errorf(InvalidRequest, "a certificate cannot be registered with the status %q: use ACTIVE, INACTIVE or REVOKED", short(string(status)))
 	}
 	cert, err := readCertificate("certificate", text)
 	if err != nil {
