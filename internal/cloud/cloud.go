@@ -80,6 +80,7 @@ type Cloud struct {
 	shadows  *shadow.Engine
 	jobs     *jobs.Engine
 	devices  *provisioning.Engine
+	events   *registryEvents
 
 	credentials *credentials.Provider
 	serverCert  *serverCertificate

@@ -20,6 +20,7 @@ import (
 )
 
 func (c *Cloud) openBroker() (err error) {
+	c.events = newRegistryEvents(c.log)
 	c.serverCert, err = newServerCertificate(func() (tls.Certificate, error) { return c.registry.ServerCertificate(c.hosts()) })
 	if err != nil {
 		return err
@@ -28,7 +29,7 @@ func (c *Cloud) openBroker() (err error) {
 		Store:    c.store,
 		Gate:     c.registry,
 		Rules:    c.rules,
-		Reserved: reserved{c.shadows, c.jobs, c.devices},
+		Reserved: reserved{c.shadows, c.jobs, c.devices, c.events},
 		Refusals: c.refusals,
 		Log:      c.log,
 
@@ -42,6 +43,8 @@ func (c *Cloud) openBroker() (err error) {
 	}
 	c.registry.OnChange(c.broker.Recheck)
 	c.registry.OnRegistered(c.registered)
+	c.events.publish = c.tell
+	c.registry.OnEvents(c.events.take)
 	c.routes, err = rest.Open(c.store, rest.Options{
 		Publisher: c.broker, Items: c.items(), Keys: c.registry.AccessKey, Sessions: c.credentials.Session,
 		Account: c.registry.Account(), Region: c.opts.Region, Refusals: c.refusals, Log: c.log,
@@ -75,6 +78,7 @@ func (c *Cloud) listen() error {
 	streams, stop := context.WithCancel(context.Background())
 	c.streams = stop
 	c.serving.Go(func() { c.keepCertificates(streams) })
+	c.serving.Go(func() { c.events.run(streams) })
 	c.console = console.New(console.Config{Messages: c.broker, Tables: c.readable(), Refusals: c.refusals, Counters: c.counters, Shadows: steering{shadows{c.shadows, c.broker}}, Log: c.log})
 	handler := c.handler(streams)
 	if l, err := c.open("mqtt", c.opts.MQTT); err != nil {

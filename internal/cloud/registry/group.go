@@ -83,7 +83,7 @@ func (r *Registry) CreateThingGroup(g ThingGroup, tags map[string]string) (Thing
 		if err := r.newTags(t, "thinggroup/"+g.Name, tags); err != nil {
 			return err
 		}
-		return r.putGroup(t, &kept)
+		return r.putGroup(t, "created", &kept)
 	})
 	return g, err
 }
@@ -115,9 +115,12 @@ func (r *Registry) checkParent(parent string) error {
 	return nil
 }
 
-func (r *Registry) putGroup(t *tx, g *ThingGroup) error {
+func (r *Registry) putGroup(t *tx, last string, g *ThingGroup) error {
 	t.then(func() { r.placeGroup(g) })
-	return t.set(kindGroup, g.Name, g)
+	if err := t.set(kindGroup, g.Name, g); err != nil {
+		return err
+	}
+	return r.groupEvent(t, last, g)
 }
 
 // ThingGroup returns a group and the names of the groups that it is in, from
@@ -199,7 +202,7 @@ func (r *Registry) UpdateThingGroup(name string, u GroupUpdate) (version int64, 
 			return err
 		}
 		version = g.Version
-		return r.putGroup(t, &g)
+		return r.putGroup(t, "updated", &g)
 	})
 	return version, err
 }
@@ -234,7 +237,12 @@ func (r *Registry) DeleteThingGroup(name string, expected int64) error {
 			r.members.dropLeft(name)
 			r.attached.dropRight(groupTarget(name))
 		})
-		return nil
+		for _, thing := range r.members.right(name) {
+			if err := r.memberEvents(t, "removed", thing, r.things.items[thing].ID, []string{name}); err != nil {
+				return err
+			}
+		}
+		return r.groupEvent(t, "deleted", g)
 	})
 }
 

@@ -20,7 +20,8 @@ func (r *Registry) loadMember(id string, _ []byte) error {
 // not in two of one hierarchy (AWS IoT developer guide, "Static thing groups").
 func (r *Registry) ChangeGroups(thing string, add, drop []string) error {
 	return r.change(func(t *tx) error {
-		if _, err := r.thing(thing); err != nil {
+		x, err := r.thing(thing)
+		if err != nil {
 			return err
 		}
 		for _, name := range slices.Concat(add, drop) {
@@ -35,7 +36,7 @@ func (r *Registry) ChangeGroups(thing string, add, drop []string) error {
 		if err := r.checkGroups(thing, without(had, gone), fresh); err != nil {
 			return err
 		}
-		return r.putMembers(t, thing, fresh, gone)
+		return r.putMembers(t, thing, x.ID, fresh, gone)
 	})
 }
 
@@ -78,7 +79,8 @@ func (r *Registry) root(name string) string {
 	}
 }
 
-func (r *Registry) putMembers(t *tx, thing string, add, drop []string) error {
+// putMembers puts the thing with that id into groups, and takes it out of others.
+func (r *Registry) putMembers(t *tx, thing, id string, add, drop []string) error {
 	for _, g := range drop {
 		t.delete(kindMember, pair(g, thing))
 	}
@@ -96,7 +98,10 @@ func (r *Registry) putMembers(t *tx, thing string, add, drop []string) error {
 			r.members.add(g, thing)
 		}
 	})
-	return nil
+	if err := r.memberEvents(t, "removed", thing, id, drop); err != nil {
+		return err
+	}
+	return r.memberEvents(t, "added", thing, id, add)
 }
 
 // GroupsOfThing lists the names of the groups that a thing is directly in.

@@ -162,11 +162,10 @@ func (r *Registry) provisionThing(t *tx, p *ProvisionThing) error {
 	if err := r.fits(thing); err != nil {
 		return err
 	}
-	if err := r.provisionGroups(t, p, p.Groups, nil); err != nil {
+	if err := r.newThing(t, thing); err != nil {
 		return err
 	}
-	t.then(func() { r.addThing(thing) })
-	return t.set(kindThing, p.Name, thing)
+	return r.provisionGroups(t, p, thing.ID, p.Groups, nil)
 }
 
 // reprovisionThing changes a thing that is there as far as the overrides want.
@@ -224,10 +223,10 @@ func (r *Registry) regroup(t *tx, p *ProvisionThing) error {
 	if p.GroupsOverride == OverrideMerge {
 		drop = nil
 	}
-	return r.provisionGroups(t, p, add, drop)
+	return r.provisionGroups(t, p, r.things.items[p.Name].ID, add, drop)
 }
 
-func (r *Registry) provisionGroups(t *tx, p *ProvisionThing, add, drop []string) error {
+func (r *Registry) provisionGroups(t *tx, p *ProvisionThing, id string, add, drop []string) error {
 	add = distinct(add)
 	for _, name := range add {
 		if _, err := r.group(name); err != nil {
@@ -237,7 +236,7 @@ func (r *Registry) provisionGroups(t *tx, p *ProvisionThing, add, drop []string)
 	if err := r.checkGroups(p.Name, without(r.members.left(p.Name), drop), add); err != nil {
 		return err
 	}
-	return r.putMembers(t, p.Name, add, drop)
+	return r.putMembers(t, p.Name, id, add, drop)
 }
 
 func (r *Registry) provisionAttachment(t *tx, p *ProvisionThing, certificate string) error {

@@ -86,6 +86,8 @@ type Registry struct {
 	billing      shelf[*BillingGroup]
 	billed       relation // billing group to thing name
 	indexing     Indexing
+	telling      map[EventType]bool // types of events that are turned on
+	tell         func([]Event)      // what OnEvents was given; nil: nobody wants to know
 
 	hookMu sync.Mutex
 	hooks  []func() // guarded by hookMu
@@ -122,7 +124,7 @@ func Open(st *store.Store, o Options) (*Registry, error) {
 		verifier: newVerifier(o.HashIterations), logins: map[string]*Login{},
 		keys: map[string]accessKey{}, exclusive: map[string]string{}, tags: map[string]map[string]string{},
 		things: newShelf[*Thing](), certificates: newShelf[*Certificate](), authorities: newShelf[*CA](), policies: newShelf[*Policy](),
-		tokens: map[string]*token{}, templates: newShelf[*Template](), roleAliases: newShelf[*RoleAlias](), announced: map[string]time.Time{},
+		tokens: map[string]*token{}, templates: newShelf[*Template](), roleAliases: newShelf[*RoleAlias](), announced: map[string]time.Time{}, telling: map[EventType]bool{},
 		attached: newRelation(), principals: newRelation(),
 		types: newShelf[*ThingType](), groups: newShelf[*ThingGroup](), billing: newShelf[*BillingGroup](),
 		typed: newRelation(), children: newRelation(), members: newRelation(), billed: newRelation(),
@@ -215,6 +217,7 @@ const (
 	kindTemplate  kind = 'T'
 	kindLogin     kind = 'U'
 	kindIndexing  kind = 'I'
+	kindEvents    kind = 'E'
 	kindRoleAlias kind = 'L'
 
 	kindSessionKey kind = 'S'
@@ -244,6 +247,7 @@ type tx struct {
 	b      *store.Batch
 	apply  []func()
 	judges bool // an answer of Judge or VerifyCertificate may differ afterwards
+	events []Event
 }
 
 func (t *tx) set(k kind, id string, record any) error {
@@ -294,6 +298,9 @@ func (r *Registry) commit(t *tx, f func(t *tx) error) error {
 	for _, f := range t.apply {
 		f()
 	}
+	if r.tell != nil && len(t.events) > 0 {
+		r.tell(t.events)
+	}
 	if t.judges {
 		r.epoch.Add(1)
 	}
@@ -311,7 +318,7 @@ func (r *Registry) load() error {
 		{kindCA, r.loadCA}, {kindRegCode, r.loadRegistrationCode},
 		{kindType, r.loadType}, {kindGroup, r.loadGroup}, {kindMember, r.loadMember}, {kindBilling, r.loadBilling},
 		{kindToken, r.loadToken}, {kindTemplate, r.loadTemplate},
-		{kindLogin, r.loadLogin}, {kindIndexing, r.loadIndexing}, {kindRoleAlias, r.loadRoleAlias},
+		{kindLogin, r.loadLogin}, {kindIndexing, r.loadIndexing}, {kindEvents, r.loadEvents}, {kindRoleAlias, r.loadRoleAlias},
 	}
 	for _, l := range loaders {
 		if err := r.each(l.kind, l.load); err != nil {

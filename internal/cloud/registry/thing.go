@@ -138,10 +138,21 @@ func (r *Registry) RegisterThing(name string, s ThingSpec) (Thing, error) {
 			return err
 		}
 		out = *thing
-		t.then(func() { r.addThing(thing) })
-		return t.set(kindThing, name, thing)
+		return r.newThing(t, thing)
 	})
 	return out, err
+}
+
+// newThing writes a thing that is not there yet.
+func (r *Registry) newThing(t *tx, thing *Thing) error {
+	t.then(func() { r.addThing(thing) })
+	if err := t.set(kindThing, thing.Name, thing); err != nil {
+		return err
+	}
+	if err := r.thingEvent(t, "created", thing); err != nil {
+		return err
+	}
+	return r.retyped(t, nil, thing)
 }
 
 // same refuses to register a thing that is there as another one.
@@ -229,7 +240,13 @@ func (r *Registry) writeThing(t *tx, thing *Thing) error {
 	thing.Version++
 	t.judges = t.judges || len(r.principals.right(thing.Name)) > 0
 	t.then(func() { r.putThing(thing) })
-	return t.set(kindThing, thing.Name, thing)
+	if err := t.set(kindThing, thing.Name, thing); err != nil {
+		return err
+	}
+	if err := r.thingEvent(t, "updated", thing); err != nil {
+		return err
+	}
+	return r.retyped(t, r.things.items[thing.Name], thing)
 }
 
 func (r *Registry) updateType(t *Thing, u ThingUpdate) error {
@@ -282,7 +299,10 @@ func (r *Registry) DeleteThing(name string, expected int64) error {
 			r.thingOrder = remove(r.thingOrder, orderKey(old.Created, name))
 			r.members.dropRight(name)
 		})
-		return nil
+		if err := r.memberEvents(t, "removed", name, old.ID, r.members.left(name)); err != nil {
+			return err
+		}
+		return r.thingEvent(t, "deleted", old)
 	})
 }
 

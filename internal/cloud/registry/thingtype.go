@@ -125,7 +125,7 @@ func (r *Registry) CreateThingType(t ThingType, tags map[string]string) (ThingTy
 		if err := r.newTags(x, "thingtype/"+t.Name, tags); err != nil {
 			return err
 		}
-		return r.putType(x, &kept)
+		return r.putType(x, "created", &kept)
 	})
 	return t, err
 }
@@ -136,9 +136,12 @@ func sameType(a, b ThingType) bool {
 	return a.Description == b.Description && slices.Equal(distinct(a.Searchable), distinct(b.Searchable)) && slices.Equal(a.Propagating, b.Propagating)
 }
 
-func (r *Registry) putType(x *tx, t *ThingType) error {
+func (r *Registry) putType(x *tx, last string, t *ThingType) error {
 	x.then(func() { r.types.put(t.Name, t) })
-	return x.set(kindType, t.Name, t)
+	if err := x.set(kindType, t.Name, t); err != nil {
+		return err
+	}
+	return r.typeEvent(x, last, t)
 }
 
 // thingType finds a thing type; mu or writeMu is held.
@@ -182,7 +185,7 @@ func (r *Registry) changeType(name string, f func(t *ThingType) error) error {
 		if err := t.check(); err != nil {
 			return err
 		}
-		return r.putType(x, &t)
+		return r.putType(x, "updated", &t)
 	})
 }
 
@@ -240,6 +243,6 @@ func (r *Registry) DeleteThingType(name string) error {
 			r.types.drop(name)
 			r.typeOrder = remove(r.typeOrder, orderKey(t.Created, name))
 		})
-		return nil
+		return r.typeEvent(x, "deleted", t)
 	})
 }

@@ -207,15 +207,24 @@ func TestSearchAnswers(t *testing.T) {
 	}
 }
 
+func TestEventConfigurations(t *testing.T) {
+	run(t, []step{
+		{"GET", "/event-configurations", "", 200, `{"eventConfigurations":{"CA_CERTIFICATE":{"Enabled":false},"CERTIFICATE":{"Enabled":false},"JOB":{"Enabled":false}`},
+		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THING":{"Enabled":true},"JOB":{"Enabled":false}}}`, 200, "{}"},
+		{"GET", "/event-configurations", "", 200, `"THING":{"Enabled":true},"THING_GROUP":{"Enabled":false}`},
+		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THING":{"Enabled":false},"JOB":{"Enabled":true}}}`, 501, "cannot turn events of the type JOB on"},
+		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THINGS":{"Enabled":false}}}`, 400, "no events of the type THINGS"},
+		{"GET", "/event-configurations", "", 200, `"THING":{"Enabled":true}`}, // what is refused changes nothing
+		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THING":{"Enabled":false}}}`, 200, "{}"},
+		{"GET", "/event-configurations", "", 200, `"THING":{"Enabled":false}`},
+	})
+}
+
 // TestUnset reads what nobody ever set.
 func TestUnset(t *testing.T) {
 	run(t, []step{
 		{"GET", "/loggingOptions", "", 200, `{"logLevel":"DISABLED"}`},
 		{"GET", "/v2LoggingOptions", "", 404, "NotConfiguredException"},
-		{"GET", "/event-configurations", "", 200, `"CA_CERTIFICATE":{"Enabled":false}`},
-		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THING":{"Enabled":false}}}`, 200, "{}"},
-		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THING":{"Enabled":true}}}`, 501, "cannot turn events of the type THING on"},
-		{"PATCH", "/event-configurations", `{"eventConfigurations":{"THINGS":{"Enabled":false}}}`, 400, "does not exist"},
 		{"GET", "/authorizers/", "", 200, `{"authorizers":[]}`},
 		{"GET", "/default-authorizer", "", 404, "ResourceNotFoundException"},
 		{"GET", "/packages", "", 200, `{"packageSummaries":[]}`},

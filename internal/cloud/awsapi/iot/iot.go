@@ -211,6 +211,8 @@ var operations = []route{
 	{"DELETE", "/destinations/{arn+}", deleteTopicRuleDestination},
 	{"GET", confirmPath, confirmTopicRuleDestination},
 
+	{"GET", "/event-configurations", describeEventConfigurations},
+	{"PATCH", "/event-configurations", updateEventConfigurations},
 	{"GET", "/indexing/config", getIndexingConfiguration},
 	{"POST", "/indexing/config", updateIndexingConfiguration},
 	{"GET", "/indices", listIndices},

@@ -1,10 +1,8 @@
 package iot
 
 import (
-	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"mote/internal/cloud/awsapi"
 )
@@ -16,8 +14,6 @@ import (
 var unsetOperations = []route{
 	{"GET", "/loggingOptions", getLoggingOptions},
 	{"GET", "/v2LoggingOptions", getV2LoggingOptions},
-	{"GET", "/event-configurations", describeEventConfigurations},
-	{"PATCH", "/event-configurations", updateEventConfigurations},
 	{"GET", "/default-authorizer", describeDefaultAuthorizer},
 	{"GET", "/domainConfigurations", listDomainConfigurations},
 	{"GET", "/domainConfigurations/{domainConfigurationName}", describeDomainConfiguration},
@@ -53,43 +49,6 @@ func getV2LoggingOptions(*Handler, *call) (any, error) {
 
 func describeDefaultAuthorizer(*Handler, *call) (any, error) {
 	return nil, notFound("there is no default authorizer: %s", insteads["CreateAuthorizer"])
-}
-
-// eventTypes are those of UpdateEventConfigurations (AWS IoT API reference).
-// The lifecycle events of clients need no configuration, there as here.
-var eventTypes = []string{"THING", "THING_GROUP", "THING_TYPE", "THING_GROUP_MEMBERSHIP", "THING_GROUP_HIERARCHY", "THING_TYPE_ASSOCIATION",
-	"JOB", "JOB_EXECUTION", "POLICY", "CERTIFICATE", "CA_CERTIFICATE"}
-
-// enabling is a Configuration of the API; its member has a capital letter, as
-// on AWS.
-type enabling struct{ Enabled bool }
-
-func describeEventConfigurations(*Handler, *call) (any, error) {
-	out := map[string]enabling{}
-	for _, t := range eventTypes {
-		out[t] = enabling{}
-	}
-	return map[string]any{"eventConfigurations": out}, nil
-}
-
-// updateEventConfigurations accepts that events stay turned off.
-func updateEventConfigurations(_ *Handler, c *call) (any, error) {
-	var in struct {
-		Events map[string]enabling `json:"eventConfigurations"`
-	}
-	if err := c.body(&in); err != nil {
-		return nil, err
-	}
-	for _, t := range slices.Sorted(maps.Keys(in.Events)) {
-		if !slices.Contains(eventTypes, t) {
-			return nil, badRequest("the event type %.60q does not exist: use %s", t, strings.Join(eventTypes, ", "))
-		}
-		if in.Events[t].Enabled {
-			return nil, awsapi.Errorf(http.StatusNotImplemented, "NotImplementedException",
-				"UpdateEventConfigurations cannot turn events of the type %s on: this server publishes lifecycle events of clients, and no events of its registry", t)
-		}
-	}
-	return nil, nil
 }
 
 // domains are the domain configurations that every account has (AWS IoT
