@@ -125,6 +125,7 @@ func newIoT(u *config.UplinkIoT, refused string, steering *control.Control, log 
 		Endpoint: u.Endpoint, ClientID: u.ClientID, Topic: u.Topic, Version: mqtt.V5,
 		Files: iotcore.Files{Cert: u.Cert, Key: u.Key, CA: u.CA},
 		Rate:  u.MaxRate, RefusedFile: refused, Log: log,
+		Renewal: iotcore.Renewal{Template: u.Renew.Template, Before: u.Renew.BeforeEnd, Parameters: u.Renew.Parameters},
 	}
 	if u.MQTT == "3.1.1" {
 		o.Version = mqtt.V311

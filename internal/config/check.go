@@ -187,6 +187,7 @@ func (c *checker) uplinkIoT(u *UplinkIoT, g *Gateway) {
 	}
 	c.oneOf(at+".mqtt", u.MQTT, "5", "3.1.1")
 	u.MaxRate = c.rate(at+".rate", u.Rate)
+	c.renew(at+".renew", &u.Renew, g)
 }
 
 // rate checks the most publishes in a second: a number, "off" (-1) or nothing (0).

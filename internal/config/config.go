@@ -156,7 +156,18 @@ type UplinkIoT struct {
 	MQTT     string `toml:"mqtt"` // "5" (default) or "3.1.1"
 	Rate     any    `toml:"rate"` // the most publishes in a second, or "off"; default: AWS's quotas at AWS
 
+	Renew Renew `toml:"renew"`
+
 	MaxRate int `toml:"-"` // Rate, checked: 0 when it is not set, -1 for "off"
+}
+
+// Renew has the device certificate renewed before it ends, by fleet provisioning.
+type Renew struct {
+	Template   string            `toml:"template"`   // name of the provisioning template; "" turns it off
+	Before     string            `toml:"before"`     // a duration, also in days: "30d" is the default
+	Parameters map[string]string `toml:"parameters"` // of the template; default: ThingName, the gateway's name
+
+	BeforeEnd time.Duration `toml:"-"` // Before, checked
 }
 
 // UplinkREST is HTTPS with an API key and, or, Signature V4.

@@ -2,6 +2,8 @@ package config
 
 import (
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -54,6 +56,46 @@ func (c *checker) credentials(at string, cr *Credentials, f *File) {
 	if cr.CA != "" {
 		cr.CA = c.file(at+".ca", cr.CA, "the root certificate of the server")
 	}
+}
+
+// templateName is the form of a provisioning template's name (AWS IoT API
+// reference, CreateProvisioningTemplate).
+var templateName = nameForm{regexp.MustCompile(`^[0-9A-Za-z_-]+$`), 1, 36}
+
+// How long before its end a certificate is renewed.
+const (
+	defaultRenew = 30 * 24 * time.Hour
+	leastRenew   = time.Hour
+	mostRenew    = 365 * 24 * time.Hour
+)
+
+func (c *checker) renew(at string, r *Renew, g *Gateway) {
+	if r.Template == "" {
+		if r.Before != "" || len(r.Parameters) > 0 {
+			c.fail(at, "renew needs a template, the name of the provisioning template that makes the new certificate active")
+		}
+		return
+	}
+	c.name1(at+".template", r.Template, templateName, "letters, digits, _ and -, at most 36")
+	if r.BeforeEnd = defaultRenew; r.Before != "" {
+		var err error
+		if r.BeforeEnd, err = parseDays(r.Before); err != nil || r.BeforeEnd < leastRenew || r.BeforeEnd > mostRenew {
+			c.fail(at+".before", "before %q: want from \"1h\" to \"365d\"", r.Before)
+		}
+	}
+	if r.Parameters == nil && g != nil {
+		r.Parameters = map[string]string{"ThingName": g.Name}
+	}
+}
+
+// parseDays is time.ParseDuration, and takes a number of days such as "30d" too.
+func parseDays(text string) (time.Duration, error) {
+	days, ok := strings.CutSuffix(text, "d")
+	if !ok {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	return time.Duration(n) * 24 * time.Hour, err
 }
 
 // The longest and the shortest time before another uplink takes over.

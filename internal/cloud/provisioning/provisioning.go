@@ -171,9 +171,30 @@ func (e *Engine) claimed(name, principal, token string, params map[string]string
 	if err != nil {
 		return plan{}, none, refuse(400, codeParameters, "%v", err)
 	}
+	if err := e.mayTake(principal, p.Thing); err != nil {
+		return plan{}, none, err
+	}
 	p.Token, p.Principal, p.Request = token, principal, requestID(name, params)
 	made, err := e.reg.Provision(p.Provision)
 	return p, made, err
+}
+
+// mayTake refuses to give a certificate of a thing that is there to a device that
+// is another one: a device with a thing may renew its certificate by a template,
+// and must not take the place of its neighbour. AWS leaves that to
+// pre-provisioning hooks. A claim, which has no thing, may.
+func (e *Engine) mayTake(principal string, thing *registry.ProvisionThing) error {
+	if thing == nil || e.reg.Attached(thing.Name, principal) {
+		return nil
+	}
+	own, _, err := e.reg.PrincipalThings(principal, registry.Page{Limit: 1})
+	if err != nil || len(own) == 0 { // an access key, or a claim
+		return nil
+	}
+	if _, err := e.reg.Thing(thing.Name); err != nil {
+		return nil // it is made
+	}
+	return refuse(403, codeDenied, "the thing %s is not that of the certificate that asks, which is attached to %s: ask with the certificate of a claim, or attach it to the thing", thing.Name, own[0])
 }
 
 // requestID is the same for the same request.

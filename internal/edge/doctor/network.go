@@ -103,7 +103,10 @@ func (e *exam) tlsFailed(check, addr string, err error) bool {
 // iot checks the uplink over MQTT.
 func (e *exam) iot(ctx context.Context, u *config.UplinkIoT) {
 	const check = "uplink.iot"
-	pair, ok := e.certificate(check+" certificate", u.Cert, u.Key)
+	pair, ok := e.certificate(check+" certificate", u.Cert, u.Key, u.Renew.Template != "")
+	if ok && u.Renew.Template != "" {
+		e.renewal(check+" renewal", pair[0].Leaf, &u.Renew)
+	}
 	pool, err := roots(u.CA)
 	if err != nil {
 		e.fail(check+" tls", "set ca to the root certificate of the server", "%v", err)
@@ -124,8 +127,19 @@ func (e *exam) iot(ctx context.Context, u *config.UplinkIoT) {
 	e.connect(ctx, check+" policy", u, cfg)
 }
 
-// certificate checks the device's certificate, its key and its dates.
-func (e *exam) certificate(check, cert, key string) ([]tls.Certificate, bool) {
+// renewal checks that the certificate was renewed when it was time to.
+func (e *exam) renewal(check string, leaf *x509.Certificate, r *config.Renew) {
+	at := leaf.NotAfter.Add(-min(r.BeforeEnd, leaf.NotAfter.Sub(leaf.NotBefore)/3))
+	if e.Now().Sub(at) > 24*time.Hour {
+		e.warn(check, "see why in the log of the gateway, which must run to renew it; or put a new certificate beside it", "the certificate ends on %s, and should have been renewed on %s with the template %s", leaf.NotAfter.Format(day), at.Format(day), r.Template)
+		return
+	}
+	e.ok(check, "the certificate is renewed with the template %s from %s on", r.Template, at.Format(day))
+}
+
+// certificate checks the device's certificate, its key and its dates; one that is
+// renewed by itself may end soon.
+func (e *exam) certificate(check, cert, key string, renewed bool) ([]tls.Certificate, bool) {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		e.fail(check, "give the two files that were made together, as they were downloaded", "%s with %s: %v", cert, key, err)
@@ -137,7 +151,7 @@ func (e *exam) certificate(check, cert, key string) ([]tls.Certificate, bool) {
 		e.fail(check, "register a new certificate and put it here; if the clock is wrong, "+setClock, "%s ended on %s; this machine's clock says %s", cert, leaf.NotAfter.Format(day), now.UTC().Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
 		e.fail(check, setClock, "%s is valid from %s only; this machine's clock says %s", cert, leaf.NotBefore.Format(day), now.UTC().Format(time.RFC3339))
-	case leaf.NotAfter.Sub(now) < soon:
+	case leaf.NotAfter.Sub(now) < soon && !renewed:
 		e.warn(check, "register the next one now", "%s ends on %s", cert, leaf.NotAfter.Format(day))
 	default:
 		e.ok(check, "it belongs to its key and is valid until %s", leaf.NotAfter.Format(day))

@@ -14,7 +14,7 @@
 // are held back or the others are 100,000 records ahead: then all wait.
 //
 // The files of the certificate can be replaced while the uplink runs: see
-// [NextSuffix].
+// [NextSuffix]. The uplink can do that by itself: see [Renewal].
 //
 // The session of MQTT is not used; the queue is the session.
 package iotcore
@@ -52,6 +52,8 @@ type Options struct {
 	// Core when Endpoint is there, and otherwise goes as fast as the server
 	// acknowledges, as [RateOff] always does.
 	Rate int
+
+	Renewal Renewal // of the certificate
 
 	// Control, when set, uses the connections beside the readings.
 	Control Control
@@ -105,6 +107,7 @@ type Uplink struct {
 	acks     uplink.Acks
 	backoff  uplink.Backoff // of connections; owned by Run
 	rotation *rotation
+	renewal  *renewal      // nil: off
 	look     time.Duration // how often the certificate's files are looked at
 	stable   time.Duration // a connection that lives so long is counted as working
 	pace     uplink.Pace   // owned by Run
@@ -122,7 +125,8 @@ func New(o Options) (*Uplink, error) {
 		return nil, err
 	}
 	u.log = u.o.Log.With("uplink", u.o.Name)
-	u.rotation = &rotation{files: u.o.Files, addr: u.addr, pause: u.o.MaxBackoff, log: u.log}
+	u.rotation = &rotation{files: u.o.Files, addr: u.addr, pause: u.o.MaxBackoff, renewed: u.o.Renewal.Template != "", log: u.log}
+	u.renewal = newRenewal(u.o, u.log)
 	u.state.Log, u.refused.Log = u.log, u.log
 	u.refused.File, u.refused.Uplink = u.o.RefusedFile, u.o.Name
 	u.backoff = uplink.Backoff{Min: u.o.MinBackoff, Max: u.o.MaxBackoff}
@@ -311,8 +315,15 @@ func (u *Uplink) dial(ctx context.Context, files Files) (*client.Conn, error) {
 		Addr: u.addr, TLS: cfg, ClientID: u.o.ClientID, Version: u.o.Version,
 		KeepAlive: u.o.KeepAlive, CleanStart: true, MaxInflight: u.o.MaxInflight, Dial: uplink.Dialer().DialContext,
 	}
-	if u.o.Control != nil {
-		o.OnMessage = u.o.Control.Handle
+	if u.o.Control != nil || u.renewal != nil {
+		o.OnMessage = u.handle
 	}
 	return client.Dial(ctx, o)
+}
+
+// handle takes each message that the server sends.
+func (u *Uplink) handle(p *mqtt.Publish) {
+	if !u.renewal.handle(p) && u.o.Control != nil {
+		u.o.Control.Handle(p)
+	}
 }

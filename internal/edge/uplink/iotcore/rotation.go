@@ -53,6 +53,8 @@ type rotation struct {
 	pause time.Duration // between tries
 	log   *slog.Logger
 
+	renewed bool // the certificate is renewed without anybody's doing
+
 	mu      sync.Mutex
 	leaf    []byte    // guarded by mu; the new certificate that the fields below are about
 	retryAt time.Time // guarded by mu; it is not tried before
@@ -257,12 +259,13 @@ func makeDurable(path string) error {
 // soon are the days before a certificate's end at which the log tells of it.
 var soon = []int{1, 7, 30}
 
-// warn tells of the end of the certificate in use, once at each of the days.
+// warn tells of the end of the certificate in use, once at each of the days; of
+// one that is renewed not before the last week.
 func (r *rotation) warn(cfg *tls.Config, now time.Time) {
 	end := cfg.Certificates[0].Leaf.NotAfter
 	left := end.Sub(now)
 	for _, days := range soon {
-		if left > time.Duration(days)*24*time.Hour {
+		if left > time.Duration(days)*24*time.Hour || r.renewed && days > 7 {
 			continue
 		}
 		text := fmt.Sprint(end.Unix(), days)

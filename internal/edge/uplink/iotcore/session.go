@@ -60,6 +60,7 @@ func (s *session) watch() {
 			working = nil
 			if s.proving == nil {
 				s.u.rotation.oldWorks()
+				s.renew(time.Now())
 				continue
 			}
 			s.adopted = s.u.rotation.adopt(*s.proving)
@@ -67,8 +68,8 @@ func (s *session) watch() {
 			if s.proving != nil && !s.adopted {
 				continue
 			}
-			if cfg, err := s.u.o.Files.load(s.u.addr); err == nil {
-				s.u.rotation.warn(cfg, now)
+			if working == nil {
+				s.renew(now)
 			}
 			if _, ok := s.u.rotation.candidate(now); ok {
 				s.cancel(errRotate)
@@ -77,6 +78,18 @@ func (s *session) watch() {
 		case <-s.ctx.Done():
 			return
 		}
+	}
+}
+
+// renew looks at the certificate in use, and renews it when it is time to.
+func (s *session) renew(now time.Time) {
+	cfg, err := s.u.o.Files.load(s.u.addr)
+	if err != nil {
+		return
+	}
+	s.u.rotation.warn(cfg, now)
+	if s.u.renewal != nil {
+		s.u.renewal.look(s.ctx, s.conn, cfg.Certificates[0].Leaf, now)
 	}
 }
 
