@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -245,5 +246,47 @@ func allow(t *testing.T, c *Cloud, id string) {
 	}
 	if err := c.registry.AttachPolicy("all", id); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestADeviceRenewsItsOwnCertificateOnly has a device with a thing ask for one
+// more certificate, as itself and as its neighbour.
+func TestADeviceRenewsItsOwnCertificateOnly(t *testing.T) {
+	c := start(t, t.TempDir())
+	const named = `{"Parameters": {"ThingName": {"Type": "String"}}, "Resources": {
+		"thing": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": {"Ref": "ThingName"}}},
+		"certificate": {"Type": "AWS::IoT::Certificate", "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}, "Status": "ACTIVE"}}}}`
+	cert, keys, err := c.registry.CreateKeysAndCertificate(true)
+	if err == nil {
+		_, err = c.registry.CreateTemplate(registry.Template{Name: "roofs", Enabled: true, Role: "arn:aws:iam::1:role/provision"}, named, nil)
+	}
+	if err == nil {
+		_, err = c.registry.CreatePolicy("renewal", provisioning.ClaimPolicy("roofs", c.registry.ARN), nil)
+	}
+	for _, thing := range []string{"pi", "neighbour"} {
+		if err == nil {
+			_, err = c.registry.CreateThing(thing, nil)
+		}
+	}
+	if err == nil {
+		err = errors.Join(c.registry.AttachPolicy("renewal", cert.ID), c.registry.AttachThingPrincipal("pi", cert.ID, false))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair([]byte(cert.PEM), []byte(keys.Private))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := connect(t, c, "pi", pair)
+	const provision = "$aws/provisioning-templates/roofs/provision/json"
+	d.subscribe("$aws/certificates/create/json/accepted", provision+"/accepted", provision+"/rejected")
+	for _, one := range []struct{ thing, answer string }{{"neighbour", "/rejected"}, {"pi", "/accepted"}, {"extension", "/accepted"}} {
+		d.publish("$aws/certificates/create/json", "{}")
+		token := d.receive("$aws/certificates/create/json/accepted")["certificateOwnershipToken"]
+		d.publish(provision, fmt.Sprintf(`{"certificateOwnershipToken": %q, "parameters": {"ThingName": %q}}`, token, one.thing))
+		if body := d.receive(provision + one.answer); one.answer == "/rejected" && body["errorCode"] != "AccessDenied" {
+			t.Errorf("as %s: %v", one.thing, body)
+		}
 	}
 }
