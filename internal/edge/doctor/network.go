@@ -316,7 +316,7 @@ func (e *exam) credentials(ctx context.Context, uplink string, c *config.Credent
 
 // provider checks the way to IoT's credentials provider.
 func (e *exam) provider(ctx context.Context, check string, c *config.Credentials) bool {
-	pair, ok := e.certificate(check+" certificate", c.Cert, c.Key)
+	pair, ok := e.certificate(check+" certificate", c.Cert, c.Key, false)
 	pool, err := roots(c.CA)
 	if err != nil {
 		e.fail(check+" tls", "set ca to the root certificate of the server", "%v", err)
