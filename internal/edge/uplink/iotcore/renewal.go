@@ -2,6 +2,7 @@ package iotcore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -85,7 +86,7 @@ func newRenewal(o Options, log *slog.Logger) *renewal {
 	if o.Renewal.Template == "" {
 		return nil
 	}
-	setDefault(&o.Renewal.Before, defaultRenewBefore)
+	o.Renewal.Before = cmp.Or(o.Renewal.Before, defaultRenewBefore)
 	return &renewal{o: o.Renewal, files: o.Files, subject: o.ClientID, log: log, backoff: uplink.Backoff{Min: minRenewBackoff, Max: maxRenewBackoff}}
 }
 
