@@ -45,7 +45,7 @@ cross:
 # The whole-system tests have the machine to themselves: they kill, freeze and
 # time real processes.
 unit: build
-	$(GO) test -race $$($(GO) list ./... | grep -v '^mote/test$$\|^mote/test/bluetooth$$\|^mote/test/systemd$$')
+	$(GO) test -race $$($(GO) list ./... | grep -v '^mote/test$$\|^mote/test/bluetooth$$\|^mote/test/systemd$$\|^mote/test/weather$$')
 	$(GO) test -race -timeout 25m ./test
 
 # Boards over Bluetooth, with a kernel's own stack in a virtual machine and
@@ -54,9 +54,10 @@ test-bluetooth:
 	./test/install-tools machine
 	$(GO) test ./test/bluetooth -count=1 -v
 
-# All tests in virtual machines: Bluetooth, and the service under systemd.
+# All tests in virtual machines: Bluetooth, the service under systemd, and
+# networks with loss and delay.
 machines:
-	MOTE_TEST_MACHINES=1 $(GO) test -p 1 ./test/bluetooth ./test/systemd -count=1 -v
+	MOTE_TEST_MACHINES=1 $(GO) test -p 1 ./test/bluetooth ./test/systemd ./test/weather -count=1 -v
 
 # Small gateways have 32-bit integers: what computes with numbers and sizes runs
 # as such a program too, where the machine can.

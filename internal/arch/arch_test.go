@@ -100,6 +100,8 @@ var mayImport = map[string][]string{
 	"test/machine/inside":  {},
 	"test/systemd":         {},
 	"test/systemd/guest":   {},
+	"test/weather":         {},
+	"test/weather/guest":   {},
 	"test/bluetooth":       {},
 	"test/bluetooth/guest": {},
 	"test/bluetooth/radio": {},
