@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"mote/internal/edge/source/rfcomm"
 	"mote/test/bluetooth/radio"
+	"mote/test/machine/inside"
 )
 
 // pin is that of the modules as they come from the factory.
@@ -74,9 +74,7 @@ func (e *earth) power(s *station, on bool) error {
 
 func theWorld(t *testing.T) *earth {
 	t.Helper()
-	if os.Getpid() != 1 {
-		t.Skip("runs in the virtual machine of mote/test/bluetooth: make test-bluetooth")
-	}
+	inside.Need(t, "make test-bluetooth")
 	e, err := world()
 	if err != nil {
 		t.Fatal(err)
