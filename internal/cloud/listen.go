@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 
 	"mote/internal/cloud/awsapi"
 	"mote/internal/cloud/awsapi/apigateway"
@@ -58,7 +59,7 @@ func (c *Cloud) openBroker() (err error) {
 // hosts are the names and addresses in the server certificate.
 func (c *Cloud) hosts() []string {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
-	if name, err := os.Hostname(); err == nil {
+	if name, ok := ownName(os.Hostname()); ok {
 		hosts = append(hosts, name, name+".local")
 	}
 	addrs := []string{c.opts.MQTT, c.opts.HTTPS}
@@ -209,12 +210,21 @@ func deviceHost(listener string) string {
 		return "localhost"
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		if name, err := os.Hostname(); err == nil {
+		if name, ok := ownName(os.Hostname()); ok {
 			return name
 		}
+		return "localhost"
 	}
 	return host
 }
+
+// ownName is the machine's name when it has one that can stand in a certificate:
+// a kernel that nobody gave one says "(none)".
+func ownName(name string, err error) (string, bool) {
+	return name, err == nil && hostname.MatchString(name)
+}
+
+var hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
 // retained lets the data plane read the broker's retained messages.
 type retained struct{ broker *broker.Broker }
