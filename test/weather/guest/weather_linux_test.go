@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"golang.org/x/sys/unix"
 
 	"mote/internal/sigv4"
 	"mote/test/machine/inside"
@@ -68,9 +67,6 @@ var uplinks = map[string]string{
 // on the way, each reading is in the table once, and some come through at once.
 func TestLossAndDelay(t *testing.T) {
 	inside.Need(t, "make machines")
-	if err := unix.Sethostname([]byte("guest")); err != nil { // for the cloud's certificate
-		t.Fatal(err)
-	}
 	const frames, pause = 100, 80 * time.Millisecond
 	c := network.NewCable(t)
 	write(t, "/tmp/cloud.toml", cloudConfig)
