@@ -55,7 +55,7 @@ const (
 	tokenLife          = time.Hour        // AWS IoT developer guide, "Device provisioning MQTT API"
 	minRenewBackoff    = time.Minute
 	maxRenewBackoff    = 6 * time.Hour
-	afterRefusal       = 24 * time.Hour // since a renewed certificate did not work
+	leastBetween       = 24 * time.Hour // renewals, whether the last one's certificate worked or not
 	maxRenewalFile     = 64 << 10
 )
 
@@ -74,8 +74,9 @@ type renewal struct {
 	log     *slog.Logger
 
 	// Owned by the goroutine of the session that is there.
-	retryAt time.Time
-	backoff uplink.Backoff
+	retryAt   time.Time
+	backoff   uplink.Backoff
+	renewedAt time.Time // by this process
 
 	mu      sync.Mutex
 	answers chan *mqtt.Publish // guarded by mu; of the request under way, nil: there is none
@@ -97,7 +98,7 @@ func renewalAt(leaf *x509.Certificate, before time.Duration) time.Time {
 
 // look renews the certificate when it is time to, and waits until that is done.
 func (r *renewal) look(ctx context.Context, conn *client.Conn, leaf *x509.Certificate, now time.Time) {
-	if now.Before(r.retryAt) || now.Before(renewalAt(leaf, r.o.Before)) || r.refusedLately(now) {
+	if now.Before(r.retryAt) || now.Before(renewalAt(leaf, r.o.Before)) || r.renewedLately(leaf, now) || r.refusedLately(now) {
 		return
 	}
 	if _, ok := r.files.next(); ok {
@@ -107,19 +108,26 @@ func (r *renewal) look(ctx context.Context, conn *client.Conn, leaf *x509.Certif
 	r.retryAt = now.Add(pause)
 	ask := func(topic string, in, out any) error { return r.ask(ctx, conn, topic, in, out) }
 	if err := r.renew(ask, leaf, now); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil || conn.Err() != nil { // a server may end the connection for what was asked
 			r.log.Warn("the certificate could not be renewed", "template", r.o.Template, "ends", leaf.NotAfter.UTC().Format(time.RFC3339), "error", err, "retry_in", pause.Round(time.Second))
 		}
 		return
 	}
 	r.backoff.Reset()
+	r.renewedAt = now
 	r.log.Info("the certificate was renewed, the new one is proven next", "file", r.files.Cert+NextSuffix)
+}
+
+// renewedLately says whether leaf is due again although it was renewed not long
+// ago: this machine's clock is ahead, or the server's certificates are short.
+func (r *renewal) renewedLately(leaf *x509.Certificate, now time.Time) bool {
+	return !r.renewedAt.IsZero() && now.Sub(r.renewedAt) < min(leastBetween, leaf.NotAfter.Sub(leaf.NotBefore)/3)
 }
 
 // refusedLately says whether a new certificate was put aside not long ago.
 func (r *renewal) refusedLately(now time.Time) bool {
 	info, err := os.Stat(r.files.Cert + RefusedSuffix)
-	return err == nil && now.Sub(info.ModTime()) < afterRefusal
+	return err == nil && now.Sub(info.ModTime()) < leastBetween
 }
 
 // issued is what is kept of a certificate that waits to be made active.

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"mote/internal/mqtt"
+	"mote/internal/mqtt/mqtttest"
 )
 
 // fleet is a server of fleet provisioning that answers functions.
@@ -243,8 +244,40 @@ func TestWhenACertificateIsRenewed(t *testing.T) {
 	f := newFleet(t)
 	r, _ := f.roof()
 	place(t, r.files.Cert+RefusedSuffix, nil)
-	if now := time.Now(); !r.refusedLately(now) || r.refusedLately(now.Add(afterRefusal+time.Minute)) {
+	if now := time.Now(); !r.refusedLately(now) || r.refusedLately(now.Add(leastBetween+time.Minute)) {
 		t.Error("a certificate that did not work is not waited for")
+	}
+	r.renewedAt = from
+	for life, wait := range map[time.Duration]time.Duration{365 * day: day, 3 * time.Hour: time.Hour} {
+		leaf := &x509.Certificate{NotBefore: from, NotAfter: from.Add(life)}
+		if !r.renewedLately(leaf, from.Add(wait-time.Second)) || r.renewedLately(leaf, from.Add(wait)) {
+			t.Errorf("a certificate of %v that is always due is not renewed each %v", life, wait)
+		}
+	}
+}
+
+// TestAServerThatShutsOnARenewal is one as AWS IoT Core, which ends the connection
+// of a client that may not subscribe: it is told, asked rarely, and gets readings.
+func TestAServerThatShutsOnARenewal(t *testing.T) {
+	certs := mqtttest.NewCerts(t)
+	d := startDoor(t, certs, "old")
+	p := newPi(t, certs, d.l.Addr().String(), issue(t, certs, "old", time.Now().Add(30*time.Minute)))
+	p.template = "roofs"
+	stop := p.start()
+	p.feed("why the certificate was not renewed", func() bool { return p.log.Count("the certificate could not be renewed") > 0 })
+	before := d.count("old")
+	p.feed("deliveries after it", func() bool { return d.count("old") > before+20 })
+	p.q.WaitEmpty(t)
+	stop()
+	if p.log.Count("could not be renewed") != 1 || p.log.Count("allow iot:Subscribe") != 1 {
+		t.Error(p.log)
+	}
+}
+
+func TestARenewalNeedsAFileForTheKey(t *testing.T) {
+	o := Options{Endpoint: "a", ClientID: "pi", Files: Files{Cert: "both.pem", Key: "both.pem"}, Renewal: Renewal{Template: "roofs"}}
+	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "a file of its own") {
+		t.Errorf("certificate and key in one file: %v", err)
 	}
 }
 

@@ -43,8 +43,8 @@ func place(t *testing.T, path string, data []byte) {
 	}
 }
 
-// door is a broker that takes the certificates that it is told to, and counts
-// who publishes.
+// door is a broker that takes the certificates that it is told to, counts who
+// publishes, and shuts on who subscribes.
 type door struct {
 	listener
 	mu        sync.Mutex
@@ -98,6 +98,8 @@ func (d *door) packet(conn net.Conn, name string, p mqtt.Packet) bool {
 		out, _ = (&mqtt.Connack{Code: code}).Append(out, mqtt.V5)
 		_, err := conn.Write(out)
 		return err == nil && code == 0
+	case *mqtt.Subscribe:
+		return false
 	case *mqtt.Publish:
 		if d.mute[name] {
 			return true
@@ -129,6 +131,8 @@ type pi struct {
 	q     *uplinktest.Queue
 	log   *uplinktest.Log
 	count int
+
+	template string // of the renewal
 }
 
 func newPi(t *testing.T, certs *mqtttest.Certs, addr string, old pair) *pi {
@@ -151,7 +155,7 @@ func (p *pi) place(next pair) {
 func (p *pi) start() (stop func()) {
 	p.t.Helper()
 	u, err := New(Options{
-		Endpoint: p.addr, ClientID: "pi", Files: p.files,
+		Endpoint: p.addr, ClientID: "pi", Files: p.files, Renewal: Renewal{Template: p.template},
 		MinBackoff: 5 * time.Millisecond, MaxBackoff: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(p.log, nil)),
 	})
 	if err != nil {
