@@ -33,12 +33,11 @@ func trials(file *config.File, dir string) map[string]func(context.Context) erro
 	}
 	if u := file.Uplink.IoT; u != nil {
 		try("iot", func(_ context.Context, refused string) (sender, error) {
-			apart := *u // a new certificate that lies beside the one in use is left to the gateway
-			apart.Cert, apart.Key = filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-			if err := errors.Join(copyFile(apart.Cert, u.Cert), copyFile(apart.Key, u.Key)); err != nil {
+			apart, err := certificateApart(u, dir)
+			if err != nil {
 				return nil, err
 			}
-			return newIoT(&apart, refused, nil, log)
+			return newIoT(apart, refused, nil, log)
 		})
 	}
 	if u := file.Uplink.REST; u != nil {
@@ -48,6 +47,16 @@ func trials(file *config.File, dir string) map[string]func(context.Context) erro
 		try("dynamodb", func(ctx context.Context, refused string) (sender, error) { return newDynamoDB(ctx, u, refused, log) })
 	}
 	return all
+}
+
+// certificateApart is u with copies of its certificate and key in dir, which it
+// does not renew: a new certificate, also one that lies beside the one in use, is
+// left to the gateway.
+func certificateApart(u *config.UplinkIoT, dir string) (*config.UplinkIoT, error) {
+	apart := *u
+	apart.Renew = config.Renew{}
+	apart.Cert, apart.Key = filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	return &apart, errors.Join(copyFile(apart.Cert, u.Cert), copyFile(apart.Key, u.Key))
 }
 
 func copyFile(to, from string) error {

@@ -86,3 +86,23 @@ func TestRegionOfTheCredentialsProvider(t *testing.T) {
 		}
 	}
 }
+
+func TestATrialLeavesTheCertificateToTheGateway(t *testing.T) {
+	dir := t.TempDir()
+	u := &config.UplinkIoT{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), Topic: "t", Renew: config.Renew{Template: "roofs"}}
+	for _, file := range []string{u.Cert, u.Key} {
+		if err := os.WriteFile(file, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apart, err := certificateApart(u, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if apart.Renew.Template != "" || filepath.Dir(apart.Cert) == dir || filepath.Dir(apart.Key) == dir || apart.Topic != "t" || u.Renew.Template == "" {
+		t.Errorf("the trial would change certificates, or the gateway's configuration: %+v", apart)
+	}
+	if data, err := os.ReadFile(apart.Key); err != nil || string(data) != u.Key {
+		t.Errorf("the trial has another key: %q, %v", data, err)
+	}
+}
