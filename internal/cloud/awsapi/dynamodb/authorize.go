@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"mote/internal/cloud/awsapi"
+	"mote/internal/cloud/partiql"
 	"mote/internal/sigv4"
 )
 
@@ -30,10 +31,23 @@ func authorize(r *http.Request, operation string, body []byte) error {
 	return nil
 }
 
-// ofTable are the operations that are about the table that TableName says. The
-// others which transacted, batches and partiQL do not list are about "*".
+// ofTable are the operations that are about the table that TableName says.
 var ofTable = []string{"PutItem", "UpdateItem", "DeleteItem", "GetItem", "Query", "Scan", "DescribeTable", "CreateTable", "DeleteTable", "UpdateTable",
-	"DescribeTimeToLive", "UpdateTimeToLive", "DescribeContinuousBackups", "UpdateContinuousBackups", "CreateBackup"}
+	"DescribeTimeToLive", "UpdateTimeToLive", "DescribeContinuousBackups", "UpdateContinuousBackups", "CreateBackup",
+	"DescribeContributorInsights", "DescribeKinesisStreamingDestination"}
+
+// ofARN are the operations that are about what an ARN names, with the member that
+// has it. Those that are listed nowhere are about "*".
+var ofARN = map[string]string{
+	"DescribeBackup": "BackupArn", "DeleteBackup": "BackupArn", "RestoreTableFromBackup": "BackupArn",
+	"ExportTableToPointInTime": "TableArn", "DescribeExport": "ExportArn",
+	"TagResource": "ResourceArn", "UntagResource": "ResourceArn", "ListTagsOfResource": "ResourceArn", "GetResourcePolicy": "ResourceArn",
+	streamsPrefix + "DescribeStream": "StreamArn", streamsPrefix + "GetShardIterator": "StreamArn",
+}
+
+// listOfStatements are the members with the statements of an operation that takes
+// several.
+var listOfStatements = map[string]string{"BatchExecuteStatement": "Statements", "ExecuteTransaction": "TransactStatements"}
 
 // transacted are the actions of the parts of a transaction.
 var transacted = map[string]string{"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem", "Get": "GetItem"}
@@ -46,17 +60,15 @@ func needs(operation string, body []byte) (out []need) {
 	case "BatchWriteItem", "BatchGetItem":
 		for _, m := range named(top, "RequestItems") {
 			for _, table := range allMembers(m) {
-				out = append(out, need{"dynamodb:" + operation, tableResource(table.name)})
+				out = append(out, need{"dynamodb:" + operation, tableResource(table.name, "")})
 			}
 		}
 	case "TransactWriteItems", "TransactGetItems":
 		out = needsOfTransaction(top)
 	case "ExecuteStatement", "BatchExecuteStatement", "ExecuteTransaction":
-		for _, verb := range []string{"Select", "Insert", "Update", "Delete"} { // what a statement does is not looked at
-			out = append(out, need{"dynamodb:PartiQL" + verb, "*"})
-		}
+		out = needsOfStatements(operation, top)
 	default:
-		out = needsOfTable(operation, top)
+		out = append(needsOfTable(operation, top), needsOfARN(operation, top)...)
 	}
 	if len(out) == 0 {
 		return []need{{"dynamodb:" + strings.TrimPrefix(operation, streamsPrefix), "*"}}
@@ -68,15 +80,72 @@ func needsOfTable(operation string, top []member) (out []need) {
 	if !slices.Contains(ofTable, operation) {
 		return nil
 	}
+	indexes := []json.RawMessage{nil}
+	if given := named(top, "IndexName"); given != nil && (operation == "Query" || operation == "Scan") { // to the others it means nothing
+		indexes = given
+	}
 	for _, raw := range named(top, "TableName") {
-		resource := tableResource(plainText(raw))
-		indexes := named(top, "IndexName")
 		for _, index := range indexes {
-			out = append(out, need{"dynamodb:" + operation, resource + "/index/" + plainText(index)})
+			out = append(out, need{"dynamodb:" + operation, tableResource(plainText(raw), plainText(index))})
 		}
-		if len(indexes) == 0 {
-			out = append(out, need{"dynamodb:" + operation, resource})
+	}
+	return out
+}
+
+func needsOfARN(operation string, top []member) (out []need) {
+	action := "dynamodb:" + strings.TrimPrefix(operation, streamsPrefix)
+	for _, raw := range named(top, ofARN[operation]) {
+		out = append(out, need{action, plainText(raw)})
+	}
+	if operation == "RestoreTableFromBackup" {
+		for _, raw := range named(top, "TargetTableName") {
+			out = append(out, need{action, tableResource(plainText(raw), "")})
 		}
+	}
+	return out
+}
+
+func needsOfStatements(operation string, top []member) (out []need) {
+	with := [][]member{top}
+	if name, several := listOfStatements[operation]; several {
+		with = nil
+		for _, list := range named(top, name) {
+			var items []json.RawMessage
+			_ = json.Unmarshal(list, &items) // no list is refused by the operation
+			for _, item := range items {
+				with = append(with, allMembers(item))
+			}
+		}
+	}
+	for _, members := range with {
+		for _, raw := range named(members, "Statement") {
+			out = append(out, needsOfStatement(plainText(raw))...)
+		}
+	}
+	return out
+}
+
+// needsOfStatement lists what a statement needs; of one that cannot be read, all.
+func needsOfStatement(text string) (out []need) {
+	parsed, _, err := partiql.Parse(text)
+	if err != nil {
+		parsed = nil
+	}
+	if exists, ok := parsed.(*partiql.Exists); ok {
+		parsed = exists.Select
+	}
+	switch s := parsed.(type) {
+	case *partiql.Select:
+		return []need{{"dynamodb:PartiQLSelect", tableResource(s.From.Table, s.From.Index)}}
+	case *partiql.Insert:
+		return []need{{"dynamodb:PartiQLInsert", tableResource(s.Table, "")}}
+	case *partiql.Update:
+		return []need{{"dynamodb:PartiQLUpdate", tableResource(s.Table, "")}}
+	case *partiql.Delete:
+		return []need{{"dynamodb:PartiQLDelete", tableResource(s.Table, "")}}
+	}
+	for _, verb := range []string{"Select", "Insert", "Update", "Delete"} {
+		out = append(out, need{"dynamodb:PartiQL" + verb, "*"})
 	}
 	return out
 }
@@ -88,7 +157,7 @@ func needsOfTransaction(top []member) (out []need) {
 		for _, item := range items {
 			for _, part := range allMembers(item) {
 				for _, table := range named(allMembers(part.value), "TableName") {
-					out = append(out, need{"dynamodb:" + transacted[part.name], tableResource(plainText(table))})
+					out = append(out, need{"dynamodb:" + transacted[part.name], tableResource(plainText(table), "")})
 				}
 			}
 		}
@@ -96,12 +165,14 @@ func needsOfTransaction(top []member) (out []need) {
 	return out
 }
 
-// tableResource is a table in an ARN; a table may be given by its ARN.
-func tableResource(name string) string {
-	if strings.HasPrefix(name, "arn:") {
-		return name
+// tableResource is a table, or an index of it unless that is "", in an ARN. A
+// table may be given by its ARN, of which only the name counts, here as there.
+func tableResource(name, index string) string {
+	name = "table/" + bareName(name)
+	if index != "" {
+		name += "/index/" + index
 	}
-	return "table/" + name
+	return name
 }
 
 // member is one member of a JSON object.
@@ -139,8 +210,12 @@ func named(list []member, name string) (out []json.RawMessage) {
 	return out
 }
 
-// plainText is a JSON text; "" of anything else, which names no table.
-func plainText(raw json.RawMessage) (s string) {
-	_ = json.Unmarshal(raw, &s)
-	return s
+// plainText is a JSON text as the operations read it; "" of anything else, which
+// names nothing.
+func plainText(raw json.RawMessage) string {
+	s := &scanner{data: raw}
+	if text := s.text(); text != nil && s.err == nil {
+		return *text
+	}
+	return ""
 }
