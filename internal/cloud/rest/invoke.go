@@ -213,7 +213,10 @@ func (c *call) verify(e *Engine, claim *sigv4.Claim) *refused {
 // (API Gateway developer guide, "Control access for invoking an API").
 func (c *call) mayInvoke(e *Engine, s *sigv4.Session) *refused {
 	const action = "execute-api:Invoke"
-	path := c.ep.api.ID + "/" + c.ep.stage + "/" + c.r.Method + "/" + strings.Join(c.parts, "/")
+	path := c.ep.api.ID + "/" + c.ep.stage + "/" + c.r.Method
+	for _, part := range c.parts {
+		path += "/" + strings.ReplaceAll(part, "/", "%2F") // one segment is not taken for two, which may be another resource
+	}
 	err := s.May(action, path, c.sourceIP)
 	if err == nil {
 		return nil

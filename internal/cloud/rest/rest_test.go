@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -285,6 +286,32 @@ func TestSignedRoutes(t *testing.T) {
 	req = w.sign(t, w.request(t, "POST", "/prod/iam", seedBody), seedBody, "execute-api", w.now.Add(-6*time.Minute))
 	if a := w.do(t, req); a.status != 403 || !strings.Contains(a.body, "Signature expired: ") || !strings.Contains(a.body, " - 5 min.)") {
 		t.Errorf("expired: %+v", a)
+	}
+}
+
+// TestTemporaryKeys: the role of a temporary key is asked about the very resource,
+// in which an escaped slash does not part two segments.
+func TestTemporaryKeys(t *testing.T) {
+	w := newWorld(t)
+	w.route(t, w.api.ID, "/{any}", Method{HTTPMethod: "POST", AuthorizationType: AuthIAM}, Integration{Type: "AWS", HTTPMethod: "POST", URI: publishURI})
+	must[Deployment](t)(w.e.Deploy(w.api.ID, Stage{Name: "prod"}, ""))
+	var asked []string
+	w.e.o.Sessions = func(id, token string) (*sigv4.Session, *sigv4.Error) {
+		return &sigv4.Session{Secret: secret, Principal: "me", May: func(action, resource, _ string) error {
+			asked = append(asked, action+" "+resource)
+			return errors.New("no")
+		}}, nil
+	}
+	for _, path := range []string{"/prod/iam", "/prod/open%2Fx"} {
+		req := w.request(t, "POST", path, seedBody)
+		ok(t, sigv4.Sign(t.Context(), req, []byte(seedBody), aws.Credentials{AccessKeyID: "ASIAX", SecretAccessKey: secret, SessionToken: "t"}, "execute-api", "ap-northeast-2", w.now))
+		if a := w.do(t, req); a.status != 403 || a.errorType != sigv4.CodeDenied {
+			t.Errorf("%s: %+v", path, a)
+		}
+	}
+	at := "execute-api:Invoke " + w.api.ID + "/prod/POST/"
+	if want := []string{at + "iam", at + "open%2Fx"}; !slices.Equal(asked, want) || len(w.messages) != 0 {
+		t.Errorf("asked %q, published %v", asked, w.messages)
 	}
 }
 
