@@ -211,6 +211,28 @@ func TestWhatARoleMayDo(t *testing.T) {
 	}
 }
 
+// TestDeniedByCertificate: what the certificate's policies deny it by what it is,
+// they deny its temporary keys.
+func TestDeniedByCertificate(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.reg.CreatePolicy("not", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iot:Publish","Resource":"*",
+		"Condition":{"StringLike":{"iot:Certificate.Issuer.CommonName":"*"}}}]}`, nil)
+	must(t, err)
+	may := func() error {
+		k := w.key()
+		s, e := w.Session(k.ID, k.Token)
+		if e != nil {
+			t.Fatal(e)
+		}
+		return s.May("iot:Publish", "topic/sensors/1", "127.0.0.1")
+	}
+	must(t, may())
+	must(t, w.reg.AttachPolicy("not", w.cert.ID))
+	if err := may(); err == nil || !strings.Contains(err.Error(), `"not" denies`) {
+		t.Errorf("denied by its issuer: %v", err)
+	}
+}
+
 func FuzzSessionToken(f *testing.F) {
 	s, err := newSealer(make([]byte, 32))
 	if err != nil {

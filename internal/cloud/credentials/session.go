@@ -2,7 +2,9 @@ package credentials
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base32"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,7 +60,7 @@ func (p *Provider) session(alias registry.RoleAlias, c contents, token string) *
 
 // decide says why a session of role may not do action on resource, or nil.
 func (p *Provider) decide(role string, c contents, action, resource, sourceIP string) error {
-	s := policy.Subject{CertificateID: c.Certificate, ClientID: c.Thing, SourceIP: sourceIP}
+	s := policy.Subject{CertificateID: c.Certificate, ClientID: c.Thing, SourceIP: sourceIP, Certificate: p.certificate(c.Certificate)}
 	own := p.reg.Judge(&s) // which finds the thing too
 	doc, configured := p.roles[role]
 	if !configured {
@@ -75,6 +77,24 @@ func (p *Provider) decide(role string, c contents, action, resource, sourceIP st
 		return fmt.Errorf("a role of which [[cloud.role]] says nothing may do with messages what the certificate may, and %s", d.Reason)
 	}
 	return nil
+}
+
+// certificate is that of a session, which policies may ask about; nil when it is
+// gone.
+func (p *Provider) certificate(id string) *x509.Certificate {
+	c, err := p.reg.Certificate(id)
+	if err != nil {
+		return nil
+	}
+	block, _ := pem.Decode([]byte(c.PEM))
+	if block == nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil
+	}
+	return cert
 }
 
 // arn completes a resource that is no ARN.
