@@ -382,12 +382,16 @@ func (c *call) pageOfThings() (registry.Page, error) {
 
 // pageByTime is page for lists that are ordered by creation, the newest first
 // unless isAscendingOrder is set.
-func (c *call) pageByTime() (registry.Page, error) {
+func (c *call) pageByTime() (registry.Page, error) { return c.pageInOrder(false) }
+
+// pageInOrder is page for lists with an isAscendingOrder, which ascend when it is
+// left out or not.
+func (c *call) pageInOrder(otherwise bool) (registry.Page, error) {
 	p, err := c.page()
 	if err != nil {
 		return p, err
 	}
-	ascending, err := c.flag("isAscendingOrder", false)
+	ascending, err := c.flag("isAscendingOrder", otherwise)
 	p.Descending = !ascending
 	return p, err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -238,6 +239,19 @@ func describeJob(h *Handler, c *call) (any, error) {
 		detailsOf(j), j.Namespace, j.Template, j.Schedule}}, nil
 }
 
+// inNamespace refuses a job that is not of the namespaceId that the request says.
+func (h *Handler) inNamespace(c *call) error {
+	want := c.query.Get("namespaceId")
+	if want == "" {
+		return nil
+	}
+	j, err := h.jobs.Job(c.label("jobId"))
+	if err == nil && j.Namespace != want {
+		err = &jobs.Error{Code: jobs.ResourceNotFound, Message: fmt.Sprintf("Job %s is not of the namespaceId %.64q", j.ID, want)}
+	}
+	return h.jobError(err)
+}
+
 func updateJob(h *Handler, c *call) (any, error) {
 	var in struct {
 		jobConfig
@@ -246,12 +260,18 @@ func updateJob(h *Handler, c *call) (any, error) {
 	if err := c.body(&in); err != nil {
 		return nil, err
 	}
+	if err := h.inNamespace(c); err != nil {
+		return nil, err
+	}
 	return nil, h.jobError(h.jobs.Update(c.r.Context(), c.label("jobId"), jobs.Changes{Description: in.Description, Presigned: in.Presigned, Config: in.Config}))
 }
 
 func deleteJob(h *Handler, c *call) (any, error) {
 	force, err := c.flag("force", false)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.inNamespace(c); err != nil {
 		return nil, err
 	}
 	if err := h.jobs.Delete(c.r.Context(), c.label("jobId"), force); err != nil {
@@ -416,6 +436,12 @@ func listExecutionsForThing(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, h.jobError(err)
 	}
+	if namespace := c.query.Get("namespaceId"); namespace != "" {
+		list = slices.DeleteFunc(list, func(s jobs.Summary) bool {
+			j, err := h.jobs.Job(s.Job)
+			return err != nil || j.Namespace != namespace // a page may have less than it could
+		})
+	}
 	return h.executions(list, next, false), nil
 }
 
@@ -469,6 +495,9 @@ func deleteExecution(h *Handler, c *call) (any, error) {
 	}
 	force, err := c.flag("force", false)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.inNamespace(c); err != nil {
 		return nil, err
 	}
 	return nil, h.jobError(h.jobs.DeleteExecution(c.r.Context(), c.label("thingName"), c.label("jobId"), n, force))

@@ -199,3 +199,25 @@ func TestJobsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestJobNamespaces: a job of another namespace is not changed, deleted or listed
+// by who names one.
+func TestJobNamespaces(t *testing.T) {
+	srv, _ := newJobsServer(t)
+	for _, s := range []step{
+		{"POST", "/things/a", "", 200, ""},
+		{"PUT", "/jobs/j", `{"targets":["arn:aws:iot:us-east-1:000000000001:thing/a"],"document":"{}","namespaceId":"mine"}`, 200, ""},
+		{"PATCH", "/jobs/j?namespaceId=other", `{"description":"x"}`, 404, `namespaceId \"other\"`},
+		{"PATCH", "/jobs/j?namespaceId=mine", `{"description":"x"}`, 200, ""},
+		{"GET", "/things/a/jobs?namespaceId=other", "", 200, `{"executionSummaries":[]}`},
+		{"GET", "/things/a/jobs?namespaceId=mine", "", 200, `"jobId":"j"`},
+		{"DELETE", "/things/a/jobs/j/executionNumber/1?force=true&namespaceId=other", "", 404, `namespaceId \"other\"`},
+		{"DELETE", "/jobs/j?force=true&namespaceId=other", "", 404, `namespaceId \"other\"`},
+		{"DELETE", "/jobs/none?force=true&namespaceId=other", "", 404, "none"},
+		{"DELETE", "/jobs/j?force=true&namespaceId=mine", "", 200, ""},
+	} {
+		if status, code, body := do(t, srv, s.method, s.path, s.body); status != s.status || !strings.Contains(body, s.want) {
+			t.Errorf("%s %s: %d %s %s", s.method, s.path, status, code, body)
+		}
+	}
+}

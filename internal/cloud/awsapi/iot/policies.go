@@ -192,8 +192,10 @@ func listAttachedPolicies(h *Handler, c *call) (any, error) {
 	return h.attachedPolicies(c, "the target", c.label("target"))
 }
 
+// attachedPolicies lists by name, as policyTargets does: the older operations have
+// an isAscendingOrder, and the API reference does not say what holds without it.
 func (h *Handler) attachedPolicies(c *call, what, arn string) (any, error) {
-	p, err := c.page()
+	p, err := c.pageInOrder(true)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +216,7 @@ func listTargetsForPolicy(h *Handler, c *call) (any, error) {
 }
 
 func (h *Handler) policyTargets(c *call, member, name string) (any, error) {
-	p, err := c.page()
+	p, err := c.pageInOrder(true)
 	if err != nil {
 		return nil, err
 	}

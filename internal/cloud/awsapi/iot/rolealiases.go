@@ -61,15 +61,10 @@ func describeRoleAlias(h *Handler, c *call) (any, error) {
 // listRoleAliases lists by name. The API reference does not say in which order
 // when isAscendingOrder is left out.
 func listRoleAliases(h *Handler, c *call) (any, error) {
-	p, err := c.page()
+	p, err := c.pageInOrder(true)
 	if err != nil {
 		return nil, err
 	}
-	ascending, err := c.flag("isAscendingOrder", true)
-	if err != nil {
-		return nil, err
-	}
-	p.Descending = !ascending
 	names, next, err := h.reg.RoleAliases(p)
 	return pageOf("roleAliases", append([]string{}, names...), nextMarker, next), err
 }
