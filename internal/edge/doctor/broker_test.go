@@ -17,22 +17,6 @@ import (
 	"mote/internal/mqtt/mqtttest"
 )
 
-// secured is a Mosquitto with the user gateway, who may read sensors/# only.
-func secured(t *testing.T, certs *mqtttest.Certs) (m *mqtttest.Mosquitto, password string) {
-	t.Helper()
-	dir := t.TempDir()
-	users, acl, password := filepath.Join(dir, "users"), filepath.Join(dir, "acl"), filepath.Join(dir, "password")
-	if out, err := exec.Command("mosquitto_passwd", "-b", "-c", users, "gateway", "secret").CombinedOutput(); err != nil {
-		t.Skipf("mosquitto_passwd: %v %s", err, out)
-	}
-	for file, text := range map[string]string{acl: "user gateway\ntopic read sensors/#\n", password: "secret\n"} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return mqtttest.Start(t, certs, "allow_anonymous false", "password_file "+users, "acl_file "+acl), password
-}
-
 // refusing is a broker that takes every login and no subscription.
 func refusing(t *testing.T) (addr string) {
 	t.Helper()
@@ -83,7 +67,7 @@ func refuse(conn net.Conn) {
 }
 
 func TestTheBrokerOfBoards(t *testing.T) {
-	m, password := secured(t, nil)
+	m, password := mqtttest.StartSecured(t, nil)
 	wrong := filepath.Join(t.TempDir(), "wrong")
 	if err := os.WriteFile(wrong, []byte("other"), 0o600); err != nil {
 		t.Fatal(err)

@@ -59,6 +59,25 @@ func Start(t testing.TB, certs *Certs, lines ...string) *Mosquitto {
 	return nil
 }
 
+// StartSecured starts a server that asks for a login. The user gateway may read
+// sensors/# only; its password is in a file. The user board may publish there.
+func StartSecured(t testing.TB, certs *Certs) (m *Mosquitto, passwordFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	users, acl, passwordFile := filepath.Join(dir, "users"), filepath.Join(dir, "acl"), filepath.Join(dir, "password")
+	for _, args := range [][]string{{"-c", users, "gateway", "secret"}, {users, "board", "other"}} {
+		if out, err := exec.Command("mosquitto_passwd", append([]string{"-b"}, args...)...).CombinedOutput(); err != nil {
+			t.Skipf("mosquitto_passwd: %v %s", err, out)
+		}
+	}
+	for file, text := range map[string]string{acl: "user gateway\ntopic read sensors/#\nuser board\ntopic write sensors/#\n", passwordFile: "secret\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return Start(t, certs, "allow_anonymous false", "password_file "+users, "acl_file "+acl), passwordFile
+}
+
 func (m *Mosquitto) configure(certs *Certs, lines []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
