@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"mote/internal/cloud/backup"
+	"mote/internal/endpoints"
 )
 
 type backupCmd struct {
@@ -20,6 +21,9 @@ type backupCmd struct {
 
 // Run copies the data of a cloud, which may be running.
 func (c backupCmd) Run(s *session) error {
+	if err := endpoints.Access(c.Data); err != nil {
+		return usageError{err}
+	}
 	p := &backup.Progress{}
 	stop := showProgress(s.stderr, p.Text)
 	m, err := backup.Make(s.ctx, backup.Options{Data: c.Data, Dir: c.Dir, Buckets: c.Buckets, Progress: p})
@@ -75,6 +79,9 @@ func (c verifyCmd) Run(s *session) error {
 	dir := c.Data
 	if c.Dir != "" {
 		dir = c.Dir
+	}
+	if err := endpoints.Access(dir); err != nil {
+		return usageError{err}
 	}
 	p := &backup.Progress{}
 	stop := showProgress(s.stderr, p.Text)

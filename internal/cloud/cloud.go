@@ -109,6 +109,9 @@ func Start(o Options) (c *Cloud, err error) {
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
+	if err := endpoints.Access(o.Data); err != nil {
+		return nil, err
+	}
 	c = &Cloud{opts: o, log: o.Log, failed: make(chan error, 3), refusals: refusal.New(o.Log)}
 	defer func() {
 		if err != nil {
@@ -238,8 +241,10 @@ const requestsGrace = 400 * time.Millisecond
 // It ends connections that are still open when ctx ends.
 func (c *Cloud) Close(ctx context.Context) error {
 	var errs []error
-	if err := os.Remove(c.announcement()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
+	if c.store != nil { // without it, the announcement is that of the cloud that has the directory
+		if err := os.Remove(c.announcement()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	if c.streams != nil {
 		c.streams()

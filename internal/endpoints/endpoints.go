@@ -35,9 +35,20 @@ type Listener struct {
 	Auth    string `json:"auth"` // "certificate", "password" or "anonymous"
 }
 
+// Access refuses the data directory of another user.
+func Access(data string) error {
+	if _, err := os.ReadDir(data); errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("the data directory %s belongs to another user: run mote as that one, or choose another directory with --data", data)
+	}
+	return nil
+}
+
 // Read returns what the cloud with the data directory data has written, and an
 // error that says how to start one when none runs there.
 func Read(data string) (*Endpoints, error) {
+	if err := Access(data); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(data, Name)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
