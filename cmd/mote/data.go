@@ -21,7 +21,7 @@ func defaultData() string {
 
 // dataFlag finds the cloud of this machine.
 type dataFlag struct {
-	Data string `help:"Data directory of the cloud." default:"${data}" type:"path" placeholder:"DIR" env:"MOTE_DATA"`
+	Data string `help:"Data directory of the cloud; default: ~/.local/state/mote." default:"${data}" type:"path" placeholder:"DIR" env:"MOTE_DATA"`
 }
 
 // endpoints reads what the running cloud has written about itself.

@@ -14,7 +14,7 @@ import (
 )
 
 type doctorCmd struct {
-	Config  string `help:"Configuration file." type:"path" default:"mote.toml" placeholder:"FILE" short:"c"`
+	Config  string `help:"Configuration file; default: mote.toml in this directory." type:"path" default:"mote.toml" placeholder:"FILE" short:"c"`
 	JSON    bool   `name:"json" help:"One JSON array of objects with level, check, text and remedy."`
 	Publish bool   `help:"Send a reading of a board called doctor through each uplink: it proves policy, route, key and signature, and lands in your table."`
 }

@@ -23,7 +23,7 @@ import (
 )
 
 type gatewayCmd struct {
-	Config string `help:"Configuration file." type:"path" default:"mote.toml" placeholder:"FILE" short:"c"`
+	Config string `help:"Configuration file; default: mote.toml in this directory." type:"path" default:"mote.toml" placeholder:"FILE" short:"c"`
 	Check  bool   `help:"Check the configuration and the files that it names, and end."`
 }
 

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"mote/internal/command"
@@ -83,12 +84,18 @@ type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	// What a verb makes is for this user alone, whatever the shell's umask: the
 	// database's files, which hold keys, take their mode from it.
 	syscall.Umask(0o077)
 	var c cli
 	parser := command.New("mote", "Readings from boards, into a table, without losing one.", &c, map[string]string{"data": defaultData()})
+	switch {
+	case len(args) == 0: // wrong usage, and the help says all that can be said of it
+		args, stdout, code = []string{"--help"}, stderr, 2
+	case slices.Equal(args, []string{"--version"}):
+		args = []string{"version"}
+	}
 	selected, err := parser.Parse(args)
 	if err != nil {
 		hint := "mote --help"
@@ -103,7 +110,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		if _, err := io.WriteString(stdout, selected.Help); err != nil {
 			return 1
 		}
-		return 0
+		return code
 	}
 	s := &session{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, level: c.LogLevel}
 	err = selected.Target.(verb).Run(s)

@@ -42,7 +42,7 @@ func (g *gateway) monitoring() (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", g.listen)
 	if err != nil {
-		return nil, fmt.Errorf("gateway.listen: %w", err)
+		return nil, fmt.Errorf("gateway.listen: %w: end the program that has the address, or choose another", err)
 	}
 	g.log.Info("health, metrics and the page are served", "url", "http://"+l.Addr().String()+"/")
 	return l, nil

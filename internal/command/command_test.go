@@ -113,6 +113,7 @@ func TestRefused(t *testing.T) {
 		{"sned", "", `unexpected argument sned, did you mean "send"?`},
 		{"spo", "", `unexpected argument spo, did you mean "spool"?`},
 		{"xyz", "", `unexpected argument xyz`},
+		{"help sned", "", `unexpected argument sned, did you mean "send"?`},
 		{"send", "send", `expected "<topic>"`},
 		{"send t --retian", "send", `unknown flag --retian, did you mean "--retain"?`},
 		{"send t --log-levle=info", "send", `unknown flag --log-levle, did you mean "--log-level"?`},
@@ -209,7 +210,10 @@ Flags:
 	if err != nil || s.Help != want {
 		t.Errorf("got %v\n%s\nwant\n%s", err, s.Help, want)
 	}
-	_, s, _ = parse(t, "send", "-h")
+	if _, same, err := parse(t, "help", "spool", "trim"); err != nil || same.Help != want {
+		t.Errorf("help spool trim: got %v, %+v", err, same)
+	}
+	_, s, _ = parse(t, "help", "send")
 	for line := range strings.Lines(s.Help) {
 		if len(line) > width+1 {
 			t.Errorf("a line of %d letters: %s", len(line), line)

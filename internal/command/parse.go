@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,9 +34,12 @@ type UsageError struct {
 func (e *UsageError) Error() string { return e.text }
 
 // Parse fills in the parser's target from args, the command line without the
-// program's name, and says which command it asks for. Every error is a
-// [*UsageError]. It is called once.
+// program's name, and says which command it asks for; help COMMAND is COMMAND
+// --help. Every error is a [*UsageError]. It is called once.
 func (p *Parser) Parse(args []string) (*Selected, error) {
+	if len(args) > 0 && args[0] == "help" {
+		args = append(slices.Clone(args[1:]), "--help")
+	}
 	l := line{at: p.root, rest: args}
 	err := l.read()
 	if err == nil && !l.help {
