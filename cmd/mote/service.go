@@ -180,13 +180,8 @@ func (c *serviceInstallCmd) tryConfig(s *session) error {
 	check := exec.CommandContext(s.ctx, c.Program, "gateway", "--check", "--config", c.Config)
 	whom, hint := "you", "correct it"
 	if !c.User {
-		for _, path := range filesOf(file) {
-			if dir := hidden(path); dir != "" {
-				return usagef("%s names %s, and the service has no access to %s: move the file to /etc/mote or %s, or use --user", c.Config, path, dir, serviceState)
-			}
-		}
-		if file.Gateway != nil && !strings.HasPrefix(file.Gateway.Spool.Dir+"/", serviceState+"/") {
-			return usagef("%s: the service can write below %s only, not to %s: set dir = %q in [gateway.spool]", c.Config, serviceState, file.Gateway.Spool.Dir, serviceState+"/spool")
+		if err := c.reaches(file); err != nil {
+			return err
 		}
 		as, err := serviceAccount(s)
 		if err != nil {
@@ -200,6 +195,32 @@ func (c *serviceInstallCmd) tryConfig(s *session) error {
 	}
 	return nil
 }
+
+// reaches refuses a configuration whose files the sandbox of the service keeps
+// from it.
+func (c *serviceInstallCmd) reaches(file *config.File) error {
+	for _, path := range filesOf(file) {
+		if dir := hidden(path); dir != "" {
+			return usagef("%s names %s, and the service has no access to %s: move the file to /etc/mote or %s, or use --user", c.Config, path, dir, serviceState)
+		}
+	}
+	if file.Gateway != nil && !writable(file.Gateway.Spool.Dir) {
+		return usagef("%s: the service can write below %s only, not to %s: set dir = %q in [gateway.spool]", c.Config, serviceState, file.Gateway.Spool.Dir, serviceState+"/spool")
+	}
+	u := file.Uplink.IoT
+	if u == nil || u.Renew.Template == "" {
+		return nil
+	}
+	for _, path := range []string{u.Cert, u.Key} {
+		if !writable(filepath.Dir(path)) {
+			return usagef("%s: the service can write below %s only, and could not replace %s when it renews the certificate: move certificate and key to %s", c.Config, serviceState, path, serviceState)
+		}
+	}
+	return nil
+}
+
+// writable says whether the service may write in a directory.
+func writable(dir string) bool { return strings.HasPrefix(dir+"/", serviceState+"/") }
 
 // filesOf are the files that a configuration names.
 func filesOf(file *config.File) (paths []string) {
