@@ -57,6 +57,7 @@ const (
 	maxRenewBackoff    = 6 * time.Hour
 	leastBetween       = 24 * time.Hour // renewals, whether the last one's certificate worked or not
 	maxRenewalFile     = 64 << 10
+	maxCommonName      = 64 // RFC 5280, appendix A.1, ub-common-name; in characters
 )
 
 // The topics of fleet provisioning (AWS IoT developer guide, "Reserved topics").
@@ -88,7 +89,13 @@ func newRenewal(o Options, log *slog.Logger) *renewal {
 		return nil
 	}
 	o.Renewal.Before = cmp.Or(o.Renewal.Before, defaultRenewBefore)
-	return &renewal{o: o.Renewal, files: o.Files, subject: o.ClientID, log: log, backoff: uplink.Backoff{Min: minRenewBackoff, Max: maxRenewBackoff}}
+	return &renewal{o: o.Renewal, files: o.Files, subject: commonName(o.ClientID), log: log, backoff: uplink.Backoff{Min: minRenewBackoff, Max: maxRenewBackoff}}
+}
+
+// commonName is as much of a client id as fits into a signing request.
+func commonName(clientID string) string {
+	name := []rune(clientID)
+	return string(name[:min(len(name), maxCommonName)])
 }
 
 // renewalAt is when a certificate is renewed that so much before its end is to be.

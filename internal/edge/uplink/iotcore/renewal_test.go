@@ -281,6 +281,14 @@ func TestARenewalNeedsAFileForTheKey(t *testing.T) {
 	}
 }
 
+func TestALongClientIDIsCutInTheRequest(t *testing.T) {
+	for id, want := range map[string]string{"pi": "pi", strings.Repeat("ü", 64) + "x": strings.Repeat("ü", 64)} {
+		if r := newRenewal(Options{ClientID: id, Renewal: Renewal{Template: "roofs"}}, nil); r.subject != want {
+			t.Errorf("the request for %q is of %q", id, r.subject)
+		}
+	}
+}
+
 func FuzzRenewalAnswer(f *testing.F) {
 	for _, s := range []string{`{"certificatePem":"x","certificateOwnershipToken":"t"}`, `{"statusCode":400,"errorCode":"InvalidParameters","errorMessage":"m"}`, `[]`, ``, `{"statusCode":"x"}`} {
 		f.Add(true, []byte(s))
