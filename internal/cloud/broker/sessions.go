@@ -475,6 +475,9 @@ func (b *Broker) loadQueues(byID map[uint64]*session) error {
 			return fmt.Errorf("key %q: %w", key, errRecord)
 		}
 		b.queueSeq = max(b.queueSeq, seq)
+		if s := byID[id]; s != nil && s.base != beforeAll {
+			s.base = min(s.base, seq-1) // sequence numbers began anew while the client was away, see below
+		}
 		if q := queues[id]; q != nil {
 			q.queued++
 			q.queuedBytes += len(value)

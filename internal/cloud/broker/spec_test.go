@@ -533,6 +533,48 @@ func TestPacketIDsBeginWithOne(t *testing.T) {
 	})
 }
 
+// TestPacketIDsOfNewNumbers: what comes for a session while its client is away has
+// one packet id for good, also when sequence numbers began anew before it.
+func TestPacketIDsOfNewNumbers(t *testing.T) {
+	inBoth(t, func(t *testing.T, w *world, v byte) {
+		publish := func(topic string) {
+			t.Helper()
+			if _, err := w.b.Publish(t.Context(), &message.Message{Topic: topic, QoS: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, _ := w.specPeer(lasting(v, "before"))
+		before.subscribe(1, "before")
+		for range 5 {
+			publish("before")
+			before.puback(expect[*mqtt.Publish](before).PacketID)
+		}
+		c, _ := w.specPeer(lasting(v, "c"))
+		c.subscribe(1, "c")
+		w.disconnect(c)
+		w.disconnect(before)
+		w.restart() // nothing is queued
+		for range 3 {
+			publish("c")
+		}
+		w.restart()
+		c, _ = w.specPeer(lasting(v, "c"))
+		for want := range uint16(3) {
+			if p := expect[*mqtt.Publish](c); p.PacketID != want+1 {
+				t.Errorf("packet id %d, want %d", p.PacketID, want+1)
+			}
+		}
+		c.puback(2)
+		c.puback(3)
+		w.disconnect(c)
+		w.restart()
+		c, _ = w.specPeer(lasting(v, "c"))
+		if p := expect[*mqtt.Publish](c); p.PacketID != 1 || !p.Dup {
+			t.Errorf("again: packet id %d, DUP %v", p.PacketID, p.Dup)
+		}
+	})
+}
+
 // TestNobodyGetsIt is said in version 5, but not instead of a failure, and not
 // when a rule takes the message.
 func TestNobodyGetsIt(t *testing.T) {
