@@ -4,6 +4,7 @@ package crowd
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 )
 
@@ -31,6 +32,7 @@ func (a *Addresses) Enter(ip string) bool {
 	if !a.counts(ip) {
 		return true
 	}
+	ip = network(ip)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.open[ip] >= a.Most {
@@ -48,6 +50,7 @@ func (a *Addresses) Leave(ip string) {
 	if !a.counts(ip) {
 		return
 	}
+	ip = network(ip)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.open[ip]--; a.open[ip] <= 0 {
@@ -68,6 +71,20 @@ func (a *Addresses) Open() (n int) {
 func (a *Addresses) counts(ip string) bool {
 	addr := net.ParseIP(ip)
 	return a.Loopback || addr == nil || !addr.IsLoopback()
+}
+
+// network is what is counted as one address: of IPv6 the first 64 bits, since who
+// has one address there has all of its network (RFC 4291, section 2.5.4).
+func network(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ip
+	}
+	if addr = addr.Unmap(); addr.Is4() {
+		return addr.String()
+	}
+	prefix, _ := addr.Prefix(64) // fits each address of IPv6
+	return prefix.String()
 }
 
 // IP is the address of the peer of c, without port.

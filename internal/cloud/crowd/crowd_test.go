@@ -31,4 +31,19 @@ func TestAddresses(t *testing.T) {
 	if !own.Enter("::1") || own.Enter("::1") {
 		t.Error("this machine is not counted")
 	}
+	home := &Addresses{Most: 2}
+	for _, ip := range []string{"2001:db8:0:1::1", "2001:db8:0:2::1", "192.0.2.1", "host"} {
+		if !home.Enter(ip) {
+			t.Errorf("%s does not enter", ip)
+		}
+	}
+	if !home.Enter("2001:db8:0:1:ffff::2") || home.Enter("2001:db8:0:1::3") || !home.Enter("::ffff:192.0.2.1") || home.Enter("192.0.2.1") {
+		t.Error("a network of IPv6 is not one address, or IPv4 in it is another one")
+	}
+	for _, ip := range []string{"2001:db8:0:1::9", "2001:db8:0:1::1", "2001:db8:0:2::1", "192.0.2.1", "192.0.2.1", "host"} {
+		home.Leave(ip)
+	}
+	if len(home.open) != 0 {
+		t.Errorf("%v are counted when all have left", home.open)
+	}
 }
