@@ -52,7 +52,7 @@ func (e *exam) brokerTLS(check string, s *config.Source) (*tls.Config, bool) {
 	if s.Cert == "" {
 		return cfg, true
 	}
-	pair, ok := e.certificate(check+" certificate", s.Cert, s.Key, false)
+	pair, ok := e.certificate(check+" certificate", s.Cert, s.Key)
 	cfg.Certificates = pair
 	return cfg, ok
 }

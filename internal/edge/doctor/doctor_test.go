@@ -201,6 +201,23 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// Only the certificate of the uplink is renewed by itself, wherever it serves.
+func TestACertificateThatIsRenewedMayEndSoon(t *testing.T) {
+	now := time.Now()
+	cert, key := pair(t, now.Add(-time.Hour), now.Add(20*24*time.Hour))
+	other, otherKey := pair(t, now.Add(-time.Hour), now.Add(20*24*time.Hour))
+	f := gatewayFile(t)
+	f.Uplink.IoT = &config.UplinkIoT{Endpoint: "127.0.0.1:1", Cert: cert, Key: key, ClientID: "roof", Renew: config.Renew{Template: "roofs", BeforeEnd: 10 * 24 * time.Hour}}
+	f.Uplink.DynamoDB = &config.UplinkDynamoDB{Table: "air", Credentials: config.Credentials{RoleAlias: "a", Endpoint: "127.0.0.1:1", Cert: cert, Key: key}}
+	credentials := map[string]func(context.Context) (string, error){"dynamodb": func(context.Context) (string, error) { return "", errors.New("none found") }}
+	const check = "uplink.dynamodb credentials certificate"
+	results := Examine(t.Context(), f, Options{Timeout: 3 * time.Second, Credentials: credentials})
+	want(t, find(t, results, "uplink.iot certificate"), OK, "is valid until")
+	want(t, find(t, results, check), OK, "is valid until")
+	f.Uplink.DynamoDB.Credentials.Cert, f.Uplink.DynamoDB.Credentials.Key = other, otherKey
+	want(t, find(t, Examine(t.Context(), f, Options{Timeout: 3 * time.Second, Credentials: credentials}), check), Warn, "ends on")
+}
+
 func TestCredentialsThatAreNotThere(t *testing.T) {
 	f := gatewayFile(t)
 	f.Uplink.REST = &config.UplinkREST{URL: "http://127.0.0.1:1", Auth: "iam"}

@@ -103,7 +103,7 @@ func (e *exam) tlsFailed(check, addr string, err error) bool {
 // iot checks the uplink over MQTT.
 func (e *exam) iot(ctx context.Context, u *config.UplinkIoT) {
 	const check = "uplink.iot"
-	pair, ok := e.certificate(check+" certificate", u.Cert, u.Key, u.Renew.Template != "")
+	pair, ok := e.certificate(check+" certificate", u.Cert, u.Key)
 	if ok && u.Renew.Template != "" {
 		e.renewal(check+" renewal", pair[0].Leaf, &u.Renew)
 	}
@@ -139,7 +139,7 @@ func (e *exam) renewal(check string, leaf *x509.Certificate, r *config.Renew) {
 
 // certificate checks the device's certificate, its key and its dates; one that is
 // renewed by itself may end soon.
-func (e *exam) certificate(check, cert, key string, renewed bool) ([]tls.Certificate, bool) {
+func (e *exam) certificate(check, cert, key string) ([]tls.Certificate, bool) {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		e.fail(check, "give the two files that were made together, as they were downloaded", "%s with %s: %v", cert, key, err)
@@ -151,7 +151,7 @@ func (e *exam) certificate(check, cert, key string, renewed bool) ([]tls.Certifi
 		e.fail(check, "register a new certificate and put it here; if the clock is wrong, "+setClock, "%s ended on %s; this machine's clock says %s", cert, leaf.NotAfter.Format(day), now.UTC().Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
 		e.fail(check, setClock, "%s is valid from %s only; this machine's clock says %s", cert, leaf.NotBefore.Format(day), now.UTC().Format(time.RFC3339))
-	case leaf.NotAfter.Sub(now) < soon && !renewed:
+	case leaf.NotAfter.Sub(now) < soon && !e.renews(cert):
 		e.warn(check, "register the next one now", "%s ends on %s", cert, leaf.NotAfter.Format(day))
 	default:
 		e.ok(check, "it belongs to its key and is valid until %s", leaf.NotAfter.Format(day))
@@ -160,6 +160,12 @@ func (e *exam) certificate(check, cert, key string, renewed bool) ([]tls.Certifi
 		e.warn(check, "chmod 600 "+key, "others on this machine can read the key: its mode is %04o", info.Mode().Perm())
 	}
 	return []tls.Certificate{pair}, true
+}
+
+// renews says whether the gateway renews the certificate in the file cert.
+func (e *exam) renews(cert string) bool {
+	u := e.file.Uplink.IoT
+	return u != nil && u.Renew.Template != "" && u.Cert == cert
 }
 
 // connect tries the client id, and the subscription for the boards' shadows.
@@ -316,7 +322,7 @@ func (e *exam) credentials(ctx context.Context, uplink string, c *config.Credent
 
 // provider checks the way to IoT's credentials provider.
 func (e *exam) provider(ctx context.Context, check string, c *config.Credentials) bool {
-	pair, ok := e.certificate(check+" certificate", c.Cert, c.Key, false)
+	pair, ok := e.certificate(check+" certificate", c.Cert, c.Key)
 	pool, err := roots(c.CA)
 	if err != nil {
 		e.fail(check+" tls", "set ca to the root certificate of the server", "%v", err)

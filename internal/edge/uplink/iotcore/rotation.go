@@ -260,12 +260,17 @@ func makeDurable(path string) error {
 var soon = []int{1, 7, 30}
 
 // warn tells of the end of the certificate in use, once at each of the days; of
-// one that is renewed not before the last week.
+// one that is renewed only when that is overdue: in the last week, and in the
+// last quarter of its life.
 func (r *rotation) warn(cfg *tls.Config, now time.Time) {
-	end := cfg.Certificates[0].Leaf.NotAfter
+	leaf := cfg.Certificates[0].Leaf
+	end := leaf.NotAfter
 	left := end.Sub(now)
+	if r.renewed && left > min(7*24*time.Hour, end.Sub(leaf.NotBefore)/4) {
+		return
+	}
 	for _, days := range soon {
-		if left > time.Duration(days)*24*time.Hour || r.renewed && days > 7 {
+		if left > time.Duration(days)*24*time.Hour {
 			continue
 		}
 		text := fmt.Sprint(end.Unix(), days)

@@ -412,3 +412,22 @@ func TestTheEndOfTheCertificateIsToldInTime(t *testing.T) {
 		}
 	}
 }
+
+// A certificate that lives for two hours is renewed 40 minutes before its end.
+func TestTheEndOfACertificateThatIsRenewedIsToldWhenThatIsOverdue(t *testing.T) {
+	certs := mqtttest.NewCerts(t)
+	end := time.Now().Add(time.Hour)
+	cert, key := certs.Issue(t, "pi", end)
+	log := &uplinktest.Log{}
+	r := &rotation{files: Files{cert, key, ""}, addr: "a:8883", renewed: true, log: slog.New(slog.NewTextHandler(log, nil))}
+	cfg, err := r.files.load(r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, left := range []time.Duration{35 * time.Minute, 25 * time.Minute} {
+		r.warn(cfg, end.Add(-left))
+		if got := log.Count("ends soon"); got != i {
+			t.Errorf("%v before its end: told %d times, want %d", left, got, i)
+		}
+	}
+}
