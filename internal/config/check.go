@@ -264,6 +264,9 @@ func (c *checker) cloud(cl *Cloud) {
 	for i := range cl.Roles {
 		at, r := fmt.Sprintf("cloud.role[%d]", i), &cl.Roles[i]
 		c.roleARN(at+".arn", r.ARN)
+		if slices.ContainsFunc(cl.Roles[:i], func(before Role) bool { return before.ARN == r.ARN }) {
+			c.fail(at+".arn", "there is a [[cloud.role]] for %s already, and only one would count: put the statements into one document", r.ARN)
+		}
 		c.document(at, "[[cloud.role]]", &r.Document, r.File)
 	}
 }

@@ -35,6 +35,7 @@ func TestRenewalAndRoles(t *testing.T) {
 		gateway + `renew = { template = "r f" }`:                                     `bad name "r f"`,
 		"[[role_alias]]\nname = \"a\"\nrole = \"gateway\"\n":                         `bad role "gateway"`,
 		"[[role_alias]]\nname = \"a\"\nrole = \"" + role + "\"\nduration = \"1m\"\n": `duration "1m"`,
+		strings.Repeat("[[cloud.role]]\narn = \""+role+"\"\ndocument = \"{}\"\n", 2): "already, and only one would count",
 		"[[cloud.role]]\narn = \"" + role + "\"\n":                                   "has either a document or a file",
 	} {
 		if _, err := Parse("mote.toml", dir, []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
