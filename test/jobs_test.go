@@ -126,7 +126,7 @@ assert c.get_pending_job_executions(thingName="py")["queuedJobs"][0]["jobId"] ==
 x = c.start_next_pending_job_execution(thingName="py", statusDetails={"s": "1"}, stepTimeoutInMinutes=3)["execution"]
 assert x["jobDocument"] == '{"n": 1.0}' and x["status"] == "IN_PROGRESS" and x["versionNumber"] == 2 and 170 < x["approximateSecondsBeforeTimedOut"] <= 180, x
 refused(c, "InvalidStateTransitionException", 409, c.update_job_execution, thingName="py", jobId="a", status="FAILED", expectedVersion=1)
-refused(c, "InvalidRequestException", 400, c.update_job_execution, thingName="py", jobId="a", status="QUEUED")
+refused(c, "InvalidStateTransitionException", 409, c.update_job_execution, thingName="py", jobId="a", status="QUEUED")
 u = c.update_job_execution(thingName="py", jobId="a", status="FAILED", includeJobExecutionState=True, includeJobDocument=True)
 assert u["executionState"] == {"status": "FAILED", "statusDetails": {"s": "1"}, "versionNumber": 3} and u["jobDocument"], u
 refused(c, "InvalidStateTransitionException", 409, c.update_job_execution, thingName="py", jobId="a", status="SUCCEEDED")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"mote/internal/cloud/store"
 	"mote/internal/mqtt"
 )
+
+const eventsPrefix = "$aws/events/"
 
 // maxEvents is how many events of the registry wait to be published; more are
 // dropped, and said so in the log.
@@ -83,9 +86,10 @@ func (e *registryEvents) CheckTopic(topic string) error {
 	return fmt.Errorf("only the registry publishes on %.300q", topic)
 }
 
-// CheckFilter implements broker.Reserved.
+// CheckFilter implements broker.Reserved. A filter that reaches beyond events,
+// such as $aws/#, would take in what devices send other services.
 func (e *registryEvents) CheckFilter(filter string) error {
-	if slices.ContainsFunc(registry.EventTopics, func(shape string) bool { return mqtt.Overlap(filter, shape) }) {
+	if strings.HasPrefix(filter, eventsPrefix) && slices.ContainsFunc(registry.EventTopics, func(shape string) bool { return mqtt.Overlap(filter, shape) }) {
 		return nil
 	}
 	return fmt.Errorf("the registry publishes nothing on %.300q: subscribe to $aws/events/thing/#", filter)

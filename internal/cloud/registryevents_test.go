@@ -48,6 +48,11 @@ func TestRegistryEventsBounded(t *testing.T) {
 	if err := e.CheckTopic("$aws/events/thing/a/created"); err == nil {
 		t.Error("a client may publish an event")
 	}
+	for _, filter := range []string{"$aws/#", "$aws/+/thing/#", "$aws/+/+/+/created"} {
+		if e.CheckFilter(filter) == nil {
+			t.Errorf("%s reaches beyond events and is taken", filter)
+		}
+	}
 	if e.CheckFilter("$aws/events/thingType/+/created") != nil || e.CheckFilter("$aws/events/job/#") == nil {
 		t.Error("the filters of events are others")
 	}
