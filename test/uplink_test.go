@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -120,6 +121,13 @@ func makeAir(t *testing.T, api *dynamodb.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	waitFor(t, "table", 10*time.Second, func() error {
+		out, err := api.DescribeTable(context.Background(), &dynamodb.DescribeTableInput{TableName: aws.String("air")})
+		if err == nil && out.Table.TableStatus != types.TableStatusActive {
+			err = errors.New(string(out.Table.TableStatus))
+		}
+		return err
+	})
 }
 
 // dustOf returns the values of dust in table air in rising order.
