@@ -75,6 +75,15 @@ func (g Guest) Run(t *testing.T) {
 	}
 }
 
+// Slow skips a test whose machine takes minutes, unless MOTE_TEST_MACHINES is
+// set, as make machines does. What is as in [Guest].
+func Slow(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("MOTE_TEST_MACHINES") == "" {
+		t.Skipf("%s NOT TESTED: an emulated machine takes minutes; make machines runs it", what)
+	}
+}
+
 func meaning(status int) string {
 	switch status {
 	case 0:

@@ -31,17 +31,18 @@ var programs = []string{
 // and what wants them goes without.
 var units = []string{"*.target", "systemd-journald*.service", "systemd-journald*.socket", "modprobe@.service"}
 
+// what is not tested without the machine.
+const what = "THE SERVICE UNDER SYSTEMD IS"
+
 func TestServiceUnderSystemd(t *testing.T) {
-	if os.Getenv("MOTE_TEST_MACHINES") == "" {
-		t.Skip("THE SERVICE UNDER SYSTEMD IS NOT TESTED: an emulated machine takes minutes; make machines runs it")
-	}
+	machine.Slow(t, what)
 	for _, p := range []string{"/lib/systemd/systemd", "/usr/bin/dpkg", "/usr/sbin/useradd"} {
 		if _, err := os.Stat(p); err != nil {
 			t.Skipf("THE SERVICE UNDER SYSTEMD IS NOT TESTED: %v; run test/install-tools as root", err)
 		}
 	}
 	guest := machine.Guest{
-		What:    "THE SERVICE UNDER SYSTEMD IS",
+		What:    what,
 		Modules: []string{"crc16", "ecc", "rfkill", "ecdh_generic", "bluetooth", "rfcomm", "hci_vhci"},
 		Files:   map[string]string{"/mote.deb": debianPackage(t)}, Texts: maps.Clone(texts),
 		Memory: 768, Limit: 10 * time.Minute, Serial: board(t),

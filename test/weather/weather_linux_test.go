@@ -14,10 +14,11 @@ import (
 	"mote/test/machine"
 )
 
+// what is not tested without the machine.
+const what = "NETWORKS THAT LOSE AND DELAY ARE"
+
 func TestRealKernel(t *testing.T) {
-	if os.Getenv("MOTE_TEST_MACHINES") == "" {
-		t.Skip("NETWORKS THAT LOSE AND DELAY ARE NOT TESTED: an emulated machine takes minutes; make machines runs it")
-	}
+	machine.Slow(t, what)
 	mote := filepath.Join(t.TempDir(), "mote")
 	build := exec.Command("go", "build", "-tags", "nethttpomithttp2", "-ldflags", "-s -w", "-o", mote, "mote/cmd/mote")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
@@ -25,7 +26,7 @@ func TestRealKernel(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	machine.Guest{
-		What:     "NETWORKS THAT LOSE AND DELAY ARE",
+		What:     what,
 		Modules:  []string{"veth", "sch_netem"},
 		Programs: []string{"/sbin/ip", "/sbin/tc"},
 		Files:    map[string]string{"/bin/mote": mote},
