@@ -3,9 +3,10 @@
  *
  *     simboard dust.elf [SPEED]
  *
- * SPEED is how many times faster than life it runs, 1 if not given. It prints the
- * terminal's name, then obeys commands on standard input, one a line, each
- * answered by one line; it ends with its standard input.
+ * SPEED is how many times faster than life it runs, 1 if not given. At 0 its time
+ * stands still but for `pass`, and then flies. It prints the terminal's name, then
+ * obeys commands on standard input, one a line, each answered by one line; it ends
+ * with its standard input.
  *
  *     dust MILLIVOLTS      what the GP2Y10 gives during its pulse
  *     dht A B C D [SUM]    the five bytes that the DHT answers; SUM if it is not right
@@ -18,7 +19,10 @@
  *     stack                the most bytes of stack that were ever in use
  *     hang                 the program runs into an endless loop
  *     reset                the reset button
- *     time                 simulated milliseconds
+ *     pass MILLISECONDS    answers when so much simulated time has passed
+ *     told                 count of the bytes that have come in on the line, also
+ *                          those that wait for the program
+ *     said                 count of the bytes that have gone out on it
  *     resets               how many there were
  *
  * It is linked with libsimavr.
@@ -32,6 +36,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,6 +75,7 @@ static double microseconds(avr_cycle_count_t cycles) { return cycles * 1e6 / FRE
 /* ---- the line ---- */
 
 static int line = -1; /* the terminal's master side */
+static int heard, said; /* bytes */
 
 static void open_line(void)
 {
@@ -95,7 +101,11 @@ static void say(avr_irq_t *irq, uint32_t value, void *param)
 	struct pollfd room = {.fd = line, .events = POLLOUT};
 	uint8_t byte = value;
 
-	if (poll(&room, 1, 0) == 1 && write(line, &byte, 1) < 0 && errno != EAGAIN)
+	if (poll(&room, 1, 0) != 1)
+		return;
+	if (write(line, &byte, 1) == 1)
+		said++;
+	else if (errno != EAGAIN)
 		die("write");
 }
 
@@ -104,9 +114,20 @@ static avr_cycle_count_t hear(avr_t *a, avr_cycle_count_t when, void *param)
 	struct pollfd in = {.fd = line, .events = POLLIN};
 	uint8_t byte;
 
-	if (poll(&in, 1, 0) == 1 && (in.revents & POLLIN) && read(line, &byte, 1) == 1)
+	if (poll(&in, 1, 0) == 1 && (in.revents & POLLIN) && read(line, &byte, 1) == 1) {
+		heard++;
 		avr_raise_irq(param, byte);
+	}
 	return when + avr_usec_to_cycles(avr, BYTE_US);
+}
+
+static int told(void)
+{
+	int waiting;
+
+	if (ioctl(line, FIONREAD, &waiting))
+		die("FIONREAD");
+	return heard + waiting;
 }
 
 /* ---- the GP2Y10 ---- */
@@ -257,6 +278,23 @@ static void begin(void)
 	avr_cycle_timer_register_usec(avr, BYTE_US, hear, avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_INPUT));
 }
 
+/* ---- time ---- */
+
+static int64_t passing; /* cycles until `pass` answers; 0 when none is under way */
+
+/* pass_time is told how many cycles went by since the last time. */
+static void pass_time(avr_cycle_count_t cycles)
+{
+	if (passing == 0)
+		return;
+	passing -= cycles;
+	if (passing > 0)
+		return;
+	passing = 0;
+	printf("ok\n");
+	fflush(stdout);
+}
+
 /* ---- commands ---- */
 
 static uint8_t *eeprom(void)
@@ -322,8 +360,12 @@ static void obey(const char *text)
 	} else if (strcmp(text, "reset\n") == 0) {
 		avr_reset(avr);
 		printf("ok\n");
-	} else if (strcmp(text, "time\n") == 0) {
-		printf("%.0f\n", microseconds(avr->cycle) / 1000);
+	} else if (sscanf(text, "pass %u", &a) == 1 && a > 0) {
+		passing = (int64_t)a * (FREQUENCY / 1000);
+	} else if (strcmp(text, "told\n") == 0) {
+		printf("%d\n", told());
+	} else if (strcmp(text, "said\n") == 0) {
+		printf("%d\n", said);
 	} else if (strcmp(text, "resets\n") == 0) {
 		printf("%d\n", resets);
 	} else {
@@ -332,13 +374,15 @@ static void obey(const char *text)
 	fflush(stdout);
 }
 
+/* obey_waiting obeys the commands that are there, or one after the other as long as
+ * time stands still. */
 static int obey_waiting(void)
 {
 	static char text[128];
 	static size_t length;
 	struct pollfd in = {.fd = 0, .events = POLLIN};
 
-	while (poll(&in, 1, 0) == 1) {
+	while (passing == 0 && poll(&in, 1, speed == 0 ? -1 : 0) == 1) {
 		if (length == sizeof text - 1 || read(0, text + length, 1) != 1)
 			return 0;
 		if (text[length++] != '\n')
@@ -368,8 +412,11 @@ static double wall(void)
 static void keep_pace(void)
 {
 	static double begun;
-	double ahead = microseconds(avr->cycle) / speed - (wall() - begun);
+	double ahead;
 
+	if (speed == 0)
+		return;
+	ahead = microseconds(avr->cycle) / speed - (wall() - begun);
 	if (begun == 0 || ahead < -50000)
 		begun = wall() - microseconds(avr->cycle) / speed;
 	else if (ahead > 1000)
@@ -413,7 +460,7 @@ static void build(const char *file)
 
 int main(int argc, char **argv)
 {
-	if (argc < 2 || argc > 3 || (argc == 3 && (speed = atof(argv[2])) <= 0)) {
+	if (argc < 2 || argc > 3 || (argc == 3 && (speed = atof(argv[2])) < 0)) {
 		fprintf(stderr, "usage: simboard dust.elf [SPEED]\n");
 		return 2;
 	}
@@ -422,7 +469,7 @@ int main(int argc, char **argv)
 	avr_register_io(avr, &self);
 	open_line();
 	begin();
-	for (avr_cycle_count_t next = 0;;) {
+	for (avr_cycle_count_t next = 0, last = 0;;) {
 		int state = avr_run(avr);
 
 		if (state == cpu_Done || state == cpu_Crashed) {
@@ -431,11 +478,13 @@ int main(int argc, char **argv)
 		}
 		if (has_reset) {
 			has_reset = 0;
-			next = 0;
+			next = last = avr->cycle; /* simavr may have begun to count again */
 			begin();
 		}
 		if (avr->cycle < next)
 			continue;
+		pass_time(avr->cycle - last);
+		last = avr->cycle;
 		keep_pace();
 		if (!obey_waiting())
 			return 0;
