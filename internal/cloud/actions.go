@@ -88,10 +88,8 @@ const rowsReserve = 50
 func (c *Cloud) openRules() (err error) {
 	options := rules.Options{
 		Account: c.registry.Account(), Region: c.opts.Region, Log: c.log,
-		Outbox: c.actions.outbox,
-		Publish: func(ctx context.Context, m *message.Message) (message.Outcome, error) {
-			return c.broker.Publish(ctx, m)
-		},
+		Outbox:       c.actions.outbox,
+		Publish:      func(ctx context.Context, m *message.Message) error { return c.broker.Republish(ctx, m) },
 		Shadow:       c.shadows.DocumentIn,
 		RegistryData: func(api, thing string) ([]byte, bool) { return c.iot.RegistryData(api, thing) },
 	}

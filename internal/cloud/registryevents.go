@@ -82,7 +82,7 @@ func (e *registryEvents) Serves(topic string) bool {
 }
 
 // CheckTopic implements broker.Reserved.
-func (e *registryEvents) CheckTopic(topic string) error {
+func (e *registryEvents) CheckTopic(topic string, _ bool) error {
 	return fmt.Errorf("only the registry publishes on %.300q", topic)
 }
 
@@ -99,4 +99,6 @@ func (e *registryEvents) CheckFilter(filter string) error {
 func (e *registryEvents) Hold(*store.Batch, string, bool) bool { return true }
 
 // Apply implements broker.Reserved: nobody asks anything on these topics.
-func (e *registryEvents) Apply(*store.Batch, *message.Message) []*message.Message { return nil }
+func (e *registryEvents) Apply(*store.Batch, *message.Message) ([]*message.Message, error) {
+	return nil, nil
+}

@@ -21,9 +21,9 @@ type part interface {
 type reserved []part
 
 // CheckTopic implements [broker.Reserved].
-func (r reserved) CheckTopic(topic string) error {
+func (r reserved) CheckTopic(topic string, answered bool) error {
 	if p := r.of(topic); p != nil {
-		return p.CheckTopic(topic)
+		return p.CheckTopic(topic, answered)
 	}
 	return nothing("publish on", topic)
 }
@@ -53,11 +53,11 @@ func (r reserved) Hold(b *store.Batch, topic string, wait bool) bool {
 }
 
 // Apply implements [broker.Reserved].
-func (r reserved) Apply(b *store.Batch, m *message.Message) []*message.Message {
+func (r reserved) Apply(b *store.Batch, m *message.Message) ([]*message.Message, error) {
 	if p := r.of(m.Topic); p != nil {
 		return p.Apply(b, m)
 	}
-	return nil
+	return nil, nil
 }
 
 // of returns the part that serves topic, or nil.

@@ -14,7 +14,7 @@ type prefixed string
 
 func (p prefixed) Serves(topic string) bool { return strings.HasPrefix(topic, string(p)) }
 
-func (p prefixed) CheckTopic(topic string) error {
+func (p prefixed) CheckTopic(topic string, _ bool) error {
 	if topic == string(p)+"in" {
 		return nil
 	}
@@ -30,8 +30,8 @@ func (p prefixed) CheckFilter(filter string) error {
 
 func (p prefixed) Hold(*store.Batch, string, bool) bool { return false }
 
-func (p prefixed) Apply(_ *store.Batch, m *message.Message) []*message.Message {
-	return []*message.Message{{Topic: string(p) + "out"}}
+func (p prefixed) Apply(_ *store.Batch, m *message.Message) ([]*message.Message, error) {
+	return []*message.Message{{Topic: string(p) + "out"}}, nil
 }
 
 func TestReservedAsksThePartThatServes(t *testing.T) {
@@ -42,7 +42,7 @@ func TestReservedAsksThePartThatServes(t *testing.T) {
 		"$aws/b/out": "$aws/b/ has no such topic",
 		"$aws/c/in":  `nothing is served on "$aws/c/in"`,
 	} {
-		expect(t, topic, r.CheckTopic(topic), want)
+		expect(t, topic, r.CheckTopic(topic, true), want)
 	}
 	for filter, want := range map[string]string{
 		"$aws/b/out": "",
@@ -55,10 +55,10 @@ func TestReservedAsksThePartThatServes(t *testing.T) {
 	if r.Hold(nil, "$aws/b/in", false) || !r.Hold(nil, "$aws/c/in", false) {
 		t.Error("Hold must be asked of the part that serves the topic, and of no other")
 	}
-	if out := r.Apply(nil, &message.Message{Topic: "$aws/b/in"}); len(out) != 1 || out[0].Topic != "$aws/b/out" {
+	if out, _ := r.Apply(nil, &message.Message{Topic: "$aws/b/in"}); len(out) != 1 || out[0].Topic != "$aws/b/out" {
 		t.Errorf("Apply: %v", out)
 	}
-	if out := r.Apply(nil, &message.Message{Topic: "$aws/c/in"}); out != nil {
+	if out, _ := r.Apply(nil, &message.Message{Topic: "$aws/c/in"}); out != nil {
 		t.Errorf("Apply of a topic that nobody serves: %v", out)
 	}
 }

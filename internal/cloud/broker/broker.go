@@ -71,8 +71,9 @@ type Rules interface {
 // Reserved serves topics that begin with $, such as those of the shadows: what
 // clients publish there changes something and is answered by messages.
 type Reserved interface {
-	// CheckTopic says why clients may not publish on topic, or nil.
-	CheckTopic(topic string) error
+	// CheckTopic says why nobody may publish on topic, or nil. Only clients of
+	// MQTT are answered: there are topics that are of no use to others.
+	CheckTopic(topic string, answered bool) error
 	// CheckFilter says why clients may not subscribe to filter, or nil.
 	CheckFilter(filter string) error
 	// Hold reserves what messages on topic change for b, until b is applied or
@@ -81,7 +82,8 @@ type Reserved interface {
 	Hold(b *store.Batch, topic string, wait bool) bool
 	// Apply adds what m changes to b and returns the messages to publish with
 	// it, in order. It is also asked about these, and returns nothing for them.
-	Apply(b *store.Batch, m *message.Message) []*message.Message
+	// The error says why m was refused; the answer among the messages says so, too.
+	Apply(b *store.Batch, m *message.Message) ([]*message.Message, error)
 }
 
 // Config is what a broker is made of.

@@ -172,6 +172,9 @@ func (c *conn) judgeWill(w *mqtt.Will) *refused {
 	if r := c.decideWill(w.Topic, w.Retain); r != nil {
 		return r
 	}
+	if c.isReserved(w.Topic) && c.b.serves(w.Topic) {
+		c.record(refuse(mqtt.TopicNameInvalid, "no service does what a will asks for on %q: send it on a topic without $, and let a rule republish it", cut(w.Topic)).on("iot:Publish", arn))
+	}
 	c.will = &will{m: &message.Message{
 		Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Time: time.Now(),
 		ClientID: c.subject.ClientID, Principal: c.principal, SourceIP: c.subject.SourceIP,

@@ -131,8 +131,9 @@ func (l *Limits) checkShape(what, topic string, code mqtt.ReasonCode) *refused {
 }
 
 // checkTopic refuses what nobody may publish on: a bad topic name, one beyond
-// the limits, and the reserved ones (AWS IoT developer guide, "Reserved topics").
-func (b *Broker) checkTopic(topic string) *refused {
+// the limits, and the reserved ones (AWS IoT developer guide, "Reserved topics");
+// also those that are of use only to who is answered.
+func (b *Broker) checkTopic(topic string, answered bool) *refused {
 	if err := mqtt.ValidTopic(topic); err != nil {
 		return refuse(mqtt.TopicNameInvalid, "%v", err)
 	}
@@ -146,7 +147,7 @@ func (b *Broker) checkTopic(topic string) *refused {
 		return refuse(mqtt.TopicNameInvalid, "only the server publishes on %s…: publish on a topic without $", eventPrefix)
 	}
 	if !strings.HasPrefix(topic, ingestPrefix) {
-		return b.checkReserved(topic)
+		return b.checkReserved(topic, answered)
 	}
 	if !b.cfg.BasicIngest {
 		return refuse(mqtt.TopicNameInvalid, "basic ingest ($aws/rules/…) is not served: publish on a topic that the rule selects from")
@@ -157,11 +158,11 @@ func (b *Broker) checkTopic(topic string) *refused {
 	return nil
 }
 
-func (b *Broker) checkReserved(topic string) *refused {
+func (b *Broker) checkReserved(topic string, answered bool) *refused {
 	if b.cfg.Reserved == nil {
 		return refuse(mqtt.TopicNameInvalid, "topics that begin with $ are reserved, and nothing is served on %q: publish on a topic without $", topic)
 	}
-	if err := b.cfg.Reserved.CheckTopic(topic); err != nil {
+	if err := b.cfg.Reserved.CheckTopic(topic, answered); err != nil {
 		return refuse(mqtt.TopicNameInvalid, "%v", err)
 	}
 	return nil

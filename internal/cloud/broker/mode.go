@@ -142,7 +142,7 @@ func (c *conn) checkTopic(topic string) *refused {
 		return refuse(mqtt.TopicNameInvalid, "%v", err)
 	}
 	if !c.spec || c.isReserved(topic) {
-		return c.b.checkTopic(topic)
+		return c.b.checkTopic(topic, true)
 	}
 	return c.limits.checkShape("topic", topic, mqtt.TopicNameInvalid)
 }

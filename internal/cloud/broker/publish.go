@@ -51,6 +51,7 @@ type item struct {
 	stored   bool     // some target has a queue on disk
 	retained bool     // it answers a SUBSCRIBE
 	quiet    bool     // watchers are not told
+	will     bool     // no service does what it asks for
 }
 
 // entry is a queue entry of a burst, one for each item and target with a queue
@@ -126,7 +127,11 @@ func (u *burst) publish(it item) message.Outcome {
 	it.stored = it.stored && it.m.QoS > 0
 	u.queues = u.queues || it.stored
 	u.items = append(u.items, it)
-	for _, m := range u.reserved(it.m) {
+	var answers []*message.Message
+	if !it.will && u.b.serves(it.m.Topic) {
+		answers, out.Refused = u.reserved(it.m)
+	}
+	for _, m := range answers {
 		if err := u.publishMore(m); err != nil {
 			out.Unavailable = err
 			return out
@@ -144,8 +149,8 @@ func (u *burst) publish(it item) message.Outcome {
 // republish publishes what a rule made. The rules bound how often.
 func (u *burst) republish(m *message.Message) error {
 	err := mqtt.ValidTopic(m.Topic)
-	if err == nil && u.b.cfg.Reserved != nil && m.Topic[0] == '$' && !isIngest(m.Topic) {
-		err = u.b.cfg.Reserved.CheckTopic(m.Topic)
+	if err == nil && u.b.serves(m.Topic) {
+		err = u.b.cfg.Reserved.CheckTopic(m.Topic, false)
 	}
 	if err != nil {
 		u.b.log.Warn("a rule republishes on a bad topic, the message is dropped", "topic", m.Topic, "err", err)
@@ -181,20 +186,22 @@ func (u *burst) answer(m *message.Message) {
 	u.items = append(u.items, it)
 }
 
-// reserved hands m to whoever serves its topic, and returns the answers. A
+// reserved hands m to who serves its topic, and returns the answers. A
 // burst that would have to wait for another one is first cut off and commits
 // what it has, so that bursts never wait for each other.
-func (u *burst) reserved(m *message.Message) []*message.Message {
+func (u *burst) reserved(m *message.Message) ([]*message.Message, error) {
 	r := u.b.cfg.Reserved
-	if r == nil || m.Topic[0] != '$' || isIngest(m.Topic) {
-		return nil
-	}
 	if !r.Hold(u.batch, m.Topic, false) {
 		u.cutOff()
 		r.Hold(u.batch, m.Topic, true)
 	}
 	u.settle = true
 	return r.Apply(u.batch, m)
+}
+
+// serves says whether a topic is one of [Reserved].
+func (b *Broker) serves(topic string) bool {
+	return b.cfg.Reserved != nil && topic[0] == '$' && !isIngest(topic)
 }
 
 // cutOff commits what the burst has so far, as a burst of its own, and goes on
@@ -428,6 +435,14 @@ func (b *Broker) Publish(ctx context.Context, m *message.Message) (message.Outco
 	return b.run(ctx, func(u *burst) message.Outcome { return u.publish(b.itemOf(m)) })
 }
 
+// Republish publishes what a rule made and returns when all its effects are on
+// disk. A message on a topic that nobody may publish on is dropped, and logged:
+// the rule's next one may be better.
+func (b *Broker) Republish(ctx context.Context, m *message.Message) error {
+	_, err := b.run(ctx, func(u *burst) message.Outcome { return message.Outcome{Unavailable: u.republish(m)} })
+	return err
+}
+
 // Transact calls f with a new batch and publishes the messages that f returns.
 // It returns when all of it is on disk, with the batch in one commit; after an
 // error it may be tried again. It is for changes that are told to subscribers
@@ -489,7 +504,7 @@ func (e *TopicError) Error() string { return e.Reason }
 func (e *TopicError) Invalid() bool { return true }
 
 func (b *Broker) checkMessage(m *message.Message) error {
-	if r := b.checkTopic(m.Topic); r != nil {
+	if r := b.checkTopic(m.Topic, false); r != nil {
 		return &TopicError{r.reason}
 	}
 	if r := checkRetain(m.Topic); r != nil && m.Retain {

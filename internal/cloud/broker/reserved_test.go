@@ -30,11 +30,18 @@ type countHold struct {
 	value int // -1: not read yet
 }
 
-const countPrefix = "$aws/count/"
+const (
+	countPrefix = "$aws/count/"
+	countAsked  = countPrefix + "asked"   // is for those alone who are answered
+	countNever  = countPrefix + "refused" // is counted and refused
+)
 
-func (s *counting) CheckTopic(topic string) error {
+func (s *counting) CheckTopic(topic string, answered bool) error {
 	if rest, ok := strings.CutPrefix(topic, countPrefix); !ok || strings.Contains(rest, "/") {
 		return errors.New("not a counter")
+	}
+	if topic == countAsked && !answered {
+		return errors.New("nobody would be answered")
 	}
 	return nil
 }
@@ -77,9 +84,9 @@ func (s *counting) value(topic string) int {
 	return n
 }
 
-func (s *counting) Apply(b *store.Batch, m *message.Message) []*message.Message {
-	if s.CheckTopic(m.Topic) != nil {
-		return nil
+func (s *counting) Apply(b *store.Batch, m *message.Message) ([]*message.Message, error) {
+	if s.CheckTopic(m.Topic, true) != nil {
+		return nil, nil
 	}
 	s.mu.Lock()
 	h := s.held[m.Topic]
@@ -93,9 +100,13 @@ func (s *counting) Apply(b *store.Batch, m *message.Message) []*message.Message 
 	h.value++
 	b.Set([]byte("w"+m.Topic), []byte(strconv.Itoa(h.value)))
 	if m.ClientID == "alone" {
-		return []*message.Message{{Topic: m.Topic + "/value", Payload: []byte("yours"), QoS: 1, To: m.ClientID}}
+		return []*message.Message{{Topic: m.Topic + "/value", Payload: []byte("yours"), QoS: 1, To: m.ClientID}}, nil
 	}
-	return []*message.Message{{Topic: m.Topic + "/value", Payload: []byte(strconv.Itoa(h.value)), QoS: 1, Depth: m.Depth}}
+	var err error
+	if m.Topic == countNever {
+		err = errors.New("never")
+	}
+	return []*message.Message{{Topic: m.Topic + "/value", Payload: []byte(strconv.Itoa(h.value)), QoS: 1, Depth: m.Depth}}, err
 }
 
 func newCounting(t *testing.T) (*world, *counting) {
@@ -143,6 +154,81 @@ func TestReserved(t *testing.T) {
 		t.Errorf("%v, %q", err, v)
 	}
 	p.receive(countPrefix+"b/value", "z")
+}
+
+// TestReservedWithoutAnswer: whoever is not answered is refused where only the
+// answer is of use, and is told what was refused.
+func TestReservedWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	w, s := newCounting(t)
+	p, _ := w.connect(clean(mqtt.V5, "p"))
+	p.subscribe(1, countPrefix+"#")
+	if a := p.publish(countAsked, "x"); a.Code != mqtt.Success {
+		t.Errorf("a client of MQTT: PUBACK %v", a.Code)
+	}
+	p.receive(countAsked, "x")
+	p.receive(countAsked+"/value", "1")
+	if _, err := w.b.Publish(t.Context(), &message.Message{Topic: countAsked}); err == nil || err.Error() != "nobody would be answered" {
+		t.Errorf("a publish over HTTP: %v", err)
+	}
+	if err := w.b.Republish(t.Context(), &message.Message{Topic: countAsked}); err != nil || !strings.Contains(w.logs.String(), "nobody would be answered") {
+		t.Errorf("a republish is to be dropped: %v", err)
+	}
+	if n := s.value(countAsked); n != 1 {
+		t.Errorf("counted %d", n)
+	}
+	out, err := w.b.Publish(t.Context(), &message.Message{Topic: countNever, Payload: []byte("y")})
+	if err != nil || fmt.Sprint(out.Refused) != "never" || fmt.Sprint(out.Failures()) != "[never]" {
+		t.Errorf("refused by the service: %v, %v", out.Refused, err)
+	}
+	p.receive(countNever, "y")
+	p.receive(countNever+"/value", "1")
+}
+
+// TestRepublishBeside: what no client may publish, a rule may, up to the topic.
+func TestRepublishBeside(t *testing.T) {
+	t.Parallel()
+	w, s := newCounting(t)
+	p, _ := w.connect(clean(mqtt.V5, "p"))
+	p.subscribe(1, "big", countPrefix+"#")
+	big := strings.Repeat("x", w.b.limits.Payload+1)
+	for _, m := range []*message.Message{{Topic: "a/#"}, {Topic: "$aws/events/x"}, {Topic: "big", Payload: []byte(big), QoS: 1}, {Topic: countPrefix + "a"}} {
+		if err := w.b.Republish(t.Context(), m); err != nil {
+			t.Errorf("%s: %v", m.Topic, err)
+		}
+	}
+	p.receive("big", big)
+	p.receive(countPrefix+"a", "")
+	p.receive(countPrefix+"a/value", "1")
+	if n := s.value(countPrefix + "a"); n != 1 {
+		t.Errorf("counted %d", n)
+	}
+}
+
+// TestWillsAreNotServed: a will on a reserved topic reaches those who subscribe
+// to it and the rules, but asks for nothing.
+func TestWillsAreNotServed(t *testing.T) {
+	t.Parallel()
+	w, s := newCounting(t)
+	p, _ := w.connect(clean(mqtt.V5, "p"))
+	p.subscribe(1, countPrefix+"#")
+	connect := clean(mqtt.V5, "gone")
+	connect.Will = &mqtt.Will{Topic: countPrefix + "a", Payload: []byte("will"), QoS: 1}
+	gone, ack := w.connect(connect)
+	if ack.Code != mqtt.Success {
+		t.Fatalf("CONNACK %v", ack.Code)
+	}
+	w.refused("iot:Publish", "topic/"+countPrefix+"a", "no service does what a will asks for")
+	gone.close()
+	p.receive(countPrefix+"a", "will")
+	if a := p.publish(countPrefix+"a", "x"); a.Code != mqtt.Success {
+		t.Errorf("PUBACK %v", a.Code)
+	}
+	p.receive(countPrefix+"a", "x")
+	p.receive(countPrefix+"a/value", "1") // the first one that is counted
+	if n := s.value(countPrefix + "a"); n != 1 {
+		t.Errorf("counted %d", n)
+	}
 }
 
 // TestReservedNeverDeadlocks has clients whose bursts want the same counters in

@@ -721,14 +721,18 @@ func TestRepublish(t *testing.T) {
 
 func TestPublishFromOutside(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, Limits{}, nil)
+	w := newWorld(t, Limits{}, func(c *Config) { c.BasicIngest = true })
 	c, _ := w.connect(clean(mqtt.V5, "c"))
 	c.subscribe(1, "a")
 	seen := make(chan *message.Message, 1)
 	stop := w.b.Watch(seen)
 	w.rules.set(func(b *store.Batch, m *message.Message) message.Outcome {
-		return message.Outcome{Failed: []*message.Failure{{Rule: "r", Err: errors.New("no")}}}
+		return message.Outcome{Failed: []*message.Failure{{Rule: "r", Err: errors.New("no")}}, Refused: errors.New("gone")}
 	})
+	if out, err := w.b.Publish(t.Context(), &message.Message{Topic: "$aws/rules/r/x"}); err != nil || len(out.Failures()) != 2 {
+		t.Errorf("basic ingest: %+v, %v", out, err)
+	}
+	<-seen
 	out, err := w.b.Publish(t.Context(), &message.Message{Topic: "a", Payload: []byte("x"), QoS: 1, Retain: true, Time: time.Now()})
 	if err != nil || len(out.Failed) != 1 {
 		t.Errorf("got %+v, %v", out, err)

@@ -121,7 +121,9 @@ func (u *burst) will(w *will) {
 			b.counters.dropped.Add(1)
 		}
 	}
-	if out := u.publish(u.b.itemOf(&m)); out.Unavailable != nil {
+	it := u.b.itemOf(&m)
+	it.will = true
+	if out := u.publish(it); out.Unavailable != nil {
 		u.b.log.Error("a will could not be published", "client_id", m.ClientID, "topic", m.Topic, "err", out.Unavailable)
 	}
 }

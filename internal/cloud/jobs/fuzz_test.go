@@ -21,12 +21,12 @@ func FuzzRequest(f *testing.F) {
 	w.create(Spec{ID: "j"})
 	f.Fuzz(func(t *testing.T, rest string, payload []byte) {
 		topic := topicPrefix + "a/jobs/" + rest
-		if w.CheckTopic(topic) != nil {
+		if w.CheckTopic(topic, true) != nil {
 			return
 		}
 		b := w.st.NewBatch()
 		w.Hold(b, topic, true)
-		out := w.Apply(b, &message.Message{Topic: topic, Payload: payload, ClientID: "dev"})
+		out, _ := w.Apply(b, &message.Message{Topic: topic, Payload: payload, ClientID: "dev"})
 		b.Discard()
 		if len(out) == 0 || out[0].To != "dev" {
 			t.Fatalf("no answer on %q", topic)

@@ -155,7 +155,7 @@ func (w *world) ask(topic, payload string) string {
 	if !w.Hold(b, topicPrefix+topic, true) {
 		w.Fatal("not held")
 	}
-	out := w.Apply(b, &message.Message{Topic: topicPrefix + topic, Payload: []byte(payload), ClientID: "dev"})
+	out, _ := w.Apply(b, &message.Message{Topic: topicPrefix + topic, Payload: []byte(payload), ClientID: "dev"})
 	if err := w.st.Commit(b); err != nil {
 		w.Fatal(err)
 	}
@@ -314,8 +314,16 @@ func TestTopics(t *testing.T) {
 		"$aws/things/a/jobs/notify": false, "$aws/things/a/jobs/notify-next": false, "$aws/things/a/jobs/get/accepted": false, "$aws/things/a/jobs/j/update/rejected": false,
 		"$aws/things/a b/jobs/get": false, "$aws/things/a/jobs/": false, "$aws/things/a/shadow/get": false,
 	} {
-		if err := w.CheckTopic(topic); (err == nil) != ok {
+		if err := w.CheckTopic(topic, true); (err == nil) != ok {
 			t.Errorf("CheckTopic(%q) = %v", topic, err)
+		}
+	}
+	for topic, want := range map[string]string{
+		"$aws/things/a/jobs/start-next": "", "$aws/things/a/jobs/j/update": "", "$aws/things/a/jobs/get": "only clients of MQTT", "$aws/things/a/jobs/$next/get": "only clients of MQTT",
+		"$aws/things/a/jobs/x": "no operation",
+	} {
+		if err := w.CheckTopic(topic, false); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("without an answer, CheckTopic(%q) = %v", topic, err)
 		}
 	}
 	for filter, ok := range map[string]bool{
@@ -667,7 +675,12 @@ func TestOthersWait(t *testing.T) {
 	if !w.Hold(b, topic, false) || w.Hold(c, topic, false) || !w.Hold(b, topic, false) || !w.Hold(c, topicPrefix+"a/jobs/notify", false) {
 		t.Fatal("held wrongly")
 	}
-	w.Apply(b, &message.Message{Topic: topic, Payload: []byte(`{"status":"FAILED"}`)})
+	if out, err := w.Apply(b, &message.Message{Topic: topic, Payload: []byte(`{"status":"FAILED"}`)}); len(out) != 2 || err != nil {
+		t.Errorf("without a client there are the notifications alone: %v, %v", out, err)
+	}
+	if out, err := w.Apply(b, &message.Message{Topic: topic, Payload: []byte(`{`)}); out != nil || err == nil || err.(*Error).Code != InvalidJSON {
+		t.Errorf("without a client the refusal is an error: %v, %v", out, err)
+	}
 	held := make(chan bool)
 	go func() { held <- w.Hold(c, topic, true) }()
 	b.Discard()

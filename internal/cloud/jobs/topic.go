@@ -74,15 +74,24 @@ func ours(rest string) bool {
 	return false
 }
 
-// CheckTopic says why clients may not publish on a topic that begins with $, or
-// nil. One that asks for nothing is answered with InvalidTopic.
-func (e *Engine) CheckTopic(topic string) error {
+// CheckTopic says why nobody may publish on a topic that begins with $, or nil.
+// One that asks for nothing is answered with InvalidTopic, where there is
+// somebody to answer; without, those that change nothing are of no use.
+func (e *Engine) CheckTopic(topic string, answered bool) error {
 	thing, rest, ok := split(topic)
 	switch {
 	case !ok || !validThing(thing) || rest == "":
 		return fmt.Errorf("%.300q is no topic of jobs: publish on %s<thing>/jobs/get, start-next, <jobId>/get or <jobId>/update", topic, topicPrefix)
 	case ours(rest):
 		return fmt.Errorf("only the jobs service publishes on %.300q: publish on …/jobs/get, start-next, <jobId>/get or <jobId>/update", topic)
+	case answered:
+		return nil
+	}
+	switch o, _ := asks(rest); o {
+	case opNone:
+		return fmt.Errorf("there is no operation of jobs on %.300q: publish on …/jobs/start-next or <jobId>/update", topic)
+	case opGet, opDescribe:
+		return fmt.Errorf("only clients of MQTT are answered on %.300q: ask over MQTT, or with GET /things/<thing>/jobs", topic)
 	}
 	return nil
 }
@@ -114,11 +123,11 @@ func (e *Engine) Hold(b *store.Batch, topic string, wait bool) bool {
 // Apply does what a message on a topic of jobs asks for, adds the writes to b
 // and returns the messages to publish with it: the answer, which is for the
 // client that asked alone, and the notifications. Other messages, the service's
-// own among them, are none of its business.
-func (e *Engine) Apply(b *store.Batch, m *message.Message) []*message.Message {
+// own among them, are none of its business. The error, if not nil, is *[Error].
+func (e *Engine) Apply(b *store.Batch, m *message.Message) (_ []*message.Message, err error) {
 	thing, rest, ok := split(m.Topic)
 	if !ok || ours(rest) {
-		return nil
+		return nil, nil
 	}
 	t := e.begin(b)
 	q, body, refused := e.answer(t, thing, rest, m.Payload)
@@ -130,6 +139,7 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) []*message.Message {
 	}
 	end := "/accepted"
 	if refused != nil {
+		err = refused
 		t.out, body, end = nil, rejection{Code: refused.Code, Message: refused.Message, State: refused.State}, "/rejected"
 	}
 	if m.ClientID != "" {
@@ -139,7 +149,7 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) []*message.Message {
 	for _, out := range t.out {
 		out.Time, out.Depth = m.Time, m.Depth+1 // rules that answer these feed themselves as those that republish do
 	}
-	return t.out
+	return t.out, err
 }
 
 // answer does what a request asks for.

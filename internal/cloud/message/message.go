@@ -50,10 +50,25 @@ type Outcome struct {
 	// message is acknowledged all the same on MQTT, as on AWS; an HTTP caller
 	// is told.
 	Failed []*Failure
+	// Refused says why what a message on a reserved topic asks for was not
+	// done. On MQTT the answer says so, if there is one; an HTTP caller is told.
+	Refused error
 	// Unavailable is set when the store could not take the writes for now
 	// (full disk): the message must not be acknowledged, so that its sender
 	// keeps it.
 	Unavailable error
+}
+
+// Failures are the texts of Failed and Refused.
+func (o *Outcome) Failures() []string {
+	var texts []string
+	for _, f := range o.Failed {
+		texts = append(texts, f.Error())
+	}
+	if o.Refused != nil {
+		texts = append(texts, o.Refused.Error())
+	}
+	return texts
 }
 
 // Failure is one action of one rule that failed for good.

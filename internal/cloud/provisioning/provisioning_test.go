@@ -54,10 +54,10 @@ const fleet = `{
 // ask publishes a request as a device does, and returns the answer.
 func ask(t testing.TB, e *Engine, principal, topic, payload string) (map[string]any, bool) {
 	t.Helper()
-	if err := e.CheckTopic(topic); err != nil || !e.Serves(topic) {
+	if err := e.CheckTopic(topic, true); err != nil || !e.Serves(topic) {
 		t.Fatalf("%s: %v", topic, err)
 	}
-	out := e.Apply(nil, &message.Message{Topic: topic, Payload: []byte(payload), ClientID: "dev", Principal: principal})
+	out, _ := e.Apply(nil, &message.Message{Topic: topic, Payload: []byte(payload), ClientID: "dev", Principal: principal})
 	if len(out) != 1 || out[0].To != "dev" || out[0].QoS != 0 {
 		t.Fatalf("%s was answered with %+v", topic, out)
 	}
@@ -197,7 +197,7 @@ func TestFromCSR(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out := e.Apply(nil, &message.Message{Topic: topic, Payload: payload, ClientID: "dev", Principal: "claim"})
+		out, _ := e.Apply(nil, &message.Message{Topic: topic, Payload: payload, ClientID: "dev", Principal: "claim"})
 		item, err := decodeCBOR(out[0].Payload)
 		if body, ok := item.(map[string]any); err == nil && ok && out[0].Topic == topic+"/accepted" {
 			return body
@@ -278,8 +278,17 @@ func TestFilters(t *testing.T) {
 		}
 	}
 	for _, topic := range []string{"$aws/certificates/create/json/accepted", "$aws/events/certificates/registered/a", "$aws/certificates/create/xml", "$aws/certificates/provision/json", "$aws/provisioning-templates//provision/json"} {
-		if e.CheckTopic(topic) == nil {
+		if e.CheckTopic(topic, true) == nil {
 			t.Errorf("clients may publish on %s", topic)
+		}
+	}
+	for _, topic := range requests {
+		topic = strings.Replace(topic, "+", "t", 1)
+		if err := e.CheckTopic(topic, false); err == nil || !strings.Contains(err.Error(), "publish on it over MQTT") {
+			t.Errorf("%s without a client to answer: %v", topic, err)
+		}
+		if out, err := e.Apply(nil, &message.Message{Topic: topic, Principal: "claim"}); out != nil || err == nil {
+			t.Errorf("%s without a client to answer: %v, %v", topic, out, err)
 		}
 	}
 }

@@ -62,13 +62,23 @@ func (e *Engine) Serves(topic string) bool {
 	return false
 }
 
-// CheckTopic says why clients may not publish on topic, or nil.
-func (e *Engine) CheckTopic(topic string) error {
+// CheckTopic says why nobody may publish on topic, or nil.
+func (e *Engine) CheckTopic(topic string, answered bool) error {
 	if _, ok := parseTopic(topic); ok {
+		if !answered {
+			return unanswered(topic)
+		}
 		return nil
 	}
 	return fmt.Errorf("only the provisioning service publishes on %.300q: publish on %screate/json, %screate-from-csr/json or %s<template>/provision/json",
 		topic, certificatePrefix, certificatePrefix, templatePrefix)
+}
+
+// unanswered refuses a request from which nobody would ever learn what became
+// of it (AWS IoT developer guide, "Device provisioning MQTT API": the results go
+// back through the connection of the request).
+func unanswered(topic string) error {
+	return fmt.Errorf("only clients of MQTT are provisioned on %.300q: publish on it over MQTT", topic)
 }
 
 // CheckFilter says why clients may not subscribe to filter, or nil. What a
@@ -100,15 +110,18 @@ func (e *Engine) Hold(_ *store.Batch, topic string, wait bool) bool {
 
 // Apply serves the request that m is. The answer goes to its client alone, and
 // with QoS 0, so that a private key is never in a queue on disk.
-func (e *Engine) Apply(_ *store.Batch, m *message.Message) []*message.Message {
+func (e *Engine) Apply(_ *store.Batch, m *message.Message) ([]*message.Message, error) {
 	q, ok := parseTopic(m.Topic)
-	if !ok || m.ClientID == "" || m.Depth > 0 { // not from a client of MQTT: there is nobody to answer
-		return nil
+	if !ok {
+		return nil, nil
 	}
-	body, err := e.serve(q, m)
+	if m.ClientID == "" { // an answer would be for all
+		return nil, unanswered(m.Topic)
+	}
+	body, refusal := e.serve(q, m)
 	topic := m.Topic + "/accepted"
-	if err != nil {
-		refused := e.refusal(err)
+	if refusal != nil {
+		refused := e.refusal(refusal)
 		e.log.Warn("provisioning was refused", "client_id", m.ClientID, "principal", m.Principal, "topic", m.Topic, "reason", refused.Message)
 		topic = m.Topic + "/rejected"
 		body = map[string]any{"statusCode": refused.Status, "errorCode": refused.Code, "errorMessage": refused.Message}
@@ -116,9 +129,9 @@ func (e *Engine) Apply(_ *store.Batch, m *message.Message) []*message.Message {
 	payload, err := encode(q, body)
 	if err != nil {
 		e.log.Error("a provisioning answer cannot be encoded", "topic", m.Topic, "err", err)
-		return nil
+		return nil, err
 	}
-	return []*message.Message{{Topic: topic, Payload: payload, To: m.ClientID, Time: m.Time, Depth: m.Depth + 1}}
+	return []*message.Message{{Topic: topic, Payload: payload, To: m.ClientID, Time: m.Time, Depth: m.Depth + 1}}, refusal
 }
 
 // serve does what q asks for and returns the members of the answer.

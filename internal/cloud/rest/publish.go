@@ -75,11 +75,7 @@ func (p publish) outcome(e *Engine, c *call, outcome message.Outcome, err error)
 		e.o.Log.Warn("a REST message was not stored, its sender is asked to try again", "request_id", c.id, "err", err)
 		return unavailable("message", err)
 	}
-	if len(outcome.Failed) > 0 {
-		texts := make([]string, len(outcome.Failed))
-		for i, f := range outcome.Failed {
-			texts[i] = f.Error()
-		}
+	if texts := outcome.Failures(); len(texts) > 0 {
 		return failure(http.StatusBadRequest, "BadRequestException", strings.Join(texts, "; "))
 	}
 	body, _ := json.Marshal(struct { // strings always marshal

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -86,9 +87,9 @@ var executions = sync.Pool{New: func() any { return new(execution) }}
 // nothing in b and stops no other. It takes no lock.
 func (e *Engine) Apply(b *store.Batch, m *message.Message) message.Outcome {
 	var buf [8]*compiled
-	matching, topic := e.match(buf[:0], m.Topic)
+	matching, topic, err := e.match(buf[:0], m.Topic)
 	if len(matching) == 0 {
-		return message.Outcome{}
+		return message.Outcome{Refused: err}
 	}
 	x := executions.Get().(*execution)
 	x.begin(e, b, m, topic)
@@ -102,22 +103,22 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) message.Outcome {
 }
 
 // match appends the enabled rules for a topic to dst, and returns the topic
-// that they see.
-func (e *Engine) match(dst []*compiled, topic string) ([]*compiled, string) {
+// that they see. The error says that the rule for the topic is not there.
+func (e *Engine) match(dst []*compiled, topic string) ([]*compiled, string, error) {
 	s := e.snap.Load()
 	direct, ok := strings.CutPrefix(topic, basicIngest)
 	if !ok {
-		return s.root.match(dst, topic), topic
+		return s.root.match(dst, topic), topic, nil
 	}
 	name, rest, _ := strings.Cut(direct, "/")
 	if c := s.byName[name]; c != nil && c.enabled() {
-		return append(dst, c), rest
+		return append(dst, c), rest, nil
 	}
 	e.notFound.Add(1)
 	if ok, missed := e.missing.allow(); ok {
 		e.log.Warn("a message for a rule that is not there, or is disabled", "rule", cut(name, 128), "topic", cut(topic, 256), "not_logged", missed)
 	}
-	return dst, rest
+	return dst, rest, fmt.Errorf("there is no rule %.128q, or it is disabled", name)
 }
 
 func (x *execution) runRule(c *compiled) {

@@ -51,8 +51,8 @@ type Options struct {
 	// Outbox takes the actions http, s3, lambda and kafka; nil: they fail.
 	Outbox Outbox
 	// Publish publishes what an error action republishes for an entry that the
-	// outbox gave up. It returns when that is durable.
-	Publish func(ctx context.Context, m *message.Message) (message.Outcome, error)
+	// outbox gave up. It returns when that is durable; an error means for now.
+	Publish func(ctx context.Context, m *message.Message) error
 	// Shadow returns the document of a thing's shadow, of the classic one when
 	// name is "", with the changes that are in b (get_thing_shadow); nil: there
 	// are none.

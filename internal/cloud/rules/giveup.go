@@ -167,11 +167,7 @@ func (e *Engine) publishAll(ctx context.Context, messages []*message.Message) er
 		if e.opt.Publish == nil {
 			return errNoPublish
 		}
-		out, err := e.opt.Publish(ctx, m)
-		if err == nil {
-			err = out.Unavailable
-		}
-		if err != nil {
+		if err := e.opt.Publish(ctx, m); err != nil {
 			return fmt.Errorf("republish for an error action: %w", err)
 		}
 	}

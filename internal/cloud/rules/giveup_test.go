@@ -77,14 +77,14 @@ func openWhole(t *testing.T, d outbox.Deliverer) *whole {
 	return w
 }
 
-func (w *whole) take(_ context.Context, m *message.Message) (message.Outcome, error) {
+func (w *whole) take(_ context.Context, m *message.Message) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.publish != nil {
-		return message.Outcome{}, w.publish
+		return w.publish
 	}
 	w.published = append(w.published, m)
-	return message.Outcome{}, nil
+	return nil
 }
 
 func (w *whole) all() []*message.Message {

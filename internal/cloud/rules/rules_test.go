@@ -374,8 +374,8 @@ func TestBasicIngest(t *testing.T) {
 	if _, n := b.publish("$aws/rules/direct", `{"id":"1"}`); n != 1 {
 		t.Error("a topic without rest is refused")
 	}
-	if _, n := b.publish("$aws/rules/nowhere/x", `{"id":"1"}`); n != 0 || !strings.Contains(b.log.String(), "rule=nowhere") {
-		t.Errorf("log %s", b.log.String())
+	if out, n := b.publish("$aws/rules/nowhere/x", `{"id":"1"}`); n != 0 || fmt.Sprint(out.Failures()) != `[there is no rule "nowhere", or it is disabled]` || !strings.Contains(b.log.String(), "rule=nowhere") {
+		t.Errorf("%v, log %s", out.Refused, b.log.String())
 	}
 }
 

@@ -47,7 +47,7 @@ func (b *bench) restart() {
 func (b *bench) publish(n Name, op, payload string) []*message.Message {
 	b.t.Helper()
 	batch := b.st.NewBatch()
-	out := b.Apply(batch, &message.Message{Topic: n.prefix() + op, Payload: []byte(payload)})
+	out, _ := b.Apply(batch, &message.Message{Topic: n.prefix() + op, Payload: []byte(payload)})
 	if err := b.st.Commit(batch); err != nil {
 		b.t.Fatal(err)
 	}

@@ -226,7 +226,7 @@ func TestTopics(t *testing.T) {
 		p + "update/accepted": false, p + "name/n/update/delta": false, p + "updates": false, p: false, p + "name//get": false, p + "name/n": false,
 		"$aws/things//shadow/get": false, "$aws/things/a b/shadow/get": false, "$aws/things/t/jobs/get": false, "$SYS/x": false, "$aws/things/t/x/shadow/get": false,
 	} {
-		if err := e.CheckTopic(topic); (err == nil) != ok {
+		if err := e.CheckTopic(topic, true); (err == nil) != ok {
 			t.Errorf("publish on %s: %v", topic, err)
 		}
 	}
@@ -240,7 +240,7 @@ func TestTopics(t *testing.T) {
 			t.Errorf("subscribe to %s: %v", filter, err)
 		}
 	}
-	if out := e.Apply(nil, &message.Message{Topic: p + "update/accepted", Payload: []byte("{}")}); out != nil {
+	if out, _ := e.Apply(nil, &message.Message{Topic: p + "update/accepted", Payload: []byte("{}")}); out != nil {
 		t.Errorf("the service answers itself: %v", out)
 	}
 }
@@ -409,7 +409,7 @@ func FuzzUpdate(f *testing.F) {
 		batch := b.st.NewBatch()
 		defer batch.Discard()
 		for _, payload := range []string{first, second} {
-			out := b.Apply(batch, &message.Message{Topic: n.prefix() + "update", Payload: []byte(payload)})
+			out, _ := b.Apply(batch, &message.Message{Topic: n.prefix() + "update", Payload: []byte(payload)})
 			for _, m := range out {
 				if !json.Valid(m.Payload) {
 					t.Fatalf("%q answers %s", payload, m.Payload)
@@ -494,9 +494,10 @@ func TestTooManyWait(t *testing.T) {
 	if !b.Hold(other, n.prefix()+"update", true) {
 		t.Error("a full queue is told by the answer, not by the hold")
 	}
-	got := lines(n, b.Apply(other, &message.Message{Topic: n.prefix() + "update", Payload: []byte(`{"state":{},"clientToken":"c"}`)}))
-	if want := `< update/rejected {"code":429,"message":"Too many requests","clientToken":"c"}` + "\n"; got != want {
-		t.Errorf("got %swant %s", got, want)
+	out, err := b.Apply(other, &message.Message{Topic: n.prefix() + "update", Payload: []byte(`{"state":{},"clientToken":"c"}`)})
+	got := lines(n, out)
+	if want := `< update/rejected {"code":429,"message":"Too many requests","clientToken":"c"}` + "\n"; got != want || err != error(errTooMany) {
+		t.Errorf("got %s, %v, want %s", got, err, want)
 	}
 	holder.Discard()
 	if a := b.Update(other, n, []byte(`{"state":{}}`)); a.Refused != nil {

@@ -85,9 +85,9 @@ func (e *Engine) Serves(topic string) bool {
 	return ok && more && level == "shadow"
 }
 
-// CheckTopic says why clients may not publish on a topic that begins with $,
-// or nil.
-func (e *Engine) CheckTopic(topic string) error {
+// CheckTopic says why nobody may publish on a topic that begins with $, or nil.
+// The answers of shadows are for all who subscribe to them.
+func (e *Engine) CheckTopic(topic string, _ bool) error {
 	_, rest, ok := parseTopic(topic)
 	switch {
 	case ok && slices.Contains(operations, rest):
@@ -127,12 +127,12 @@ func (e *Engine) Hold(b *store.Batch, topic string, wait bool) bool {
 }
 
 // Apply does what a message on a shadow's topic asks for, adds the writes to b
-// and returns the messages that answer it. Other messages, the service's own
-// among them, are none of its business.
-func (e *Engine) Apply(b *store.Batch, m *message.Message) []*message.Message {
+// and returns the messages that answer it; the error, if not nil, is *[Error].
+// Other messages, the service's own among them, are none of its business.
+func (e *Engine) Apply(b *store.Batch, m *message.Message) (_ []*message.Message, refused error) {
 	n, rest, ok := parseTopic(m.Topic)
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	var a Answer
 	switch rest {
@@ -143,15 +143,16 @@ func (e *Engine) Apply(b *store.Batch, m *message.Message) []*message.Message {
 	case "delete":
 		a = e.Delete(b, n, m.Payload)
 	default:
-		return nil
+		return nil, nil
 	}
 	if a.Refused != nil {
+		refused = a.Refused
 		a.say(n, rest+"/rejected", rejected(a.Refused, a.token))
 	}
 	for _, out := range a.Messages {
 		out.Time, out.Depth = m.Time, m.Depth+1 // rules that answer these feed themselves as those that republish do
 	}
-	return a.Messages
+	return a.Messages, refused
 }
 
 // The keys of the store (FORMAT.md).

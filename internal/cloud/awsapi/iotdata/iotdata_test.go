@@ -99,6 +99,10 @@ func TestPublishOutcomes(t *testing.T) {
 	if w, m := do(t, b, "POST", "/topics/a", ""); w.Code != 200 || m["failures"].([]any)[0] != "rule r: DynamoDBv2Action on air: no key" {
 		t.Errorf("failed: %d %v", w.Code, m)
 	}
+	b.outcome = message.Outcome{Refused: errors.New("Version conflict")}
+	if w, m := do(t, b, "POST", "/topics/$aws/things/a/shadow/update", ""); w.Code != 200 || m["failures"].([]any)[0] != "Version conflict" {
+		t.Errorf("refused by the service of the topic: %d %v", w.Code, m)
+	}
 	b.outcome = message.Outcome{Unavailable: errors.New("disk full")}
 	if w, m := do(t, b, "POST", "/topics/a", ""); w.Code != 503 || w.Header().Get("x-amzn-ErrorType") != "ServiceUnavailableException" || !strings.Contains(m["message"].(string), "disk full") {
 		t.Errorf("unavailable: %d %v", w.Code, m)

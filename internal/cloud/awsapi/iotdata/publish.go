@@ -57,11 +57,7 @@ func (s *Service) publish(r *http.Request, id string) (any, error) {
 		s.c.Log.Warn("a message was not stored, its sender is asked to send it again", "topic", m.Topic, "request_id", id, "err", err)
 		return nil, awsapi.Errorf(http.StatusServiceUnavailable, "ServiceUnavailableException", "the message was not stored, send it again later: %v", err)
 	}
-	out := published{Message: "OK", TraceID: id}
-	for _, f := range outcome.Failed {
-		out.Failures = append(out.Failures, f.Error())
-	}
-	return out, nil
+	return published{Message: "OK", TraceID: id, Failures: outcome.Failures()}, nil
 }
 
 // mayPublish asks the policies of a device.
