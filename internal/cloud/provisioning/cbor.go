@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -188,6 +189,9 @@ func appendCBOR(b []byte, v any) ([]byte, error) {
 	case json.Number:
 		if n, err := v.Int64(); err == nil {
 			return appendInt(b, n), nil
+		}
+		if n, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
+			return appendHead(b, majorUint, n), nil
 		}
 		f, err := v.Float64()
 		return appendFloat(b, f), err

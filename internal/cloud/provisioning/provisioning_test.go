@@ -375,7 +375,7 @@ func FuzzTemplate(f *testing.F) {
 }
 
 func FuzzCBOR(f *testing.F) {
-	for _, v := range []any{nil, true, -7, "text", 1.5, []any{json.Number("1"), "a"}, map[string]any{"a": map[string]any{"b": []any{false}}}} {
+	for _, v := range []any{nil, true, -7, "text", 1.5, []any{json.Number("1"), "a", json.Number("17523559133623627824")}, map[string]any{"a": map[string]any{"b": []any{false}}}} {
 		b, err := appendCBOR(nil, v)
 		if err != nil {
 			f.Fatal(err)
