@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"mote/internal/watch"
 )
 
 // awsCLIs are the AWS command line tools of this machine: Debian's (2.9, which
@@ -144,7 +146,7 @@ func TestMosquittoSeesWhatPubSends(t *testing.T) {
 	tools := device{cert: filepath.Join(h.data, "things/tools/cert.pem"), key: filepath.Join(h.data, "things/tools/key.pem")}
 	for _, version := range []string{"mqttv311", "mqttv5"} {
 		sub := exec.Command(tool(t, "mosquitto_sub"), h.mosquitto(tools, "-V", version, "-q", "1", "-t", "hello/#", "-C", "1", "-W", "20")...)
-		out := &output{}
+		out := &watch.Log{}
 		sub.Stdout, sub.Stderr = out, out
 		ended := make(chan error, 1)
 		go func() { ended <- sub.Run() }()

@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -28,6 +27,7 @@ import (
 	"github.com/coder/websocket"
 
 	"mote/internal/sigv4"
+	"mote/internal/watch"
 )
 
 // deviceHost is a cloud with one device, and its access key.
@@ -363,15 +363,15 @@ func TestConnectionsAreDeleted(t *testing.T) {
 	if _, err := aws("delete-connection", "--client-id", "away"); err == nil || !strings.Contains(err.Error(), "ResourceNotFoundException") {
 		t.Errorf("an unknown client: %v", err)
 	}
-	follow := func(args ...string) *output { // what mosquitto_sub prints, as it prints it
-		out := &output{}
+	follow := func(args ...string) *watch.Log { // what mosquitto_sub prints, as it prints it
+		out := &watch.Log{}
 		cmd := exec.Command(tool(t, "stdbuf"), append([]string{"-oL", tool(t, "mosquitto_sub")}, h.mosquitto(h.device, append(args, "-V", "mqttv5", "-d", "-W", "30")...)...)...)
 		cmd.Stdout, cmd.Stderr = out, out
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-		out.waitFor(t, "Subscribed")
+		watch.Until(t, "Subscribed", func() bool { return out.Count("Subscribed") > 0 })
 		return out
 	}
 	seen := follow("-i", "watch", "-t", "wills/+")
@@ -380,24 +380,13 @@ func TestConnectionsAreDeleted(t *testing.T) {
 		if _, err := aws(append([]string{"delete-connection", "--client-id", name}, args...)...); err != nil {
 			t.Error(err)
 		}
-		out.waitFor(t, "DISCONNECT")
+		watch.Until(t, "DISCONNECT", func() bool { return out.Count("DISCONNECT") > 0 })
 	}
 	h.mustRun(tool(t, "mosquitto_pub"), h.mosquitto(h.device, "-i", "end", "-q", "1", "-t", "wills/end", "-m", "x")...)
-	seen.waitFor(t, "'wills/end'")
+	watch.Until(t, "'wills/end'", func() bool { return seen.Count("'wills/end'") > 0 })
 	if got := seen.String(); !strings.Contains(got, "'wills/loud'") || strings.Contains(got, "'wills/quiet'") {
 		t.Errorf("the wills: %s", got)
 	}
-}
-
-// waitFor waits until a program has printed want.
-func (o *output) waitFor(t *testing.T, want string) {
-	t.Helper()
-	waitFor(t, want, 10*time.Second, func() error {
-		if !strings.Contains(o.String(), want) {
-			return errors.New(o.String())
-		}
-		return nil
-	})
 }
 
 // TestPythonSDKHandshake connects as the AWS IoT device SDK for Python, version

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mote/internal/mqtt"
+	"mote/internal/watch"
 )
 
 // wire is one connection of a client that speaks packets.
@@ -311,11 +312,11 @@ func checkOnce(t *testing.T, who string, numbers []string, total int) {
 
 // startMosquittoSub runs mosquitto_sub with QoS 2 and a session that lasts. It
 // prints "got" and the payload of every message.
-func startMosquittoSub(t *testing.T, ctx context.Context, addr, filter string) *output {
+func startMosquittoSub(t *testing.T, ctx context.Context, addr, filter string) *watch.Log {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(addr)
 	cmd := exec.CommandContext(ctx, tool(t, "stdbuf"), "-oL", tool(t, "mosquitto_sub"), "-h", host, "-p", port, "-i", "mosquitto", "-c", "-q", "2", "-t", filter, "-F", "got %p", "-d")
-	out := &output{}
+	out := &watch.Log{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mote/internal/watch"
 )
 
 // The sketch of firmware/dust, built as make firmware builds it, on a simulated
@@ -84,7 +86,7 @@ func runFirmware(t *testing.T, speed int) *simboard {
 	t.Helper()
 	dir := buildFirmware(t)
 	cmd := exec.Command(filepath.Join(dir, "simboard"), filepath.Join(dir, "firmware", "dust.elf"), strconv.Itoa(speed))
-	var errs output
+	var errs watch.Log
 	cmd.Stderr = &errs
 	in, err := cmd.StdinPipe()
 	if err != nil {

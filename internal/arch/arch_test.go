@@ -29,8 +29,9 @@ var mayImport = map[string][]string{
 	"internal/mqtt":          {},
 	"internal/pageguard":     {},
 	"internal/mqtt/client":   {"internal/mqtt"},
-	"internal/mqtt/mqtttest": {},
+	"internal/mqtt/mqtttest": {"internal/watch"},
 	"internal/provision":     {"internal/config"},
+	"internal/watch":         {},
 	"internal/arch":          {},
 
 	// the edge: never the cloud
@@ -70,7 +71,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/search":            {},
 	"internal/cloud/table/wire":        {"internal/cloud/table"},
 	"internal/cloud/table/remote":      {"internal/cloud/table", "internal/cloud/table/wire", "internal/cloud/outbox"},
-	"internal/cloud/table/tabletest":   {},
+	"internal/cloud/table/tabletest":   {"internal/watch"},
 	"internal/cloud/outbox":            {"internal/cloud/store"},
 	"internal/cloud/backup":            {"internal/cloud/store", "internal/cloud/table", "internal/cloud/outbox", "internal/cloud/registry"},
 	"internal/cloud/sink":              {"internal/cloud/outbox"},

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mote/internal/watch"
 )
 
 // hearing collects what a board is told.
@@ -76,8 +78,8 @@ func TestABoardIsToldItsRateOnItsLine(t *testing.T) {
 // up, the latest one is written when the board reads again, and frames go on.
 func TestABoardThatDoesNotReadDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src, m, log := newPipes("a"), &memory{}, &logs{}
-		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: m, Log: log.logger()})
+		src, m, log := newPipes("a"), &memory{}, &watch.Log{}
+		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: m, Log: log.Logger()})
 		end := <-src.ends
 		say(t, end, "{1:1}")
 		g.Command("1", time.Second)
@@ -91,7 +93,7 @@ func TestABoardThatDoesNotReadDelaysNothing(t *testing.T) {
 		}
 		time.Sleep(commandTimeout + time.Millisecond)
 		synctest.Wait()
-		if n := log.count("board could not be told its rate"); n != 1 {
+		if n := log.Count("board could not be told its rate"); n != 1 {
 			t.Errorf("%d log lines about it", n)
 		}
 		buf := make([]byte, 100)

@@ -13,6 +13,7 @@ import (
 
 	"mote/internal/edge/spool"
 	"mote/internal/reading"
+	"mote/internal/watch"
 )
 
 func say(t *testing.T, line io.Writer, text string) {
@@ -105,10 +106,10 @@ func TestReadingsOfOneBoardNeverShareATime(t *testing.T) {
 
 func TestDownLinesAreDialledAgainAndLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		bad, good, m, log := newPipes("bad"), newPipes("good"), &memory{}, &logs{}
+		bad, good, m, log := newPipes("bad"), newPipes("good"), &memory{}, &watch.Log{}
 		bad.errs = []error{errAbsent}
 		f := format(t, "{id:n}")
-		g, stop := start(t, Options{Lines: []Line{{Source: bad, Format: f}, {Source: good, Format: f}}, Spool: m, Log: log.logger()})
+		g, stop := start(t, Options{Lines: []Line{{Source: bad, Format: f}, {Source: good, Format: f}}, Spool: m, Log: log.Logger()})
 		line := <-good.ends
 		for i := range 60 { // the bad one never holds the good one up
 			say(t, line, fmt.Sprintf("{1:%d}", i))
@@ -122,7 +123,7 @@ func TestDownLinesAreDialledAgainAndLoggedOnce(t *testing.T) {
 		if s.State != Down || s.LastError != errAbsent.Error() || s.Dials < 20 || s.Dials > 55 {
 			t.Errorf("%+v", s)
 		}
-		if n := log.count("line is down"); n != 1 {
+		if n := log.Count("line is down"); n != 1 {
 			t.Errorf("%d lines about the same trouble", n)
 		}
 		bad.mu.Lock()
@@ -130,7 +131,7 @@ func TestDownLinesAreDialledAgainAndLoggedOnce(t *testing.T) {
 		bad.mu.Unlock()
 		board := <-bad.ends
 		say(t, board, "{2:1}")
-		if s := g.Status().Sources[0]; s.State != Connected || s.Frames != 1 || log.count(`"line is open" source=bad`) != 1 {
+		if s := g.Status().Sources[0]; s.State != Connected || s.Frames != 1 || log.Count(`"line is open" source=bad`) != 1 {
 			t.Errorf("%+v", s)
 		}
 		board.Close()
@@ -184,8 +185,8 @@ func TestSilentLineIsOpenedAgain(t *testing.T) {
 func TestFullSpoolStopsTheReadingAndNothingIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
-		m, src, log := &memory{gate: gate}, newPipes("board"), &logs{}
-		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: m, Log: log.logger()})
+		m, src, log := &memory{gate: gate}, newPipes("board"), &watch.Log{}
+		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: m, Log: log.Logger()})
 		line := <-src.ends
 		say(t, line, "{1:0}")
 		written := make(chan error, 1)
@@ -210,7 +211,7 @@ func TestFullSpoolStopsTheReadingAndNothingIsLost(t *testing.T) {
 		if s := g.Status().Sources[0]; s.Waiting || s.Frames != 3 || s.Lost != 0 {
 			t.Errorf("%+v", s)
 		}
-		if log.count("spool takes nothing") != 1 || log.count("spool takes readings again") != 1 {
+		if log.Count("spool takes nothing") != 1 || log.Count("spool takes readings again") != 1 {
 			t.Error("the wait was not logged")
 		}
 		stop()
@@ -220,18 +221,18 @@ func TestFullSpoolStopsTheReadingAndNothingIsLost(t *testing.T) {
 func TestFailingSpoolIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := errors.New("input/output error")
-		m, src, log := &memory{errs: []error{disk, disk, disk}}, newPipes("board"), &logs{}
-		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: m, Log: log.logger()})
+		m, src, log := &memory{errs: []error{disk, disk, disk}}, newPipes("board"), &watch.Log{}
+		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: m, Log: log.Logger()})
 		line := <-src.ends
 		say(t, line, "{1:1}{1:2}")
 		time.Sleep(time.Second)
-		if got := m.readings(t); len(got) != 2 || log.count("spool failed") != 1 {
-			t.Errorf("%d readings, %d log lines", len(got), log.count("spool failed"))
+		if got := m.readings(t); len(got) != 2 || log.Count("spool failed") != 1 {
+			t.Errorf("%d readings, %d log lines", len(got), log.Count("spool failed"))
 		}
 		m.set(func(m *memory) { m.errs = []error{fmt.Errorf("record: %w", spool.ErrTooLarge)} })
 		say(t, line, "{1:3}")
 		say(t, line, "{1:4}")
-		if s := g.Status().Sources[0]; s.Lost != 1 || s.Frames != 3 || log.count("readings lost") != 1 {
+		if s := g.Status().Sources[0]; s.Lost != 1 || s.Frames != 3 || log.Count("readings lost") != 1 {
 			t.Errorf("%+v", s)
 		}
 		if err := stop(); err != nil {
@@ -276,17 +277,17 @@ func TestANoisyLineCannotMakeBoardsWithoutEnd(t *testing.T) {
 
 func TestRefusedFramesDoNotFloodTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		src, log := newPipes("board"), &logs{}
-		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: &memory{}, Log: log.logger()})
+		src, log := newPipes("board"), &watch.Log{}
+		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, "{id:n}")}}, Spool: &memory{}, Log: log.Logger()})
 		line := <-src.ends
 		for range 60 {
 			say(t, line, strings.Repeat("{x}", 10))
 			time.Sleep(time.Second)
 		}
-		if n := log.count("frame refused"); n != 2 {
+		if n := log.Count("frame refused"); n != 2 {
 			t.Errorf("%d lines about %d refused frames in a minute", n, g.Status().Sources[0].Rejects)
 		}
-		if log.count("refused_since_last_line=300") != 1 {
+		if log.Count("refused_since_last_line=300") != 1 {
 			t.Error("the second line does not say how many there were")
 		}
 		stop()
@@ -350,7 +351,7 @@ func TestStopDoesNotWaitForAnUplinkInTrouble(t *testing.T) {
 
 func TestFailedUplinkIsStartedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		runs, log := 0, &logs{}
+		runs, log := 0, &watch.Log{}
 		run := func(ctx context.Context) error {
 			if runs++; runs < 4 {
 				return errors.New("no certificate")
@@ -358,12 +359,12 @@ func TestFailedUplinkIsStartedAgain(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		}
-		g, stop := start(t, Options{Uplinks: []Uplink{{Name: "iot", Run: run}}, Spool: &memory{}, Log: log.logger()})
+		g, stop := start(t, Options{Uplinks: []Uplink{{Name: "iot", Run: run}}, Spool: &memory{}, Log: log.Logger()})
 		time.Sleep(10 * time.Second)
 		if u := g.Status().Uplinks[0]; !u.Running || u.Failures != 3 || u.LastError != "no certificate" || u.Name != "iot" {
 			t.Errorf("%+v", u)
 		}
-		if n := log.count("uplink failed"); n != 1 {
+		if n := log.Count("uplink failed"); n != 1 {
 			t.Errorf("%d lines about the same failure", n)
 		}
 		stop()

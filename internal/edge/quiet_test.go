@@ -9,6 +9,7 @@ import (
 
 	"mote/internal/edge/clock"
 	"mote/internal/edge/spool"
+	"mote/internal/watch"
 )
 
 // TestADayWithoutTroubleHasNoLines runs a gateway on two boards for a day, with a
@@ -16,8 +17,8 @@ import (
 func TestADayWithoutTroubleHasNoLines(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var lines logs
-		log := lines.logger()
+		var lines watch.Log
+		log := lines.Logger()
 		sp, err := spool.Open(dir, spool.Options{Readers: []string{"cloud"}, MaxBytes: 256 << 10, Log: log})
 		if err != nil {
 			t.Fatal(err)
@@ -40,8 +41,8 @@ func TestADayWithoutTroubleHasNoLines(t *testing.T) {
 			boards = append(boards, <-p.ends)
 		}
 		synctest.Wait()
-		if n := lines.count("\n"); n != 2 || lines.count("line is open") != 2 {
-			t.Errorf("the start has %d lines:\n%s", n, lines.buf.String())
+		if n := lines.Count("\n"); n != 2 || lines.Count("line is open") != 2 {
+			t.Errorf("the start has %d lines:\n%s", n, &lines)
 		}
 		for minute := range 24 * 60 {
 			for i, b := range boards {
@@ -51,8 +52,8 @@ func TestADayWithoutTroubleHasNoLines(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 		}
-		if n := lines.count("\n"); n != 2 {
-			t.Errorf("a day has %d lines more:\n%s", n-2, lines.buf.String())
+		if n := lines.Count("\n"); n != 2 {
+			t.Errorf("a day has %d lines more:\n%s", n-2, &lines)
 		}
 		if s := sp.Stats(); s.Appended != 2*24*60 || s.Readers[0].Waiting != 0 {
 			t.Errorf("%d readings, %d wait", s.Appended, s.Readers[0].Waiting)
@@ -60,8 +61,8 @@ func TestADayWithoutTroubleHasNoLines(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
-		if n := lines.count("\n"); n != 2 {
-			t.Errorf("the stop has lines:\n%s", lines.buf.String())
+		if n := lines.Count("\n"); n != 2 {
+			t.Errorf("the stop has lines:\n%s", &lines)
 		}
 	})
 }

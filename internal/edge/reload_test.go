@@ -8,11 +8,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mote/internal/watch"
 )
 
 func TestReloadTouchesOnlyWhatChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, log := &memory{}, &logs{}
+		m, log := &memory{}, &watch.Log{}
 		stays, leaves, comes := newPipes("stays"), newPipes("leaves"), newPipes("comes")
 		f := format(t, "{id:n}")
 		keep := Line{Source: stays, Format: f}
@@ -37,7 +39,7 @@ func TestReloadTouchesOnlyWhatChanged(t *testing.T) {
 				return nil
 			}}
 		}
-		g, stop := start(t, Options{Lines: []Line{keep, {Source: leaves, Format: f}}, Uplinks: []Uplink{up("old")}, Spool: m, Log: log.logger()})
+		g, stop := start(t, Options{Lines: []Line{keep, {Source: leaves, Format: f}}, Uplinks: []Uplink{up("old")}, Spool: m, Log: log.Logger()})
 		kept, left := <-stays.ends, <-leaves.ends
 		say(t, kept, "{1:1}{1:")
 		if err := g.Reload([]Line{keep, {Source: comes, Format: f}}, []Uplink{up("new")}); err != nil {

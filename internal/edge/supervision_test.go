@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mote/internal/edge/frame"
+	"mote/internal/watch"
 )
 
 // TestABadBoardNeverDelaysAnother has beside a good board one that accepts and
@@ -19,7 +20,7 @@ import (
 // that is not there.
 func TestABadBoardNeverDelaysAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, log := &memory{}, &logs{}
+		m, log := &memory{}, &watch.Log{}
 		good, mute, flood, deaf, absent := newPipes("good"), newPipes("mute"), newPipes("flood"), newPipes("deaf"), newPipes("absent")
 		absent.errs = []error{errAbsent}
 		f := format(t, "{id:n:rate}")
@@ -27,7 +28,7 @@ func TestABadBoardNeverDelaysAnother(t *testing.T) {
 		for _, src := range []*pipes{mute, flood, deaf, absent, good} {
 			lines = append(lines, Line{Source: src, Format: f})
 		}
-		g, stop := start(t, Options{Lines: lines, Spool: m, Log: log.logger()})
+		g, stop := start(t, Options{Lines: lines, Spool: m, Log: log.Logger()})
 		line, never := <-good.ends, <-deaf.ends
 		say(t, never, "{deaf:1:60}")
 		go func() { // as fast as it is read, for the whole time
@@ -70,10 +71,10 @@ func TestABadBoardNeverDelaysAnother(t *testing.T) {
 				}
 			}
 		}
-		if n := log.count("frame refused"); n > 11 {
+		if n := log.Count("frame refused"); n > 11 {
 			t.Errorf("%d log lines about refused frames in five minutes", n)
 		}
-		if log.count("could not be told") != 1 {
+		if log.Count("could not be told") != 1 {
 			t.Error("nobody says that the deaf board does not read")
 		}
 		stop()

@@ -12,17 +12,8 @@ import (
 	"mote/internal/edge/source/sim"
 	"mote/internal/edge/source/tcp"
 	"mote/internal/edge/spool"
+	"mote/internal/watch"
 )
-
-// await polls until ok, since these tests have real terminals and real time.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within 20 s", what)
-		}
-	}
-}
 
 // numbers returns the sequence numbers in the spool, by board.
 func numbers(t *testing.T, m *memory) map[string][]int {
@@ -56,7 +47,7 @@ func TestEveryFrameOfRealTerminalsArrivesOnceAndInOrder(t *testing.T) {
 	f := format(t, seedPattern)
 	one, two := counted(t, "1", n, 0), counted(t, "2", n, 0)
 	g, stop := start(t, Options{Lines: []Line{{Source: one, Format: f}, {Source: two, Format: f}}, Spool: m})
-	await(t, "all frames", func() bool { return m.Stats().Appended == 2*n })
+	watch.Until(t, "all frames", func() bool { return m.Stats().Appended == 2*n })
 	s := g.Status()
 	if err := stop(); err != nil {
 		t.Error(err)
@@ -115,7 +106,7 @@ func TestThroughTheRealSpool(t *testing.T) {
 		Lines: []Line{{Source: counted(t, "1", n, 0), Format: f}, {Source: counted(t, "2", n, 0), Format: f}},
 		Spool: sp, Uplinks: []Uplink{Deliver[spoolQueue](up, sp.Reader(up.Name()))},
 	})
-	await(t, "all frames", func() bool { return g.Status().Spool.Appended == 2*n })
+	watch.Until(t, "all frames", func() bool { return g.Status().Spool.Appended == 2*n })
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
@@ -135,7 +126,7 @@ func TestFaultyTerminals(t *testing.T) {
 	g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, seedPattern)}}, Spool: m})
 	<-src.Board().Over()
 	quiet := int64(-1)
-	await(t, "the last frames", func() bool { // nothing new for a while
+	watch.Until(t, "the last frames", func() bool { // nothing new for a while
 		before := quiet
 		quiet = g.Status().Sources[0].Bytes
 		time.Sleep(50 * time.Millisecond)
@@ -175,10 +166,10 @@ func TestBridgeThatComesAndGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(conn, "{1:%d}{1:", i)
-		await(t, "the frame", func() bool { return m.Stats().Appended == uint64(i+1) })
+		watch.Until(t, "the frame", func() bool { return m.Stats().Appended == uint64(i+1) })
 		conn.Close()
 	}
-	await(t, "the last hang-up", func() bool { return g.Status().Sources[0].Rejects == 4 })
+	watch.Until(t, "the last hang-up", func() bool { return g.Status().Sources[0].Rejects == 4 })
 	if err := stop(); err != nil {
 		t.Error(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mote/internal/edge/frame"
+	"mote/internal/watch"
 )
 
 func texts(t *testing.T, m *memory, name string) (out []string) {
@@ -87,17 +88,17 @@ func TestDeadbandSendsChangesAndAHeartbeat(t *testing.T) {
 
 func TestImplausibleValuesAreCountedAndShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, src, log := &memory{}, newPipes("a"), &logs{}
+		m, src, log := &memory{}, newPipes("a"), &watch.Log{}
 		f, err := frame.Compile("{id:temp:dust}", frame.Options{Values: []frame.Value{{Name: "temp", Min: "-40", Max: "85", Round: -1}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: f}}, Spool: m, Log: log.logger()})
+		g, stop := start(t, Options{Lines: []Line{{Source: src, Format: f}}, Spool: m, Log: log.Logger()})
 		line := <-src.ends
 		say(t, line, strings.Repeat("{1:-127:5}", 50)+"{1:20:6}")
 		s := g.Status().Sources[0]
-		if s.Odd != 50 || !strings.Contains(s.LastOdd, "-127, is below -40") || s.Frames != 51 || log.count("value left out") != 1 {
-			t.Errorf("%+v, %d log lines", s, log.count("value left out"))
+		if s.Odd != 50 || !strings.Contains(s.LastOdd, "-127, is below -40") || s.Frames != 51 || log.Count("value left out") != 1 {
+			t.Errorf("%+v, %d log lines", s, log.Count("value left out"))
 		}
 		if got := texts(t, m, "temp"); !slices.Equal(got, []string{"1=20"}) {
 			t.Errorf("%q", got)

@@ -10,11 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"mote/internal/cloud/registry"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
+	"mote/internal/watch"
 )
 
 // site is a data directory with a few things in it.
@@ -184,13 +184,10 @@ func TestARunningCloudIsBackedUpAndRestored(t *testing.T) {
 // has gone.
 func waitGone(t *testing.T, path string) {
 	t.Helper()
-	for range 500 {
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Errorf("%s stays", path)
+	watch.Until(t, "the end of "+path, func() bool {
+		_, err := os.Lstat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 func TestAStoppedCloudIsOnlyRead(t *testing.T) {

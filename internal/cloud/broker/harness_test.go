@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,7 +12,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"net"
 	"slices"
@@ -28,6 +26,7 @@ import (
 	"mote/internal/cloud/refusal"
 	"mote/internal/cloud/store"
 	"mote/internal/mqtt"
+	"mote/internal/watch"
 )
 
 // pki makes certificates for tests.
@@ -221,33 +220,15 @@ type world struct {
 	specAddr string // of a listener in the mode Spec, without TLS, anonymous
 	limits   Limits
 	config   func(*Config)
-	logs     *logBuffer
+	logs     *watch.Log
 
 	served chan error
 	cancel context.CancelFunc
 }
 
-// logBuffer collects log lines.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func newWorld(t testing.TB, limits Limits, config func(*Config)) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), pki: newPKI(t), rules: &fakeRules{}, limits: limits, config: config, logs: &logBuffer{}}
+	w := &world{t: t, dir: t.TempDir(), pki: newPKI(t), rules: &fakeRules{}, limits: limits, config: config, logs: &watch.Log{}}
 	w.gate = &fakeGate{ca: w.pki.ca}
 	w.refusals = refusal.New(nil)
 	w.open()
@@ -264,7 +245,7 @@ func (w *world) open() {
 	cfg := Config{
 		Store: st, Gate: w.gate, Rules: w.rules, Refusals: w.refusals, Limits: w.limits,
 		TLS: &tls.Config{Certificates: []tls.Certificate{w.pki.server(w.t)}},
-		Log: slog.New(slog.NewTextHandler(w.logs, nil)),
+		Log: w.logs.Logger(),
 	}
 	if w.config != nil {
 		w.config(&cfg)
@@ -512,11 +493,7 @@ func (w *world) live(c *peer) bool {
 
 func (w *world) until(what string, f func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(5 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			w.t.Fatalf("still not: %s", what)
-		}
-	}
+	watch.Until(w.t, what, f)
 }
 
 // refused expects the newest refusal to be about action and to name part, and

@@ -591,9 +591,7 @@ func TestWaitingPropertiesCount(t *testing.T) {
 		pub.send(&mqtt.Publish{Topic: "a", QoS: 1, PacketID: uint16(i + 1), Props: many})
 		expect[*mqtt.Ack](pub)
 	}
-	for deadline := time.Now().Add(5 * time.Second); w.b.Status().Dropped < 6 && time.Now().Before(deadline); { // the last PUBACK comes before the delivery
-		time.Sleep(time.Millisecond)
-	}
+	w.until("six are dropped", func() bool { return w.b.Status().Dropped >= 6 }) // the last PUBACK comes before the delivery
 	if st := w.b.Status(); st.Dropped != 6 {
 		t.Errorf("dropped %d messages, want 6: one is in flight, three fit", st.Dropped)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/table"
+	"mote/internal/watch"
 )
 
 func TestMessagesThatAreReadings(t *testing.T) {
@@ -189,9 +190,9 @@ func TestWarmUp(t *testing.T) {
 	}
 	p.put(t, "other", table.Item{"name": table.String("3"), "time": table.String("2026-11-22T10:00:00Z"), "id": table.String("3")})
 	k := p.console(t)
-	eventually(t, "both boards of the table", func() bool { return len(get[boardList](t, k, "/console/api/boards").Boards) == 2 })
+	watch.Until(t, "both boards of the table", func() bool { return len(get[boardList](t, k, "/console/api/boards").Boards) == 2 })
 	var list []state
-	eventually(t, "their newest rows", func() bool {
+	watch.Until(t, "their newest rows", func() bool {
 		list = get[boardList](t, k, "/console/api/boards").Boards
 		return list[0].Fields[0].Text == "39" && list[1].Count == warmRows
 	})
@@ -202,7 +203,7 @@ func TestWarmUp(t *testing.T) {
 		t.Errorf("board 2: %+v", list[1])
 	}
 	p.broker.publish("sensors/2/air", `{"id":"2","dust":"8"}`)
-	eventually(t, "the live reading of board 2", func() bool {
+	watch.Until(t, "the live reading of board 2", func() bool {
 		b := get[boardList](t, k, "/console/api/boards").Boards[1]
 		return b.Fields[0].Text == "8" && b.State == alive && b.Source == "sensors/2/air"
 	})

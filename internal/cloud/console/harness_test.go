@@ -146,13 +146,3 @@ func get[T any](t testing.TB, k *Console, target string) T {
 }
 
 type boardList struct{ Boards []state }
-
-// eventually waits for the console's goroutine.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not within 10 s: " + what)
-		}
-	}
-}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/table"
+	"mote/internal/watch"
 )
 
 func TestHistory(t *testing.T) {
@@ -25,7 +26,7 @@ func TestHistory(t *testing.T) {
 		p.put(t, "air", row("1", at, float64(i)), other)
 	}
 	k := p.console(t)
-	eventually(t, "both boards", func() bool { return len(get[boardList](t, k, "/console/api/boards").Boards) == 2 })
+	watch.Until(t, "both boards", func() bool { return len(get[boardList](t, k, "/console/api/boards").Boards) == 2 })
 
 	got := get[history](t, k, "/console/api/history?field=dust&range=15m")
 	if len(got.Series) != 2 || got.To-got.From != (15*time.Minute).Milliseconds() {
@@ -74,7 +75,7 @@ func TestHistoryFromMemory(t *testing.T) {
 	for i := range 10 {
 		p.broker.publish("t", fmt.Sprintf(`{"id":"1","time":%d,"v":%d}`, now.Add(time.Duration(i-10)*time.Minute).UnixMilli(), i))
 	}
-	eventually(t, "the last reading", func() bool {
+	watch.Until(t, "the last reading", func() bool {
 		b := get[boardList](t, k, "/console/api/boards").Boards
 		return len(b) == 1 && b[0].Count == 10
 	})

@@ -15,6 +15,7 @@ import (
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/refusal"
+	"mote/internal/watch"
 )
 
 // page is an open stream as a browser has it.
@@ -88,7 +89,7 @@ func TestEventsAreLive(t *testing.T) {
 	k := p.console(t)
 	server := serve(t, k)
 	p.broker.publish("sensors/1/air", `{"id":"1","dust":35.2}`)
-	eventually(t, "board 1", func() bool { return len(get[boardList](t, k, "/console/api/boards").Boards) == 1 })
+	watch.Until(t, "board 1", func() bool { return len(get[boardList](t, k, "/console/api/boards").Boards) == 1 })
 
 	page := openPage(t, server.URL)
 	var h hello
@@ -128,14 +129,14 @@ func TestStreamsEnd(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	gone, open := openPage(t, server.URL), openPage(t, server.URL)
-	eventually(t, "two streams", func() bool { return k.hub.size() == 2 })
+	watch.Until(t, "two streams", func() bool { return k.hub.size() == 2 })
 	_ = gone.close()
-	eventually(t, "one stream after its page is closed", func() bool { return k.hub.size() == 1 })
+	watch.Until(t, "one stream after its page is closed", func() bool { return k.hub.size() == 1 })
 	stop() // what the server does when it stops
 	if !open.ended() {
 		t.Error("the stream goes on")
 	}
-	eventually(t, "no stream after the server's stop", func() bool { return k.hub.size() == 0 })
+	watch.Until(t, "no stream after the server's stop", func() bool { return k.hub.size() == 0 })
 }
 
 func TestCloseEndsStreams(t *testing.T) {
@@ -159,7 +160,7 @@ func TestStreamsAreBounded(t *testing.T) {
 			t.Fatalf("stream %d: %d", i, page.status)
 		}
 	}
-	eventually(t, "all streams", func() bool { return k.hub.size() == maxStreams })
+	watch.Until(t, "all streams", func() bool { return k.hub.size() == maxStreams })
 	if page := openPage(t, server.URL); page.status != http.StatusServiceUnavailable {
 		t.Errorf("one stream too many: %d", page.status)
 	}

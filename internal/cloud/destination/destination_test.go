@@ -14,6 +14,7 @@ import (
 
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/store/storetest"
+	"mote/internal/watch"
 )
 
 // clock is a time that a test moves.
@@ -78,16 +79,11 @@ func service(t testing.TB, statuses ...int) (*httptest.Server, <-chan received) 
 // wait waits until a destination has the status.
 func wait(t testing.TB, d *Destinations, arn string, want Status) Destination {
 	t.Helper()
-	for range 500 {
-		if got, err := d.Get(arn); err != nil {
-			t.Fatal(err)
-		} else if got.Status == want {
-			return got
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	got, _ := d.Get(arn)
-	t.Fatalf("got %+v, want %s", got, want)
+	var got Destination
+	watch.Until(t, arn+" is "+string(want), func() bool {
+		got = must[Destination](t)(d.Get(arn))
+		return got.Status == want
+	})
 	return got
 }
 

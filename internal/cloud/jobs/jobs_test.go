@@ -13,6 +13,7 @@ import (
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/store/storetest"
+	"mote/internal/watch"
 )
 
 // crowd is a fleet of a test.
@@ -701,11 +702,5 @@ func TestKeeper(t *testing.T) {
 	w.create(Spec{ID: "j", Targets: []string{arn("thinggroup/g")}, Continuous: true})
 	w.crew.join("g", "c1")
 	w.FleetChanged()
-	for range 1000 {
-		if w.figures("j") == "IN_PROGRESS QUEUED=1" {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Error("the newcomer was not told")
+	watch.Until(t, "the newcomer is told", func() bool { return w.figures("j") == "IN_PROGRESS QUEUED=1" })
 }

@@ -135,16 +135,6 @@ func (b *box) stored() int {
 	return n
 }
 
-// waitFor polls until done, for tests with real time.
-func waitFor(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within 10 s: %s", what)
-		}
-	}
-}
-
 func entry(lane string, data any) *Entry {
 	return &Entry{Kind: "test", Rule: "r", Lane: lane, Data: []byte(fmt.Sprint(data))}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/store"
+	"mote/internal/watch"
 )
 
 func TestEntriesOfALaneAreDeliveredInOrderAndRemoved(t *testing.T) {
@@ -107,7 +108,7 @@ func TestConcurrentPublishersLoseAndRepeatNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	waitFor(t, "all are delivered and removed", func() bool { return b.Status().Waiting == 0 })
+	watch.Until(t, "all are delivered and removed", func() bool { return b.Status().Waiting == 0 })
 	seen := map[string]int{}
 	last := map[string]int{}
 	for _, d := range r.data() {
@@ -143,7 +144,7 @@ func TestWhatWaitsSurvivesARestartWithItsID(t *testing.T) {
 
 	r := &recorder{}
 	b = startBox(t, dir, with(r))
-	waitFor(t, "both are removed", func() bool { return b.stored() == 0 })
+	watch.Until(t, "both are removed", func() bool { return b.stored() == 0 })
 	calls := r.all()
 	if len(calls) != 2 {
 		t.Fatalf("delivered %v", r.data())
@@ -156,7 +157,7 @@ func TestWhatWaitsSurvivesARestartWithItsID(t *testing.T) {
 			}
 		}
 	}
-	waitFor(t, "counted", func() bool { s := b.Status(); return !s.Counting && s.Waiting == 0 && s.Bytes == 0 })
+	watch.Until(t, "counted", func() bool { s := b.Status(); return !s.Counting && s.Waiting == 0 && s.Bytes == 0 })
 	b.close()
 	b = startBox(t, dir, with(r))
 	again := entry("a", "3")
@@ -392,7 +393,7 @@ func TestFull(t *testing.T) {
 			if err := b.Start(); err != nil {
 				t.Fatal(err)
 			}
-			waitFor(t, "there is room again", func() bool { return b.Status().Waiting == 0 })
+			watch.Until(t, "there is room again", func() bool { return b.Status().Waiting == 0 })
 			b.add(entry("a", 4))
 		})
 	}
@@ -467,7 +468,7 @@ func TestDamagedAndUnknownEntries(t *testing.T) {
 	b.close()
 
 	b = startBox(t, dir, with(r))
-	waitFor(t, "the good one is removed", func() bool { return b.stored() == 0 })
+	watch.Until(t, "the good one is removed", func() bool { return b.stored() == 0 })
 	if got := r.data(); !slices.Equal(got, []string{"good"}) || b.Status().Aside != 3 {
 		t.Errorf("delivered %v, status %+v", got, b.Status())
 	}
@@ -480,7 +481,7 @@ func TestDamagedAndUnknownEntries(t *testing.T) {
 	}
 	b.close()
 	b = startBox(t, dir, with(r))
-	waitFor(t, "the other one is delivered", func() bool { return b.Status().Delivered == 1 })
+	watch.Until(t, "the other one is delivered", func() bool { return b.Status().Delivered == 1 })
 	if got := r.data(); !slices.Equal(got, []string{"good", "newer"}) || b.Status().Aside != 2 {
 		t.Errorf("delivered %v, status %+v", got, b.Status())
 	}
@@ -504,7 +505,7 @@ func TestAnEntryDamagedWhileRunningIsSetAside(t *testing.T) {
 	if err := b.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the others are delivered", func() bool { return slices.Equal(r.data(), []string{"1", "3"}) })
+	watch.Until(t, "the others are delivered", func() bool { return slices.Equal(r.data(), []string{"1", "3"}) })
 	if s := b.Status(); s.Aside != 1 {
 		t.Errorf("status %+v", s)
 	}
@@ -516,14 +517,14 @@ func TestKindsWithoutDelivererWait(t *testing.T) {
 	b.add(entry("a", 1))
 	b.close()
 	b = startBox(t, dir, Options{})
-	waitFor(t, "it is counted", func() bool { return !b.Status().Counting })
+	watch.Until(t, "it is counted", func() bool { return !b.Status().Counting })
 	if s := b.Status(); s.Waiting != 1 || s.Rules[0].Waiting != 1 || b.stored() != 1 {
 		t.Errorf("status %+v, stored %d", s, b.stored())
 	}
 	b.close()
 	r := &recorder{}
 	b = startBox(t, dir, with(r))
-	waitFor(t, "it is delivered", func() bool { return len(r.data()) == 1 })
+	watch.Until(t, "it is delivered", func() bool { return len(r.data()) == 1 })
 }
 
 func TestCloseWaitsForDeliveriesAndKeepsTheRest(t *testing.T) {
@@ -599,7 +600,7 @@ func TestMemoryHoldsAWindowOnly(t *testing.T) {
 	if err := b.st.Commit(batch); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "a delivery runs", func() bool { return held.Load() == 1 })
+	watch.Until(t, "a delivery runs", func() bool { return held.Load() == 1 })
 	b.mu.Lock()
 	lanes, size := len(b.lanes), 0
 	for _, l := range b.lanes {
@@ -610,7 +611,7 @@ func TestMemoryHoldsAWindowOnly(t *testing.T) {
 		t.Errorf("%d lanes hold %d, %+v", lanes, size, b.Status())
 	}
 	close(release)
-	waitFor(t, "all are delivered", func() bool { return b.Status().Waiting == 0 })
+	watch.Until(t, "all are delivered", func() bool { return b.Status().Waiting == 0 })
 }
 
 // A rule whose destinations are many, and all dead, leaves workers for the others.
@@ -684,7 +685,7 @@ func TestOnAFullDiskNothingIsRepeatedOrLost(t *testing.T) {
 	})
 	r := &recorder{}
 	b = startBox(t, dir, with(r))
-	waitFor(t, "all is removed", func() bool { return b.stored() == 0 })
+	watch.Until(t, "all is removed", func() bool { return b.stored() == 0 })
 	for _, c := range r.all() {
 		if c.entries[0].Lane == "bad" && c.entries[0].ID != bad.ID {
 			t.Errorf("id %s, want %s", c.entries[0].ID, bad.ID)
@@ -726,7 +727,7 @@ func TestACrashLosesNothing(t *testing.T) {
 	before := r.data()
 	after := &recorder{}
 	b2 := startBox(t, copied, with(after))
-	waitFor(t, "the rest is delivered", func() bool { return b2.stored() == 0 })
+	watch.Until(t, "the rest is delivered", func() bool { return b2.stored() == 0 })
 	done := map[string]bool{}
 	for _, d := range before {
 		done[d] = !refused(d)

@@ -14,6 +14,7 @@ import (
 	"mote/internal/cloud/outbox"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
+	"mote/internal/watch"
 )
 
 // whole is rules over real tables and a real outbox.
@@ -107,15 +108,6 @@ func (w *whole) send(messages ...*message.Message) {
 	}
 }
 
-func (w *whole) until(what string, ok func() bool) {
-	w.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.Fatalf("%s: not so after 10 s", what)
-		}
-	}
-}
-
 func (w *whole) empty() bool { return w.box.Status().Waiting == 0 }
 
 func (w *whole) errorItem(rule string) table.Item {
@@ -149,7 +141,7 @@ func TestGivenUpEntryGoesIntoATable(t *testing.T) {
 	w := openWhole(t, refuses{[]string{"no such host"}})
 	w.create("r", `SELECT * FROM 'sensors/+/air'`, toWeb, toErrors)
 	w.send(boardMessage("1", `{"id":"a"}`))
-	w.until("the error item", func() bool { return w.errorItem("r") != nil })
+	watch.Until(w, "the error item", func() bool { return w.errorItem("r") != nil })
 	item := w.errorItem("r")
 	trace := item["cloudwatchTraceId"].Str
 	if len(trace) != 36 {
@@ -161,7 +153,7 @@ func TestGivenUpEntryGoesIntoATable(t *testing.T) {
 	if got := show(item); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	w.until("the outbox is empty", w.empty)
+	watch.Until(w, "the outbox is empty", w.empty)
 	s := w.Status()[0]
 	if s.Failed != 1 || s.LastError == nil || s.LastError.Topic != "sensors/1/air" || s.LastError.Payload != `{"id":"a"}` || s.LastError.Text != "no such host" {
 		t.Errorf("status %+v, %+v", s, s.LastError)
@@ -176,7 +168,7 @@ func TestErrorActionRunsOnceForOutgoingActions(t *testing.T) {
 	w := openWhole(t, refuses{[]string{"no"}})
 	w.create("r", `SELECT * FROM 'sensors/+/air'`, toWeb, toBucket, toFailed)
 	w.send(boardMessage("1", `{"id":"a"}`), boardMessage("2", `{"id":"b"}`))
-	w.until("the outbox is empty", w.empty)
+	watch.Until(w, "the outbox is empty", w.empty)
 	topics := map[string]int{}
 	for _, m := range w.all() {
 		topics[m.Topic]++
@@ -204,7 +196,7 @@ func TestErrorActionRunsOnceForSlowAndQuickActions(t *testing.T) {
 	if err := w.st.Commit(b); err != nil {
 		t.Fatal(err)
 	}
-	w.until("the outbox is empty", w.empty)
+	watch.Until(w, "the outbox is empty", w.empty)
 	if got := w.all(); len(got) != 0 {
 		t.Errorf("the error action ran again: %+v", got[0])
 	}
@@ -215,7 +207,7 @@ func TestErrorActionThatIsGivenUp(t *testing.T) {
 	w := openWhole(t, refuses{[]string{"no"}})
 	w.create("r", `SELECT * FROM 'sensors/+/air'`, toWeb, `!{"s3":{"bucketName":"errors","key":"${traceid()}"}}`)
 	w.send(boardMessage("1", `{"id":"a"}`))
-	w.until("the outbox is empty and two failed", func() bool { return w.empty() && w.Status()[0].Failed == 2 })
+	watch.Until(w, "the outbox is empty and two failed", func() bool { return w.empty() && w.Status()[0].Failed == 2 })
 	if got := w.Status()[0].LastError; got.Action != "S3Action" {
 		t.Errorf("last error %+v", got)
 	}
@@ -226,7 +218,7 @@ func TestGivenUpBatch(t *testing.T) {
 	w.create("r", `SELECT * FROM 'sensors/+/air'`,
 		`{"http":{"url":"https://example.com/in","enableBatching":true,"batchConfig":{"maxBatchSize":3,"maxBatchOpenMs":200,"batchAcrossTopics":true}}}`, `!{"republish":{"topic":"failed"}}`)
 	w.send(boardMessage("1", `{"id":"a"}`), boardMessage("2", `{"id":"b"}`), boardMessage("3", `{"id":"c"}`))
-	w.until("the outbox is empty", w.empty)
+	watch.Until(w, "the outbox is empty", w.empty)
 	got := w.all()
 	if len(got) != 1 {
 		t.Fatalf("%d messages", len(got))
@@ -247,7 +239,7 @@ func TestGivenUpRecords(t *testing.T) {
 	w := openWhole(t, refuses{[]string{"no"}})
 	w.create("r", `SELECT * FROM 'sensors/+/air'`, `{"kafka":{"destinationArn":"d","topic":"dust","clientProperties":{"bootstrap.servers":"localhost:9092","security.protocol":"PLAINTEXT"}}}`, toFailed)
 	w.send(boardMessage("1", `{"id":"a"}`), boardMessage("2", `{"id":"b"}`))
-	w.until("the outbox is empty", w.empty)
+	watch.Until(w, "the outbox is empty", w.empty)
 	topics := map[string]bool{}
 	for _, m := range w.all() {
 		topics[m.Topic] = true

@@ -27,6 +27,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"mote/internal/cloud/outbox"
+	"mote/internal/watch"
 )
 
 // The clusters of these tests are kfake's: brokers that speak Kafka's protocol,
@@ -170,16 +171,15 @@ func TestKafkaTopicsThatTheClusterMakes(t *testing.T) {
 	d := newKafka(t, KafkaOptions{})
 	k := &Kafka{Client: plaintext(c), Topic: "new", Value: []byte("x")}
 	errs := sendKafka(d, k)
-	for i := 0; errs != nil && i < 20; i++ { // the topic may need a moment, as with any client
-		if class(errs[0]) == "permanent" {
+	watch.Until(t, "the topic is there", func() bool { // it may need a moment, as with any client
+		if errs != nil && class(errs[0]) == "permanent" {
 			t.Fatal(errs)
 		}
-		time.Sleep(50 * time.Millisecond)
-		errs = sendKafka(d, k)
-	}
-	if errs != nil {
-		t.Fatal(errs)
-	}
+		if errs != nil {
+			errs = sendKafka(d, k)
+		}
+		return errs == nil
+	})
 	consume(t, c, "new", 1)
 	if errs := sendKafka(d, &Kafka{Client: plaintext(cluster(t)), Topic: "none", Value: []byte("x")}); len(errs) != 1 || class(errs[0]) != "busy" {
 		t.Errorf("got %v", errs)
@@ -219,16 +219,7 @@ func TestKafkaDownThenUp(t *testing.T) {
 		t.Fatalf("got %v", errs)
 	}
 	c := cluster(t, kfake.NumBrokers(1), kfake.Ports(port))
-	for i := 0; ; i++ {
-		errs := sendKafka(d, k)
-		if errs == nil {
-			break
-		}
-		if i == 100 {
-			t.Fatal(errs)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	watch.Until(t, "the cluster takes it", func() bool { return sendKafka(d, k) == nil })
 	consume(t, c, "air", 1)
 	c.Close()
 	if errs := sendKafka(d, k); len(errs) != 1 || class(errs[0]) != "unreachable" {
@@ -358,15 +349,7 @@ func TestKafkaProducersAreSharedAndBounded(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for range 100 {
-		if open() == 0 {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if n := open(); n != 0 {
-		t.Errorf("%d producers are open though none is used", n)
-	}
+	watch.Until(t, "no producer is open, since none is used", func() bool { return open() == 0 })
 	for i := range maxProducers + 5 {
 		_, release, err := d.acquire(plaintext(c, propServers, fmt.Sprintf("127.0.0.1:%d", i+1)))
 		if err != nil {

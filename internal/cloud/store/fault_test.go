@@ -1,17 +1,16 @@
 package store
 
 import (
-	"bytes"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"mote/internal/watch"
 )
 
 // fullFS has no space for files whose names end in suffix while full is set.
@@ -87,22 +86,10 @@ func TestAFailedLogStopsTheStoreAndAcknowledgesNothing(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer // guarded by mu
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
 func TestTablesThatCannotBeWrittenAreTriedAgainSlowly(t *testing.T) {
 	fs := &fullFS{FS: vfs.Default, suffix: ".sst"}
-	log := &lockedBuffer{}
-	s := open(t, t.TempDir(), Options{fs: fs, Log: slog.New(slog.NewTextHandler(log, nil))})
+	log := &watch.Log{}
+	s := open(t, t.TempDir(), Options{fs: fs, Log: log.Logger()})
 	b := s.NewBatch()
 	b.Set([]byte("ia"), []byte("1"))
 	if err := s.Commit(b); err != nil {
@@ -127,10 +114,8 @@ func TestTablesThatCannotBeWrittenAreTriedAgainSlowly(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the store does not go on when there is space again")
 	}
-	log.mu.Lock()
-	defer log.mu.Unlock()
-	if n := strings.Count(log.buf.String(), "it tries again"); n != 1 {
-		t.Errorf("%d lines:\n%s", n, &log.buf)
+	if n := log.Count("it tries again"); n != 1 {
+		t.Errorf("%d lines:\n%s", n, log)
 	}
 }
 

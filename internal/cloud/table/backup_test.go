@@ -10,20 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"mote/internal/cloud/store"
+	"mote/internal/watch"
 )
-
-// waitUntil polls a condition that work in the background brings about.
-func waitUntil(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("no %s", what)
-		}
-	}
-}
 
 func codeOf(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
@@ -56,7 +46,7 @@ func (db *DB) mustBackup(t *testing.T, table string) *Backup {
 	if err != nil || k.Status != BackupCreating {
 		t.Fatalf("%+v, %v", k, err)
 	}
-	waitUntil(t, "backup", func() bool {
+	watch.Until(t, "backup", func() bool {
 		k, err = db.DescribeBackup(k.ARN)
 		return err == nil && k.Status == BackupAvailable
 	})
@@ -99,7 +89,7 @@ func TestATableComesBackFromItsBackup(t *testing.T) {
 			t.Errorf("tag a table that is being restored: %v", err)
 		}
 	}
-	waitUntil(t, "restored table", func() bool { now, err := db.Describe("air2"); return err == nil && !now.Restoring() })
+	watch.Until(t, "restored table", func() bool { now, err := db.Describe("air2"); return err == nil && !now.Restoring() })
 	now := db.mustTable(t, "air2")
 	if n, err := db.countItems(now); n != was || err != nil || now.Read != 3 || now.Write != 4 || len(now.Tags) != 0 || now.UUID == air.UUID || now.Source != k.ARN {
 		t.Errorf("%+v of %+v, %v", n, now, err)
@@ -165,11 +155,11 @@ func TestBackupAndRestoreOverARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	reopen()
-	waitUntil(t, "backup that was cut off", func() bool {
+	watch.Until(t, "backup that was cut off", func() bool {
 		k, err := db.DescribeBackup(half.ARN)
 		return err == nil && k.Status == BackupAvailable && k.Count == good.Count && k.Name == "half"
 	})
-	waitUntil(t, "restored table", func() bool { now, err := db.Describe("again"); return err == nil && !now.Restoring() })
+	watch.Until(t, "restored table", func() bool { now, err := db.Describe("again"); return err == nil && !now.Restoring() })
 	if n, err := db.countItems(db.mustTable(t, "again")); n != good.Count || err != nil {
 		t.Errorf("%+v, want %+v, %v", n, good.Count, err)
 	}
@@ -214,7 +204,7 @@ func TestACutOffBackupIsOfTheTableAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, "backup", func() bool {
+	watch.Until(t, "backup", func() bool {
 		all, err := again.Backups()
 		return err == nil && len(all) == 1 && all[0].ARN == k.ARN && all[0].Status == BackupAvailable && all[0].Count.Items == 10
 	})

@@ -6,9 +6,9 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"mote/internal/cloud/store"
+	"mote/internal/watch"
 )
 
 // plainTable is the table of indexed, without its indexes.
@@ -25,13 +25,9 @@ func newIndex(r CreateRequest, i int) TableUpdate {
 // await waits until nothing is built or removed any more.
 func await(t *testing.T, db *DB) {
 	t.Helper()
-	for range 1000 {
-		if len(db.Builds()) == 0 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	if !watch.Soon(func() bool { return len(db.Builds()) == 0 }) {
+		t.Fatalf("still building: %+v", db.Builds())
 	}
-	t.Fatalf("still building: %+v", db.Builds())
 }
 
 // fillTable gives a table items that no model step touches.
@@ -126,9 +122,7 @@ func TestBuildGoesOnAfterReopen(t *testing.T) {
 	if _, err := db.Update(newIndex(indexed("air"), 1)); err != nil {
 		t.Fatal(err)
 	}
-	for len(db.Builds()) > 0 && db.Builds()[0].Done == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	watch.Until(t, "the index has begun", func() bool { return len(db.Builds()) == 0 || db.Builds()[0].Done > 0 })
 	closeDB(t, db, st)
 	db, st = openAt(t, dir)
 	defer func() { closeDB(t, db, st) }()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/store"
+	"mote/internal/watch"
 )
 
 // collect is an ExportWriter that keeps the ids of the items.
@@ -22,7 +23,7 @@ func collect(ids map[string]bool, before func()) ExportWriter {
 
 func (db *DB) exportEnds(t *testing.T, arn string) (e *Export) {
 	t.Helper()
-	waitUntil(t, "end of the export", func() bool {
+	watch.Until(t, "end of the export", func() bool {
 		var err error
 		e, err = db.DescribeExport(arn)
 		return err != nil || e.Status != ExportRunning
@@ -90,7 +91,7 @@ func TestExportsThatFail(t *testing.T) {
 		t.Errorf("one export too many: %v", err)
 	}
 	close(hold)
-	waitUntil(t, "free place", func() bool { return db.copying.Load() == 0 })
+	watch.Until(t, "free place", func() bool { return db.copying.Load() == 0 })
 }
 
 func TestATokenStandsForEightHours(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/store"
+	"mote/internal/watch"
 )
 
 // TestExpiredItemsGo moves an injected clock over the expiry times of items.
@@ -113,11 +114,5 @@ func TestExpiryRunsByItself(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 1000 {
-		if spaceCount(t, st, store.SpaceItem) == 0 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Error("expired items are still there")
+	watch.Until(t, "no expired item is there", func() bool { return spaceCount(t, st, store.SpaceItem) == 0 })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/store"
+	"mote/internal/watch"
 )
 
 // TestVerifyRecords damages what hangs on a table, one thing at a time.
@@ -28,7 +29,7 @@ func TestVerifyRecords(t *testing.T) {
 	if _, err := db.DeleteItem(DeleteRequest{Table: "air", Key: Item{"id": String("3")}}); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, "expiry", func() bool { now := db.mustTable(t, "air"); return now.TTL != nil && now.TTL.Status == IndexActive })
+	watch.Until(t, "expiry", func() bool { now := db.mustTable(t, "air"); return now.TTL != nil && now.TTL.Status == IndexActive })
 	wantVerified(t, st)
 	air := db.mustTable(t, "air")
 	s, e := air.Stream, air.TTL

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mote/internal/reading"
+	"mote/internal/watch"
 )
 
 // machine is one whose clocks the test holds.
@@ -115,13 +116,9 @@ func (g *gateway) keep(n int) {
 
 func (g *gateway) wait(what string, ok func() bool) {
 	g.t.Helper()
-	for range 2000 {
-		if ok() {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
+	if !watch.Soon(ok) {
+		g.t.Fatalf("never: %s; moved %q, held %d", what, g.moved(), g.Held())
 	}
-	g.t.Fatalf("never: %s; moved %q, held %d", what, g.moved(), g.Held())
 }
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)

@@ -1,12 +1,10 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +15,7 @@ import (
 	"mote/internal/mqtt"
 	"mote/internal/mqtt/client"
 	"mote/internal/mqtt/mqtttest"
+	"mote/internal/watch"
 )
 
 // rig is a control on a connection to mosquitto, and a client beside it that
@@ -27,25 +26,18 @@ type rig struct {
 	server  *mqtttest.Mosquitto
 	control *Control
 	service *client.Conn
+	log     watch.Log
 
 	mu   sync.Mutex
 	told []string // guarded by mu; commands
 	sent []string // guarded by mu; what the gateway published, "topic payload"
-	log  bytes.Buffer
-}
-
-// Write collects the log.
-func (r *rig) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.Write(p)
 }
 
 func newRig(t *testing.T, o Options, lines ...string) *rig {
 	t.Helper()
 	certs := mqtttest.NewCerts(t)
 	r := &rig{t: t, certs: certs, server: mqtttest.Start(t, certs, lines...)}
-	o.Log = slog.New(slog.NewTextHandler(r, nil))
+	o.Log = r.log.Logger()
 	o.Command = func(board string, rate time.Duration) bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -111,10 +103,8 @@ func (r *rig) answer(thing, what, payload string) {
 // await waits for a line of what was sent or told.
 func (r *rig) await(list *[]string, want string) {
 	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); r.count(list, want) == 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.t.Fatalf("want %q, got %q; log:\n%s", want, *list, &r.log)
-		}
+	if !watch.Soon(func() bool { return r.count(list, want) > 0 }) {
+		r.t.Fatalf("want %q, got %q; log:\n%s", want, *list, &r.log)
 	}
 }
 
@@ -127,12 +117,6 @@ func (r *rig) count(list *[]string, want string) (n int) {
 		}
 	}
 	return n
-}
-
-func (r *rig) logged(text string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Count(r.log.String(), text)
 }
 
 func TestADeltaBecomesACommandAndAReport(t *testing.T) {
@@ -170,11 +154,7 @@ func TestAWishIsAskedAboutBeforeItIsRepeated(t *testing.T) {
 	b.asked = b.asked.Add(-b.patience)
 	r.control.mu.Unlock()
 	r.control.Seen("1", 7*time.Second) // it did not obey
-	for end := time.Now().Add(20 * time.Second); r.count(&r.sent, "1/shadow/get ") < 2; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the shadow was not asked again: %q", r.sent)
-		}
-	}
+	watch.Until(t, "the shadow is asked again", func() bool { return r.count(&r.sent, "1/shadow/get ") == 2 })
 	r.answer("1", gotTopic, `{"version":4,"state":{"reported":{"rate":7}}}`) // withdrawn
 	r.answer("1", deltaTopic, `{"version":5,"state":{"rate":11}}`)
 	r.await(&r.told, "1 11s")
@@ -184,11 +164,7 @@ func TestAWishIsAskedAboutBeforeItIsRepeated(t *testing.T) {
 	leave()
 	r.attend()
 	r.answer("1", gotTopic, `{"version":1,"state":{"delta":{"rate":12}}}`) // the shadow began anew
-	for end := time.Now().Add(20 * time.Second); r.count(&r.sent, "1/shadow/get ") < 3; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("a new connection did not ask: %q", r.sent)
-		}
-	}
+	watch.Until(t, "the new connection asks", func() bool { return r.count(&r.sent, "1/shadow/get ") == 3 })
 	r.answer("1", gotTopic, `{"version":1,"state":{"delta":{"rate":12}}}`)
 	r.await(&r.told, "1 12s")
 }
@@ -224,10 +200,8 @@ func TestADenialLeavesTheConnectionAlone(t *testing.T) {
 	r.server = mqtttest.Start(t, r.certs, "acl_file "+acl)
 	leave := r.attend()
 	r.control.Seen("1", time.Second)
-	for end := time.Now().Add(20 * time.Second); r.logged("cannot be steered") == 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("nothing was logged:\n%s\n%s", &r.log, r.server.Log())
-		}
+	if !watch.Soon(func() bool { return r.log.Count("cannot be steered") > 0 }) {
+		t.Fatalf("nothing was logged:\n%s\n%s", &r.log, r.server.Log())
 	}
 	leave()
 	asked := strings.Count(r.server.Log(), "Received SUBSCRIBE")
@@ -235,7 +209,7 @@ func TestADenialLeavesTheConnectionAlone(t *testing.T) {
 	r.control.Seen("2", time.Second)
 	time.Sleep(100 * time.Millisecond)
 	leave()
-	if n := strings.Count(r.server.Log(), "Received SUBSCRIBE"); n != asked || r.logged("cannot be steered") != 1 {
+	if n := strings.Count(r.server.Log(), "Received SUBSCRIBE"); n != asked || r.log.Count("cannot be steered") != 1 {
 		t.Errorf("the shadows were asked about %d times more, log:\n%s", n-asked, &r.log)
 	}
 }
@@ -320,7 +294,7 @@ func TestNamesOfThingsAreChecked(t *testing.T) {
 	r.control.Seen("a/b", time.Second)
 	r.control.Seen("1", time.Second)
 	r.await(&r.sent, "1/shadow/get ")
-	if r.logged("cannot be part of a thing's name") != 1 || len(r.control.things) != 1 {
+	if r.log.Count("cannot be part of a thing's name") != 1 || len(r.control.things) != 1 {
 		t.Errorf("things %v, log:\n%s", r.control.things, &r.log)
 	}
 }

@@ -1,51 +1,19 @@
 package spool
 
 import (
-	"bytes"
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
+
+	"mote/internal/watch"
 )
-
-// logText is a log that a test reads while it is written.
-type logText struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logText) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-// eventually waits for something that a second's pause may lie before.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not in 30 s: %s", what)
-		}
-	}
-}
 
 // goesOn appends until that works again.
 func goesOn(t *testing.T, s *Spool, record string) {
 	t.Helper()
-	eventually(t, "an append that succeeds", func() bool {
+	watch.Until(t, "an append that succeeds", func() bool {
 		_, err := s.Append(t.Context(), []byte(record))
 		if err != nil && !errors.Is(err, ErrAway) {
 			t.Fatal(err)
@@ -87,9 +55,9 @@ func TestADirectoryThatIsAway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tmp, log := t.TempDir(), &logText{}
+			tmp, log := t.TempDir(), &watch.Log{}
 			dir, aside := filepath.Join(tmp, "spool"), filepath.Join(tmp, "aside")
-			opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, Log: log.logger()}
+			opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, Log: log.Logger()}
 			s := open(t, dir, opts)
 			fill(t, s, 0, 300) // some segments
 			r := s.Reader("iot")
@@ -133,7 +101,7 @@ func TestADirectoryThatIsAway(t *testing.T) {
 				t.Errorf("a second process may open it: %v", err)
 			}
 			for _, want := range []string{"nothing is taken until it is back", "directory is back"} {
-				if strings.Count(log.String(), want) != 1 {
+				if log.Count(want) != 1 {
 					t.Errorf("the log does not say once %q:\n%s", want, log)
 				}
 			}
@@ -150,9 +118,9 @@ func TestADirectoryThatIsAway(t *testing.T) {
 // TestAnotherSpoolInItsPlace is not touched, and the right one is waited for.
 func TestAnotherSpoolInItsPlace(t *testing.T) {
 	t.Parallel()
-	tmp, log := t.TempDir(), &logText{}
+	tmp, log := t.TempDir(), &watch.Log{}
 	dir, aside, other := filepath.Join(tmp, "spool"), filepath.Join(tmp, "aside"), filepath.Join(tmp, "other")
-	opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, Log: log.logger()}
+	opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, Log: log.Logger()}
 	o := open(t, other, opts)
 	add(t, o, "a", "stranger's")
 	_ = o.Close()
@@ -161,7 +129,7 @@ func TestAnotherSpoolInItsPlace(t *testing.T) {
 	rename(t, dir, aside)
 	rename(t, other, dir)
 	wantAway(t, s, "another spool is there")
-	eventually(t, "word about it", func() bool { return strings.Contains(log.String(), "is not what it wrote") })
+	watch.Until(t, "word about it", func() bool { return strings.Contains(log.String(), "is not what it wrote") })
 	rename(t, dir, other)
 	rename(t, aside, dir)
 	goesOn(t, s, "two")
@@ -191,9 +159,9 @@ func TestADeletedLock(t *testing.T) {
 // not know what is in it.
 func TestASpoolThatAnotherUsedMeanwhile(t *testing.T) {
 	t.Parallel()
-	tmp, log := t.TempDir(), &logText{}
+	tmp, log := t.TempDir(), &watch.Log{}
 	dir, aside := filepath.Join(tmp, "spool"), filepath.Join(tmp, "aside")
-	opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, Log: log.logger()}
+	opts := Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, Log: log.Logger()}
 	s := open(t, dir, opts)
 	add(t, s, "one")
 	rename(t, dir, aside)
@@ -203,7 +171,7 @@ func TestASpoolThatAnotherUsedMeanwhile(t *testing.T) {
 	add(t, o, "two")
 	_ = o.Close()
 	rename(t, dir+".new", dir)
-	eventually(t, "word about it", func() bool { return strings.Contains(log.String(), "written by another gateway") })
+	watch.Until(t, "word about it", func() bool { return strings.Contains(log.String(), "written by another gateway") })
 	wantAway(t, s, "another has written")
 	if err := s.Close(); err != nil {
 		t.Error(err)

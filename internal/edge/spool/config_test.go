@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mote/internal/watch"
 )
 
 // TestMemoryDoesNotGrowWithWhatWaits: of a segment that waits, little more than
@@ -80,8 +82,8 @@ func backlog(t *testing.T, dir string, segments int) {
 func TestASmallerLimit(t *testing.T) {
 	for _, full := range []Policy{DropOldest, Block} {
 		t.Run(full.String(), func(t *testing.T) {
-			log := &logText{}
-			opts := Options{FS: newMemFS(3), Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, MaxBytes: 64 * MinSegmentBytes, Full: full, Log: log.logger()}
+			log := &watch.Log{}
+			opts := Options{FS: newMemFS(3), Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, MaxBytes: 64 * MinSegmentBytes, Full: full, Log: log.Logger()}
 			s := open(t, "spool", opts)
 			fill(t, s, 0, 2000)
 			_ = s.Close()
@@ -110,7 +112,7 @@ func TestASmallerLimit(t *testing.T) {
 				if n := uint64(len(got)); n+st.Readers[0].Dropped != 2001 || n < 300 || string(got[n-1].Data) != "new" {
 					t.Errorf("%d records, %d dropped", n, st.Readers[0].Dropped)
 				}
-				if n := strings.Count(log.String(), "dropped the oldest"); n != 1 {
+				if n := log.Count("dropped the oldest"); n != 1 {
 					t.Errorf("told %d times", n)
 				}
 			}
@@ -125,8 +127,8 @@ func TestASmallerLimit(t *testing.T) {
 // where the one before was, also behind a live lane, and one that is added
 // begins with what another still needs.
 func TestAReaderTakesThePlaceOfAnother(t *testing.T) {
-	log := &logText{}
-	opts := Options{FS: newMemFS(4), Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, Log: log.logger()}
+	log := &watch.Log{}
+	opts := Options{FS: newMemFS(4), Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, Log: log.Logger()}
 	s := open(t, "spool", opts)
 	fillNumbers(t, s, 1, 1001)
 	live := s.Reader("iot").Live()
@@ -163,7 +165,7 @@ func TestAReaderTakesThePlaceOfAnother(t *testing.T) {
 	if got := drain(t, s.Reader("dynamodb")); len(got) == 0 || got[0].Seq != 501 {
 		t.Errorf("the one that was added begins with %.1v", got)
 	}
-	if strings.Count(log.String(), "no longer configured") != 1 {
+	if log.Count("no longer configured") != 1 {
 		t.Errorf("a reader that was forgotten is told again:\n%s", log)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"mote/internal/watch"
 )
 
 // shutdown is EXT4_IOC_SHUTDOWN with NOLOGFLUSH (the kernel's fs/ext4/ioctl.c):
@@ -285,12 +287,12 @@ func TestADiskThatVanishes(t *testing.T) {
 	c.pull()
 	wantAway(t, s, "the card is out")
 	c.mount(unix.MS_RDONLY) // under another device number, perhaps
-	eventually(t, "word that it is read-only", func() bool {
+	watch.Until(t, "word that it is read-only", func() bool {
 		_, err := s.Append(t.Context(), []byte("three"))
 		return err != nil && strings.Contains(err.Error(), "mount it writable")
 	})
 	c.must("mount", "-o", "remount,rw", c.dir)
-	eventually(t, "an append that succeeds", func() bool {
+	watch.Until(t, "an append that succeeds", func() bool {
 		_, err := s.Append(t.Context(), []byte("four"))
 		return err == nil
 	})

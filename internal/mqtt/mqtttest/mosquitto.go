@@ -3,7 +3,6 @@
 package mqtttest
 
 import (
-	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mote/internal/watch"
 )
 
 // Mosquitto is a running server on a free loopback port.
@@ -23,7 +24,7 @@ type Mosquitto struct {
 	t      testing.TB
 	config string
 	binary string
-	log    *logBuffer
+	log    *watch.Log
 
 	mu  sync.Mutex
 	cmd *exec.Cmd // guarded by mu
@@ -47,7 +48,7 @@ func Start(t testing.TB, certs *Certs, lines ...string) *Mosquitto {
 		}
 		t.Skip(text)
 	}
-	m := &Mosquitto{t: t, binary: binary, log: &logBuffer{}}
+	m := &Mosquitto{t: t, binary: binary, log: &watch.Log{}}
 	t.Cleanup(m.Kill)
 	for range 5 { // another program may take the port first
 		m.configure(certs, lines)
@@ -157,21 +158,3 @@ func (m *Mosquitto) signal(s os.Signal) {
 
 // Log returns what the server has logged.
 func (m *Mosquitto) Log() string { return m.log.String() }
-
-// logBuffer is a buffer that may be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}

@@ -14,6 +14,7 @@ import (
 	"mote/internal/edge/frame"
 	"mote/internal/edge/source/rfcomm"
 	"mote/internal/edge/spool"
+	"mote/internal/watch"
 )
 
 // firmware is what runs on a board: it sends a frame on every connection and
@@ -165,9 +166,7 @@ func flowing(t *testing.T, g *edge.Gateway, ids ...string) {
 
 func until(t *testing.T, g *edge.Gateway, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(2 * within); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s; sources %+v", what, g.Status().Sources)
-		}
+	if !watch.Soon(ok) {
+		t.Fatalf("waited in vain: %s; sources %+v", what, g.Status().Sources)
 	}
 }

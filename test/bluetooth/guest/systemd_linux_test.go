@@ -10,6 +10,7 @@ import (
 
 	"mote/internal/edge/bluetooth"
 	"mote/internal/edge/source/rfcomm"
+	"mote/internal/watch"
 	"mote/test/bluetooth/radio"
 )
 
@@ -45,13 +46,8 @@ func startBlueZ(t *testing.T) {
 				t.Logf("%s printed: %s %v", args[0], text, err)
 			}
 		})
-		for end := time.Now().Add(within); args[0] == "/usr/bin/dbus-daemon"; time.Sleep(20 * time.Millisecond) {
-			if _, err := os.Stat("/run/bus"); err == nil {
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatal("the bus does not come up")
-			}
+		if args[0] == "/usr/bin/dbus-daemon" {
+			watch.Until(t, "the bus is up", func() bool { _, err := os.Stat("/run/bus"); return err == nil })
 		}
 	}
 }
@@ -67,12 +63,10 @@ func TestSystemDaemon(t *testing.T) {
 	startBlueZ(t)
 	var system *bluetooth.System
 	var err error
-	for end := time.Now().Add(within); ; time.Sleep(100 * time.Millisecond) {
-		if system, err = bluetooth.Open(t.Context(), e.gateway.Address.String()); err == nil || time.Now().After(end) {
-			break
-		}
-	}
-	if err != nil {
+	if !watch.Soon(func() bool {
+		system, err = bluetooth.Open(t.Context(), e.gateway.Address.String())
+		return err == nil
+	}) {
 		t.Fatal(err)
 	}
 	defer system.Close()

@@ -13,22 +13,17 @@ import (
 	"time"
 
 	"mote/internal/edge/source/rfcomm"
+	"mote/internal/watch"
 	"mote/test/bluetooth/radio"
 	"mote/test/machine/inside"
 )
 
 func TestMain(m *testing.M) { inside.Main(m, nil) }
 
-// within bounds the wait for something that should come soon, in an emulated
-// machine.
-const within = 3 * time.Minute
-
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(within); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s\n%s", what, try("journalctl", "--no-pager", "--lines=40", "--unit=mote"))
-		}
+	if !watch.Soon(ok) {
+		t.Fatalf("waited in vain: %s\n%s", what, try("journalctl", "--no-pager", "--lines=40", "--unit=mote"))
 	}
 }
 

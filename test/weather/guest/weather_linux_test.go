@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"mote/internal/sigv4"
+	"mote/internal/watch"
 	"mote/test/machine/inside"
 	"mote/test/network"
 )
@@ -71,7 +72,7 @@ func TestLossAndDelay(t *testing.T) {
 	c := network.NewCable(t)
 	write(t, "/tmp/cloud.toml", cloudConfig)
 	start(t, c.House, "up", "--data", data, "--config", "/tmp/cloud.toml", "--mqtt", network.HouseAddr+":8883", "--https", network.HouseAddr+":8443", "--http", "127.0.0.1:8080")
-	until(t, "the cloud is ready", func() bool { _, err := os.Stat(filepath.Join(data, "endpoints.json")); return err == nil })
+	watch.Until(t, "the cloud is ready", func() bool { _, err := os.Stat(filepath.Join(data, "endpoints.json")); return err == nil })
 	bad := []string{"delay", "300ms", "200ms", "loss", "20%", "duplicate", "5%"}
 	weather(c, bad...)
 	for id, uplink := range uplinks {
@@ -81,7 +82,7 @@ func TestLossAndDelay(t *testing.T) {
 		start(t, c.Roof, "gateway", "--config", config)
 	}
 	for id := range uplinks {
-		until(t, "readings by "+id+" in bad weather", func() bool { return len(rows(t, c.House, id)) > 0 })
+		watch.Until(t, "readings by "+id+" in bad weather", func() bool { return len(rows(t, c.House, id)) > 0 })
 	}
 	weather(c, "loss", "100%")
 	time.Sleep(4 * time.Second)
@@ -96,7 +97,7 @@ func TestLossAndDelay(t *testing.T) {
 		want[i] = i
 	}
 	for id := range uplinks {
-		until(t, "all readings by "+id, func() bool { return len(rows(t, c.House, id)) >= frames })
+		watch.Until(t, "all readings by "+id, func() bool { return len(rows(t, c.House, id)) >= frames })
 		if got := rows(t, c.House, id); !slices.Equal(got, want) {
 			t.Errorf("%s: the frames in the table, in the order of time: %v", id, got)
 		}
@@ -220,14 +221,5 @@ func write(t *testing.T, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(within); !ok(); time.Sleep(200 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s", what)
-		}
 	}
 }

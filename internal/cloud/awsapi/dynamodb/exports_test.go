@@ -24,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"mote/internal/cloud/table"
+	"mote/internal/watch"
 )
 
 const airArn = "arn:aws:dynamodb:us-east-1:000000000001:table/air"
@@ -40,19 +41,17 @@ func exporting(t *testing.T) (c *dynamodb.Client, h *Handler, buckets string) {
 	}), h, buckets
 }
 
-func exportEnds(t *testing.T, c *dynamodb.Client, arn *string) *types.ExportDescription {
+func exportEnds(t *testing.T, c *dynamodb.Client, arn *string) (d *types.ExportDescription) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	watch.Until(t, "the end of the export", func() bool {
 		got, err := c.DescribeExport(t.Context(), &dynamodb.DescribeExportInput{ExportArn: arn})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.ExportDescription.ExportStatus != types.ExportStatusInProgress {
-			return got.ExportDescription
-		}
-	}
-	t.Fatal("the export does not end")
-	return nil
+		d = got.ExportDescription
+		return d.ExportStatus != types.ExportStatusInProgress
+	})
+	return d
 }
 
 // TestExportBySDK exports a table, and finds in the files what a scan gives.

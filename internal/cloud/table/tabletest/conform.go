@@ -19,6 +19,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"mote/internal/watch"
 )
 
 // scripts are the conformance suite of the DynamoDB API, as text: a case begins
@@ -164,15 +166,10 @@ func (s *Server) run(t *testing.T, c script) {
 // awaitTable waits until a table can be used.
 func (s *Server) awaitTable(t *testing.T, name string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	watch.Until(t, "the table "+name+" is active", func() bool {
 		_, got := s.call(t, "DescribeTable", `{"TableName":"`+name+`"}`)
-		if strings.Contains(got, `"TableStatus":"ACTIVE"`) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the table %s is not active: %s", name, got)
-		}
-	}
+		return strings.Contains(got, `"TableStatus":"ACTIVE"`)
+	})
 }
 
 func (s *Server) checkError(t *testing.T, x exchange, status int, got, name string) {

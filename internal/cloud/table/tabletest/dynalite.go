@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
+
+	"mote/internal/watch"
 )
 
 // Dynalite is npm's dynalite, a DynamoDB server that others wrote, as a process
@@ -86,15 +87,7 @@ func (d *Dynalite) Start() {
 		_ = cmd.Wait() // it is killed
 		close(done)
 	}(d.cmd, d.done)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(30 * time.Millisecond) {
-		err := d.ping()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			d.t.Fatalf("dynalite does not answer: %v", err)
-		}
-	}
+	watch.Until(d.t, "dynalite answers", func() bool { return d.ping() == nil })
 }
 
 func (d *Dynalite) ping() error {

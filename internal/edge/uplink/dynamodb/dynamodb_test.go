@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -22,16 +21,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"mote/internal/edge/uplink/uplinktest"
+	"mote/internal/watch"
 )
 
 var keys = credentials.NewStaticCredentialsProvider("AKIDTEST", "secret", "")
 
-func newUplink(t *testing.T, endpoint string, change func(*Options)) (*Uplink, *uplinktest.Log) {
+func newUplink(t *testing.T, endpoint string, change func(*Options)) (*Uplink, *watch.Log) {
 	t.Helper()
-	log := &uplinktest.Log{}
+	log := &watch.Log{}
 	o := Options{
 		Table: "air", Endpoint: endpoint, Region: "eu-west-1", Credentials: keys,
-		MinBackoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil)),
+		MinBackoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond, Log: log.Logger(),
 	}
 	if change != nil {
 		change(&o)
@@ -266,7 +266,7 @@ func TestWhatNeedsAPersonKeepsTheReadings(t *testing.T) {
 			q := &uplinktest.Queue{}
 			q.AppendReadings(2, "1")
 			stop := uplinktest.Run(t, u, q)
-			uplinktest.Eventually(t, "a warning", func() bool { return strings.Contains(log.String(), says) })
+			watch.Until(t, "a warning", func() bool { return strings.Contains(log.String(), says) })
 			stop()
 			if q.Acked() != 0 || u.Status().Refused != 0 {
 				t.Errorf("%d acknowledged, %+v", q.Acked(), u.Status())
@@ -291,7 +291,7 @@ func TestAReadingWithoutTheKeyIsKeptAsideWhenOthersAreTaken(t *testing.T) {
 	q := &uplinktest.Queue{}
 	q.Append(`{"time":"2026-11-22T09:00:00.000Z","id":"1"}`)
 	stop := uplinktest.Run(t, u, q)
-	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
+	watch.Until(t, "an error", func() bool { return u.Status().LastError != "" })
 	if u.Status().Refused != 0 {
 		t.Error("refused before anything was ever taken")
 	}

@@ -3,7 +3,6 @@ package failover
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"mote/internal/edge/uplink"
 	"mote/internal/edge/uplink/uplinktest"
+	"mote/internal/watch"
 )
 
 // road is an uplink under the test's control.
@@ -89,10 +89,10 @@ func (r *road) Run(ctx context.Context, q uplink.Queue) error {
 	return nil
 }
 
-func start(t *testing.T, q uplink.Queue, roads ...*road) (*Group, *uplinktest.Log) {
+func start(t *testing.T, q uplink.Queue, roads ...*road) (*Group, *watch.Log) {
 	t.Helper()
-	log := &uplinktest.Log{}
-	o := Options{After: 10 * time.Second, Log: slog.New(slog.NewTextHandler(log, nil))}
+	log := &watch.Log{}
+	o := Options{After: 10 * time.Second, Log: log.Logger()}
 	for _, r := range roads {
 		o.Uplinks = append(o.Uplinks, r)
 	}

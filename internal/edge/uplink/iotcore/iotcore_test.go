@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -21,16 +20,17 @@ import (
 	"mote/internal/mqtt"
 	"mote/internal/mqtt/client"
 	"mote/internal/mqtt/mqtttest"
+	"mote/internal/watch"
 )
 
 var _ uplink.Queue = (*spool.Reader)(nil)
 
-func newUplink(t *testing.T, certs *mqtttest.Certs, addr string, change func(*Options)) (*Uplink, *uplinktest.Log) {
+func newUplink(t *testing.T, certs *mqtttest.Certs, addr string, change func(*Options)) (*Uplink, *watch.Log) {
 	t.Helper()
-	log := &uplinktest.Log{}
+	log := &watch.Log{}
 	o := Options{
 		Endpoint: addr, ClientID: "pi", Files: Files{certs.ClientCertFile, certs.ClientKeyFile, certs.CAFile},
-		MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil)),
+		MinBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, Log: log.Logger(),
 	}
 	if change != nil {
 		change(&o)
@@ -158,9 +158,9 @@ func TestEveryRecordArrivesThroughRestarts(t *testing.T) {
 		}
 	}
 	topics := []string{"sensors/1/air", "sensors/2/air"}
-	uplinktest.Eventually(t, "all arrived", func() bool { return got.all(each, topics...) })
+	watch.Until(t, "all arrived", func() bool { return got.all(each, topics...) })
 	got.check(t, each, topics...)
-	uplinktest.Eventually(t, "the spool is empty", func() bool { return s.Stats().Readers[0].Waiting == 0 })
+	watch.Until(t, "the spool is empty", func() bool { return s.Stats().Readers[0].Waiting == 0 })
 	stop()
 	st := u.Status()
 	if st.Delivered < 2*each || st.Connected || st.InFlight != 0 || st.Refused != 0 || st.LastError == "" {
@@ -178,7 +178,7 @@ func TestVersion311(t *testing.T) {
 	q.AppendReadings(300, "1")
 	uplinktest.Run(t, u, q)
 	q.WaitEmpty(t)
-	uplinktest.Eventually(t, "all arrived", func() bool { return got.all(300, "sensors/1/air") })
+	watch.Until(t, "all arrived", func() bool { return got.all(300, "sensors/1/air") })
 	if st := u.Status(); !st.Connected || st.Since.IsZero() || st.Delivered != 300 {
 		t.Errorf("status %+v", st)
 	}
@@ -206,8 +206,8 @@ func TestDeniedRecordsAreKeptUntilAllowed(t *testing.T) {
 				q.WaitEmpty(t)
 				return
 			}
-			uplinktest.Eventually(t, "a few tries", func() bool { return strings.Count(m.Log(), "Denied PUBLISH") > 3 })
-			uplinktest.Eventually(t, "the others are through", func() bool { return u.Status().Delivered >= 10 })
+			watch.Until(t, "a few tries", func() bool { return strings.Count(m.Log(), "Denied PUBLISH") > 3 })
+			watch.Until(t, "the others are through", func() bool { return u.Status().Delivered >= 10 })
 			if n := q.Acked(); n != 5 {
 				t.Errorf("%d records acknowledged, the sixth is denied", n)
 			}
@@ -224,7 +224,7 @@ func TestDeniedRecordsAreKeptUntilAllowed(t *testing.T) {
 			m.Stop()
 			m.Start()
 			q.WaitEmpty(t)
-			uplinktest.Eventually(t, "the log tells", func() bool { return log.Count("takes this topic again") == 1 })
+			watch.Until(t, "the log tells", func() bool { return log.Count("takes this topic again") == 1 })
 		})
 	}
 }
@@ -300,8 +300,8 @@ func TestOneDeniedTopicDoesNotStopTheOthers(t *testing.T) {
 			q := &uplinktest.Queue{}
 			q.AppendReadings(each, "1", "2", "3")
 			stop := uplinktest.Run(t, u, q)
-			uplinktest.Eventually(t, "the others are through", func() bool { return s.arrivals.all(each, "sensors/1/air", "sensors/3/air") })
-			uplinktest.Eventually(t, "the denied topic is tried again", func() bool { return s.denials.Load() > 6 })
+			watch.Until(t, "the others are through", func() bool { return s.arrivals.all(each, "sensors/1/air", "sensors/3/air") })
+			watch.Until(t, "the denied topic is tried again", func() bool { return s.denials.Load() > 6 })
 			if n := q.Acked(); n != 1 {
 				t.Errorf("%d records acknowledged, the second is denied", n)
 			}
@@ -337,7 +337,7 @@ func TestWhatIsHeldBackIsBounded(t *testing.T) {
 	}
 	q.AppendReadings(3, "1")
 	uplinktest.Run(t, u, q)
-	uplinktest.Eventually(t, "a few tries", func() bool { return s.denials.Load() > 10 })
+	watch.Until(t, "a few tries", func() bool { return s.denials.Load() > 10 })
 	if n := u.Status().InFlight; n < maxHeldBytes/(size+100) || n > maxHeldBytes/size+10 {
 		t.Errorf("%d records of %d bytes were taken", n, size)
 	}
@@ -383,7 +383,7 @@ func TestUnreachableIsToldOnceAndKept(t *testing.T) {
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
 	stop := uplinktest.Run(t, u, q)
-	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
+	watch.Until(t, "an error", func() bool { return u.Status().LastError != "" })
 	time.Sleep(200 * time.Millisecond)
 	stop()
 	if log.Count("cannot deliver") != 1 || !strings.Contains(u.Status().LastError, "check the ca file") || q.Acked() != 0 {

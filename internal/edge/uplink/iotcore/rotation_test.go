@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"mote/internal/edge/uplink/uplinktest"
 	"mote/internal/mqtt"
 	"mote/internal/mqtt/mqtttest"
+	"mote/internal/watch"
 )
 
 // pair is a certificate with its key, as PEM.
@@ -129,7 +129,7 @@ type pi struct {
 	files Files
 	addr  string
 	q     *uplinktest.Queue
-	log   *uplinktest.Log
+	log   *watch.Log
 	count int
 
 	template string // of the renewal
@@ -138,7 +138,7 @@ type pi struct {
 func newPi(t *testing.T, certs *mqtttest.Certs, addr string, old pair) *pi {
 	t.Helper()
 	dir := t.TempDir()
-	p := &pi{t: t, addr: addr, q: &uplinktest.Queue{}, log: &uplinktest.Log{}, files: Files{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), certs.CAFile}}
+	p := &pi{t: t, addr: addr, q: &uplinktest.Queue{}, log: &watch.Log{}, files: Files{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), certs.CAFile}}
 	place(t, p.files.Cert, old.cert)
 	place(t, p.files.Key, old.key)
 	return p
@@ -156,7 +156,7 @@ func (p *pi) start() (stop func()) {
 	p.t.Helper()
 	u, err := New(Options{
 		Endpoint: p.addr, ClientID: "pi", Files: p.files, Renewal: Renewal{Template: p.template},
-		MinBackoff: 5 * time.Millisecond, MaxBackoff: 20 * time.Millisecond, Log: slog.New(slog.NewTextHandler(p.log, nil)),
+		MinBackoff: 5 * time.Millisecond, MaxBackoff: 20 * time.Millisecond, Log: p.log.Logger(),
 	})
 	if err != nil {
 		p.t.Fatal(err)
@@ -168,7 +168,7 @@ func (p *pi) start() (stop func()) {
 // feed keeps readings coming until ok.
 func (p *pi) feed(what string, ok func() bool) {
 	p.t.Helper()
-	uplinktest.Eventually(p.t, what, func() bool {
+	watch.Until(p.t, what, func() bool {
 		p.q.Append(fmt.Sprintf(`{"time":"2026-11-22T10:00:00.000Z","id":"1","n":%d}`, p.count))
 		p.count++
 		return ok()
@@ -244,11 +244,7 @@ func TestACertificateThatDoesNotWorkIsPutAside(t *testing.T) {
 			stop := p.start()
 			p.feed("deliveries with the old one", func() bool { return d.count("old") > 5 })
 			p.place(c.next)
-			limit := time.Now().Add(40 * time.Second)
-			for p.log.Count("is put aside") == 0 && time.Now().Before(limit) {
-				p.q.Append(`{"time":"2026-11-22T10:00:00.000Z","id":"1","n":0}`)
-				time.Sleep(20 * time.Millisecond)
-			}
+			p.feed("word that the new one is put aside", func() bool { return p.log.Count("is put aside") > 0 })
 			before := d.count("old")
 			p.feed("deliveries with the old one", func() bool { return d.count("old") > before+5 })
 			p.q.WaitEmpty(t)
@@ -397,8 +393,8 @@ func TestTheEndOfTheCertificateIsToldInTime(t *testing.T) {
 	certs := mqtttest.NewCerts(t)
 	now := time.Now()
 	cert, key := certs.Issue(t, "pi", now.Add(40*24*time.Hour))
-	log := &uplinktest.Log{}
-	r := &rotation{files: Files{cert, key, ""}, addr: "a:8883", log: slog.New(slog.NewTextHandler(log, nil))}
+	log := &watch.Log{}
+	r := &rotation{files: Files{cert, key, ""}, addr: "a:8883", log: log.Logger()}
 	cfg, err := r.files.load(r.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -418,8 +414,8 @@ func TestTheEndOfACertificateThatIsRenewedIsToldWhenThatIsOverdue(t *testing.T) 
 	certs := mqtttest.NewCerts(t)
 	end := time.Now().Add(time.Hour)
 	cert, key := certs.Issue(t, "pi", end)
-	log := &uplinktest.Log{}
-	r := &rotation{files: Files{cert, key, ""}, addr: "a:8883", renewed: true, log: slog.New(slog.NewTextHandler(log, nil))}
+	log := &watch.Log{}
+	r := &rotation{files: Files{cert, key, ""}, addr: "a:8883", renewed: true, log: log.Logger()}
 	cfg, err := r.files.load(r.addr)
 	if err != nil {
 		t.Fatal(err)

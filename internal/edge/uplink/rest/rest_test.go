@@ -30,12 +30,13 @@ import (
 	"mote/internal/edge/uplink/uplinktest"
 	"mote/internal/edge/uplink/web"
 	"mote/internal/sigv4"
+	"mote/internal/watch"
 )
 
-func newUplink(t *testing.T, url string, change func(*Options)) (*Uplink, *uplinktest.Log) {
+func newUplink(t *testing.T, url string, change func(*Options)) (*Uplink, *watch.Log) {
 	t.Helper()
-	log := &uplinktest.Log{}
-	o := Options{URL: url, MinBackoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil))}
+	log := &watch.Log{}
+	o := Options{URL: url, MinBackoff: time.Millisecond, MaxBackoff: 4 * time.Millisecond, Log: log.Logger()}
 	if change != nil {
 		change(&o)
 	}
@@ -133,13 +134,13 @@ func TestOneBoardInTroubleDoesNotStopTheOthers(t *testing.T) {
 	each := 200 // more than are taken of boards that are not in trouble
 	q.AppendReadings(each, "1", "2", "3")
 	uplinktest.Run(t, u, q)
-	uplinktest.Eventually(t, "the others are through", func() bool { return u.Status().Delivered == uint64(2*each) })
+	watch.Until(t, "the others are through", func() bool { return u.Status().Delivered == uint64(2*each) })
 	if n := q.Acked(); n != 1 {
 		t.Errorf("%d records acknowledged; the second is not delivered", n)
 	}
 	open.Store(true)
 	q.WaitEmpty(t)
-	uplinktest.Eventually(t, "the log tells", func() bool { return strings.Contains(log.String(), "delivering again") })
+	watch.Until(t, "the log tells", func() bool { return strings.Contains(log.String(), "delivering again") })
 	if n := strings.Count(log.String(), "cannot deliver"); n != 1 {
 		t.Errorf("the failure is logged %d times:\n%s", n, log)
 	}
@@ -154,7 +155,7 @@ func TestLittleIsTakenForAServerThatIsAway(t *testing.T) {
 	const most = aheadOfOne * defaultWorkers
 	q.AppendReadings(4*most, "1")
 	uplinktest.Run(t, u, q)
-	uplinktest.Eventually(t, "all that is taken is", func() bool { return u.Status().InFlight == most && u.Status().Failures > 5 })
+	watch.Until(t, "all that is taken is", func() bool { return u.Status().InFlight == most && u.Status().Failures > 5 })
 	if n := u.Status().InFlight; n > most {
 		t.Errorf("%d records are in memory", n)
 	}
@@ -537,7 +538,7 @@ func TestMissingCredentialsKeepTheReadings(t *testing.T) {
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
 	stop := uplinktest.Run(t, u, q)
-	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
+	watch.Until(t, "an error", func() bool { return u.Status().LastError != "" })
 	stop()
 	if q.Acked() != 0 || !strings.Contains(log.String(), "AWS_ACCESS_KEY_ID") {
 		t.Errorf("%d acknowledged\n%s", q.Acked(), log)
@@ -564,7 +565,7 @@ func TestRedirectsAreNotFollowedAndAnswersAreBounded(t *testing.T) {
 	q := &uplinktest.Queue{}
 	q.AppendReadings(1, "1")
 	stop := uplinktest.Run(t, u, q)
-	uplinktest.Eventually(t, "an error", func() bool { return u.Status().LastError != "" })
+	watch.Until(t, "an error", func() bool { return u.Status().LastError != "" })
 	stop()
 	if e := u.Status().LastError; visited.Load() || !strings.Contains(e, "/elsewhere") || len(e) > 1000 || q.Acked() != 0 {
 		t.Errorf("followed %v, error %.1000s", visited.Load(), e)
@@ -588,7 +589,7 @@ func TestTLS(t *testing.T) {
 	q2 := &uplinktest.Queue{}
 	q2.AppendReadings(1, "1")
 	uplinktest.Run(t, stranger, q2)
-	uplinktest.Eventually(t, "an error", func() bool { return stranger.Status().LastError != "" })
+	watch.Until(t, "an error", func() bool { return stranger.Status().LastError != "" })
 	if e := stranger.Status().LastError; !strings.Contains(e, "unknown authority") || strings.Contains(e, "hidden") || q2.Acked() != 0 {
 		t.Errorf("error %s", e)
 	}

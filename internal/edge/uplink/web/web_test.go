@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"mote/internal/edge/uplink/uplinktest"
+	"mote/internal/watch"
 )
 
 // TestErrorsThatComeFromTheClockSaySo: a certificate that is not valid yet, or
@@ -96,5 +96,5 @@ func TestAFailedRequestClosesTheConnectionsThatWait(t *testing.T) {
 	if err := post("/gone"); err == nil {
 		t.Error("no error")
 	}
-	uplinktest.Eventually(t, "both connections are closed", func() bool { return closed.Load() == 2 })
+	watch.Until(t, "both connections are closed", func() bool { return closed.Load() == 2 })
 }
