@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/message"
+	"mote/internal/cloud/record"
 	"mote/internal/cloud/store"
 	"mote/internal/mqtt"
 )
@@ -111,14 +112,14 @@ func (p *presence) record() []byte {
 }
 
 func parsePresence(b []byte) (p presence, err error) {
-	c := fields{b: b}
-	version := c.byte()
-	p.version = c.uint64()
-	if ended := int64(c.uint64()); ended != 0 {
+	c := record.Read(b)
+	version := c.Byte()
+	p.version = c.Uint64()
+	if ended := int64(c.Uint64()); ended != 0 {
 		p.ended = time.UnixMilli(ended)
 	}
-	copy(p.session[:], c.take(16))
-	if p.principal = string(c.b); c.bad || version != recordVersion {
+	copy(p.session[:], c.Take(16))
+	if p.principal = string(c.Left()); c.Bad() || version != recordVersion {
 		return p, errRecord
 	}
 	return p, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/message"
+	"mote/internal/cloud/record"
 	"mote/internal/cloud/store"
 )
 
@@ -95,25 +96,21 @@ func appendMessage(dst []byte, m *message.Message, qos byte, retain bool, ids *s
 	if flags&flagExpiry != 0 {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(m.Expiry.UnixMilli()))
 	}
-	dst = appendText(dst, m.Topic)
+	dst = record.AppendText(dst, m.Topic)
 	if props {
-		dst = appendText(dst, m.ContentType)
-		dst = appendText(dst, m.ResponseTopic)
+		dst = record.AppendText(dst, m.ContentType)
+		dst = record.AppendText(dst, m.ResponseTopic)
 		dst = binary.AppendUvarint(dst, uint64(len(m.UserProperties)))
 		for _, p := range m.UserProperties {
-			dst = appendText(appendText(dst, p.Name), p.Value)
+			dst = record.AppendText(record.AppendText(dst, p.Name), p.Value)
 		}
 		if m.CorrelationData == nil {
 			dst = append(dst, 0)
 		} else {
-			dst = appendText(append(dst, 1), string(m.CorrelationData))
+			dst = record.AppendText(append(dst, 1), string(m.CorrelationData))
 		}
 	}
 	return append(dst, m.Payload...)
-}
-
-func appendText(dst []byte, s string) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
 // parseMessage reads the record of a message; the result shares no memory with b.
@@ -124,85 +121,45 @@ func parseMessage(b []byte) (*message.Message, error) {
 
 // parseQueued is parseMessage with the identifiers of subscriptions.
 func parseQueued(b []byte) (*message.Message, *subIDs, error) {
-	c := fields{b: b}
-	version, flags := c.byte(), c.byte()
+	c := record.Read(b)
+	version, flags := c.Byte(), c.Byte()
 	if version != recordVersion && version != secondVersion {
 		return nil, nil, errRecord
 	}
 	var ids *subIDs
 	if flags&flagIDs != 0 {
-		ids = c.ids()
+		ids = readIDs(&c)
 	}
 	m := &message.Message{QoS: flags & flagQoS1, Retain: flags&flagRetain != 0, UTF8Payload: flags&flagUTF8 != 0}
 	if flags&flagQoS2 != 0 {
 		m.QoS = 2
 	}
-	m.Time = time.UnixMilli(int64(c.uint64()))
+	m.Time = time.UnixMilli(int64(c.Uint64()))
 	if flags&flagExpiry != 0 {
-		m.Expiry = time.UnixMilli(int64(c.uint64()))
+		m.Expiry = time.UnixMilli(int64(c.Uint64()))
 	}
-	m.Topic = c.text()
+	m.Topic = c.Text()
 	if flags&flagProperties != 0 {
-		m.ContentType, m.ResponseTopic = c.text(), c.text()
-		for n := c.uvarint(); n > 0 && !c.bad; n-- {
-			m.UserProperties = append(m.UserProperties, message.UserProperty{Name: c.text(), Value: c.text()})
+		m.ContentType, m.ResponseTopic = c.Text(), c.Text()
+		for n := c.Uvarint(); n > 0 && !c.Bad(); n-- {
+			m.UserProperties = append(m.UserProperties, message.UserProperty{Name: c.Text(), Value: c.Text()})
 		}
-		if c.byte() != 0 {
-			m.CorrelationData = []byte(c.text())
+		if c.Byte() != 0 {
+			m.CorrelationData = []byte(c.Text())
 		}
 	}
-	if c.bad || m.Topic == "" {
+	if c.Bad() || m.Topic == "" {
 		return nil, nil, errRecord
 	}
-	m.Payload = append([]byte{}, c.b...)
+	m.Payload = append([]byte{}, c.Left()...)
 	return m, ids, nil
 }
 
-// fields takes a record apart; once it is bad it stays bad and gives zeros.
-type fields struct {
-	b   []byte
-	bad bool
-}
-
-func (c *fields) take(n uint64) []byte {
-	if n > uint64(len(c.b)) {
-		c.b, c.bad = nil, true
-		return nil
-	}
-	out := c.b[:n]
-	c.b = c.b[n:]
-	return out
-}
-
-func (c *fields) byte() byte {
-	if b := c.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (c *fields) uint64() uint64 {
-	if b := c.take(8); b != nil {
-		return binary.BigEndian.Uint64(b)
-	}
-	return 0
-}
-
-func (c *fields) uvarint() uint64 {
-	v, n := binary.Uvarint(c.b)
-	if n <= 0 {
-		c.b, c.bad = nil, true
-		return 0
-	}
-	c.b = c.b[n:]
-	return v
-}
-
-// ids reads identifiers of subscriptions.
-func (c *fields) ids() *subIDs {
+// readIDs reads identifiers of subscriptions.
+func readIDs(c *record.Reader) *subIDs {
 	var ids subIDs
-	for n := c.uvarint(); n > 0 && !c.bad; n-- {
-		ids = append(ids, uint32(c.uvarint()))
+	for n := c.Uvarint(); n > 0 && !c.Bad(); n-- {
+		ids = append(ids, uint32(c.Uvarint()))
 	}
 	return &ids
 }
@@ -214,8 +171,6 @@ func (l *subIDs) append(dst []byte) []byte {
 	}
 	return dst
 }
-
-func (c *fields) text() string { return string(c.take(c.uvarint())) }
 
 // sessionRecord is what is kept of a persistent session besides its
 // subscriptions and its queue.
@@ -247,20 +202,20 @@ func (r *sessionRecord) append(dst []byte) []byte {
 const beforeAll = math.MaxUint64
 
 func parseSession(b []byte) (r sessionRecord, err error) {
-	c := fields{b: b}
-	version := c.byte()
-	r.version, r.id = c.byte(), c.uint64()
-	r.expiry = time.Duration(c.uint64()) * time.Second
-	if at := int64(c.uint64()); at != 0 {
+	c := record.Read(b)
+	version := c.Byte()
+	r.version, r.id = c.Byte(), c.Uint64()
+	r.expiry = time.Duration(c.Uint64()) * time.Second
+	if at := int64(c.Uint64()); at != 0 {
 		r.disconnected = time.UnixMilli(at)
 	}
-	if len(c.b) > 0 { // it was not always there
-		r.sent = c.uint64()
+	if len(c.Left()) > 0 { // it was not always there
+		r.sent = c.Uint64()
 	}
-	if r.base = beforeAll; len(c.b) > 0 { // nor was this
-		r.base = c.uint64()
+	if r.base = beforeAll; len(c.Left()) > 0 { // nor was this
+		r.base = c.Uint64()
 	}
-	if c.bad || version != recordVersion || r.id == 0 {
+	if c.Bad() || version != recordVersion || r.id == 0 {
 		return r, errRecord
 	}
 	return r, nil
@@ -284,13 +239,13 @@ func (s subscription) record() []byte {
 }
 
 func parseSubscription(b []byte) (subscription, error) {
-	c := fields{b: b}
-	version, o := c.byte(), c.byte()
+	c := record.Read(b)
+	version, o := c.Byte(), c.Byte()
 	s := subscription{qos: o & 3, noLocal: o&(1<<2) != 0, asSent: o&(1<<3) != 0, parent: o&(1<<4) != 0}
 	if version == secondVersion {
-		s.id = uint32(c.uvarint())
+		s.id = uint32(c.Uvarint())
 	}
-	if c.bad || len(c.b) > 0 || version != recordVersion && version != secondVersion || s.qos > 2 {
+	if c.Bad() || len(c.Left()) > 0 || version != recordVersion && version != secondVersion || s.qos > 2 {
 		return subscription{}, errRecord
 	}
 	return s, nil

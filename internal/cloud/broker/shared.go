@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"mote/internal/cloud/record"
 	"mote/internal/cloud/store"
 )
 
@@ -540,9 +541,9 @@ func groupRecord(id uint64) []byte {
 }
 
 func parseGroup(b []byte) (id uint64, err error) {
-	c := fields{b: b}
-	version := c.byte()
-	if id = c.uint64(); c.bad || version != recordVersion || id == 0 {
+	c := record.Read(b)
+	version := c.Byte()
+	if id = c.Uint64(); c.Bad() || version != recordVersion || id == 0 {
 		return 0, errRecord
 	}
 	return id, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mote/internal/cloud/message"
+	"mote/internal/cloud/record"
 	"mote/internal/cloud/store"
 )
 
@@ -44,23 +45,23 @@ func (w *will) record(due time.Time) []byte {
 	b := binary.BigEndian.AppendUint64([]byte{recordVersion}, uint64(at))
 	b = binary.BigEndian.AppendUint64(b, uint64(w.delay/time.Millisecond))
 	b = binary.BigEndian.AppendUint64(b, uint64(left))
-	b = appendText(appendText(appendText(b, m.ClientID), m.Principal), m.SourceIP)
+	b = record.AppendText(record.AppendText(record.AppendText(b, m.ClientID), m.Principal), m.SourceIP)
 	return appendMessage(b, &m, m.QoS, m.Retain, nil)
 }
 
 func parseWill(b []byte) (w *will, due time.Time, err error) {
-	c := fields{b: b}
-	version := c.byte()
-	if at := int64(c.uint64()); at != 0 {
+	c := record.Read(b)
+	version := c.Byte()
+	if at := int64(c.Uint64()); at != 0 {
 		due = time.UnixMilli(at)
 	}
-	w = &will{delay: time.Duration(c.uint64()) * time.Millisecond}
-	left := int64(c.uint64())
-	clientID, principal, ip := c.text(), c.text(), c.text()
-	if c.bad || version != recordVersion {
+	w = &will{delay: time.Duration(c.Uint64()) * time.Millisecond}
+	left := int64(c.Uint64())
+	clientID, principal, ip := c.Text(), c.Text(), c.Text()
+	if c.Bad() || version != recordVersion {
 		return nil, due, errRecord
 	}
-	if w.m, err = parseMessage(c.b); err != nil {
+	if w.m, err = parseMessage(c.Left()); err != nil {
 		return nil, due, err
 	}
 	w.m.ClientID, w.m.Principal, w.m.SourceIP = clientID, principal, ip

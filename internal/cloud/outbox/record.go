@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"mote/internal/cloud/record"
 	"mote/internal/cloud/store"
 )
 
@@ -37,7 +38,7 @@ func newLaneID(kind, rule, name string) (id laneID) {
 	var room [256]byte
 	text := room[:0]
 	for _, s := range []string{kind, rule, name} {
-		text = append(binary.AppendUvarint(text, uint64(len(s))), s...)
+		text = record.AppendText(text, s)
 	}
 	sum := sha256.Sum256(text)
 	copy(id[:], sum[:])
@@ -83,19 +84,13 @@ func appendRecord(dst []byte, e *Entry, run [8]byte) []byte {
 	dst = append(dst, recordVersion, flags)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(e.Added.UnixMilli()))
 	dst = append(dst, run[:]...)
-	dst = appendText(appendText(appendText(dst, e.Kind), e.Rule), e.Lane)
+	dst = record.AppendText(record.AppendText(record.AppendText(dst, e.Kind), e.Rule), e.Lane)
 	if b := e.Batch; b != nil {
 		for _, n := range []int64{b.MaxOpen.Milliseconds(), int64(b.MaxSize), int64(b.MaxBytes), int64(b.Weight)} {
 			dst = binary.AppendUvarint(dst, uint64(n))
 		}
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(e.Context)))
-	dst = append(dst, e.Context...)
-	return append(dst, e.Data...)
-}
-
-func appendText(dst []byte, s string) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+	return append(record.AppendText(dst, e.Context), e.Data...)
 }
 
 var errDamaged = errors.New("the record is damaged")
@@ -103,86 +98,50 @@ var errDamaged = errors.New("the record is damaged")
 // parseRecord reads an entry; the result shares no memory with key and value.
 func parseRecord(key, value []byte) (*Entry, error) {
 	_, seq, ok := splitKey(key)
-	c := fields{b: value}
-	if version := c.byte(); !c.bad && version != recordVersion {
+	c := fields{record.Read(value)}
+	if version := c.Byte(); !c.Bad() && version != recordVersion {
 		return nil, fmt.Errorf("the record has version %d, this mote reads %d", version, recordVersion)
 	}
-	flags := c.byte()
+	flags := c.Byte()
 	e := &Entry{seq: seq, size: len(key) + len(value), HasErrorAction: flags&flagErrorAction != 0, Keep: flags&flagKeep != 0}
-	e.Added = time.UnixMilli(int64(c.uint64()))
-	e.ID = entryID(c.take(8), seq)
+	e.Added = time.UnixMilli(int64(c.Uint64()))
+	e.ID = entryID(c.Take(8), seq)
 	e.Kind, e.Rule, e.Lane = c.text(maxKind), c.text(maxRule), c.text(maxLane)
 	if flags&flagBatch != 0 {
 		e.Batch = &Batching{
 			MaxOpen: time.Duration(c.number(uint64(maxBatchOpen/time.Millisecond))) * time.Millisecond,
 			MaxSize: c.number(maxBatchSize), MaxBytes: c.number(maxEntry), Weight: c.number(maxEntry),
 		}
-		c.bad = c.bad || e.Batch.MaxSize == 0
+		if e.Batch.MaxSize == 0 {
+			c.Fail()
+		}
 	}
-	context := c.take(c.uvarint())
-	if c.bad || !ok || flags&^knownFlags != 0 || e.Kind == "" || len(context)+len(c.b) > maxEntry {
+	context := c.Bytes()
+	if c.Bad() || !ok || flags&^knownFlags != 0 || e.Kind == "" || len(context)+len(c.Left()) > maxEntry {
 		return nil, errDamaged
 	}
 	e.key = append([]byte{}, key...)
-	e.Context, e.Data = append([]byte{}, context...), append([]byte{}, c.b...)
+	e.Context, e.Data = append([]byte{}, context...), append([]byte{}, c.Left()...)
 	return e, nil
 }
 
-// fields takes a record apart; once it is bad it stays bad and gives zeros.
-type fields struct {
-	b   []byte
-	bad bool
-}
-
-func (c *fields) fail() { c.b, c.bad = nil, true }
-
-func (c *fields) take(n uint64) []byte {
-	if n > uint64(len(c.b)) {
-		c.fail()
-		return nil
-	}
-	out := c.b[:n]
-	c.b = c.b[n:]
-	return out
-}
-
-func (c *fields) byte() byte {
-	if b := c.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (c *fields) uint64() uint64 {
-	if b := c.take(8); b != nil {
-		return binary.BigEndian.Uint64(b)
-	}
-	return 0
-}
-
-func (c *fields) uvarint() uint64 {
-	v, n := binary.Uvarint(c.b)
-	if n <= 0 {
-		c.fail()
-		return 0
-	}
-	c.b = c.b[n:]
-	return v
-}
+// fields takes a record apart, within bounds.
+type fields struct{ record.Reader }
 
 func (c *fields) number(max uint64) int {
-	v := c.uvarint()
+	v := c.Uvarint()
 	if v > max {
-		c.fail()
+		c.Fail()
 		return 0
 	}
 	return int(v)
 }
 
 func (c *fields) text(max uint64) string {
-	n := c.uvarint()
-	if n > max {
-		c.fail()
+	b := c.Bytes()
+	if uint64(len(b)) > max {
+		c.Fail()
+		return ""
 	}
-	return string(c.take(n))
+	return string(b)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"mote/internal/cloud/record"
 )
 
 // document is a shadow, or what is kept of one that was deleted.
@@ -131,7 +133,7 @@ func (n *node) appendRecord(b []byte, since int64) []byte {
 	case object:
 		b = binary.AppendUvarint(b, uint64(len(n.members)))
 		for _, m := range n.members {
-			b = append(binary.AppendUvarint(b, uint64(len(m.name))), m.name...)
+			b = record.AppendText(b, m.name)
 			b = m.value.appendRecord(b, since)
 		}
 		return b
@@ -142,7 +144,7 @@ func (n *node) appendRecord(b []byte, since int64) []byte {
 		}
 		return b
 	case text, number:
-		b = append(binary.AppendUvarint(b, uint64(len(n.text))), n.text...)
+		b = record.AppendText(b, n.text)
 	}
 	return binary.AppendVarint(b, n.at-since)
 }
@@ -154,93 +156,58 @@ func readRecord(data []byte) (d document, err error) {
 	if len(data) < 2 || data[0] != recordVersion {
 		return d, errors.New("the shadow is stored in a form that this mote does not read: use the mote that wrote it")
 	}
-	r := recordReader{data: data[2:]}
+	r := recordReader{record.Read(data[2:])}
 	d.deleted = data[1]&flagDeleted != 0
-	d.version = int64(r.uvarint())
-	d.updated = r.varint()
-	if !d.deleted && r.err == nil {
+	d.version = int64(r.Uvarint())
+	d.updated = r.Varint()
+	if !d.deleted && !r.Bad() {
 		if d.state = r.node(d.updated, 0); d.state != nil && len(d.state.members) == 0 {
 			d.state = nil
 		}
 	}
-	if r.err == nil && (len(r.data) > 0 || d.version <= 0) {
-		r.err = errDamaged
-	}
-	if r.err != nil {
-		return document{}, fmt.Errorf("%w (%d bytes)", r.err, len(data))
+	if r.Bad() || len(r.Left()) > 0 || d.version <= 0 {
+		return document{}, fmt.Errorf("%w (%d bytes)", errDamaged, len(data))
 	}
 	return d, nil
 }
 
-type recordReader struct {
-	data []byte
-	err  error
-}
+// recordReader reads nodes.
+type recordReader struct{ record.Reader }
 
-func (r *recordReader) fail() { r.data, r.err = nil, errDamaged }
-
-func (r *recordReader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.data)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.data = r.data[n:]
-	return v
-}
-
-func (r *recordReader) varint() int64 {
-	v, n := binary.Varint(r.data)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.data = r.data[n:]
-	return v
-}
-
-// count reads how many bytes, or things of at least one byte, follow.
+// count reads how many things of at least one byte follow.
 func (r *recordReader) count() int {
-	n := r.uvarint()
-	if n > uint64(len(r.data)) {
-		r.fail()
+	n := r.Uvarint()
+	if n > uint64(len(r.Left())) {
+		r.Fail()
 		return 0
 	}
 	return int(n)
 }
 
-func (r *recordReader) string() string {
-	n := r.count()
-	s := string(r.data[:n])
-	r.data = r.data[n:]
-	return s
-}
-
 func (r *recordReader) node(since int64, depth int) *node {
-	if len(r.data) == 0 || depth > maxNesting {
-		r.fail()
+	if len(r.Left()) == 0 || depth > maxNesting {
+		r.Fail()
 		return nil
 	}
-	n := &node{kind: kind(r.data[0])}
-	r.data = r.data[1:]
+	n := &node{kind: kind(r.Byte())}
 	switch n.kind {
 	case object:
-		for count := r.count(); count > 0 && r.err == nil; count-- {
-			name := r.string()
+		for count := r.count(); count > 0 && !r.Bad(); count-- {
+			name := r.Text()
 			n.members = append(n.members, member{name, r.node(since, depth+1)})
 		}
 		return n
 	case array:
-		for count := r.count(); count > 0 && r.err == nil; count-- {
+		for count := r.count(); count > 0 && !r.Bad(); count-- {
 			n.items = append(n.items, r.node(since, depth+1))
 		}
 		return n
 	case text, number:
-		n.text = r.string()
+		n.text = r.Text()
 	case isTrue, isFalse:
 	default:
-		r.fail()
+		r.Fail()
 	}
-	n.at = since + r.varint()
+	n.at = since + r.Varint()
 	return n
 }

@@ -7,6 +7,8 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+
+	"mote/internal/cloud/record"
 )
 
 // HTTP is the action http: a POST of the statement's result (AWS IoT developer
@@ -153,13 +155,13 @@ func (h *HTTP) Encode() []byte {
 		flags |= flagSigned
 	}
 	dst := make([]byte, 0, len(h.URL)+len(h.Body)+64*(len(h.Headers)+1))
-	dst = appendText(append(dst, encodingVersion, flags), h.URL)
+	dst = record.AppendText(append(dst, encodingVersion, flags), h.URL)
 	dst = append(dst, byte(len(h.Headers)))
 	for _, one := range h.Headers {
-		dst = appendText(appendText(dst, one.Key), one.Value)
+		dst = record.AppendText(record.AppendText(dst, one.Key), one.Value)
 	}
 	if h.SigV4 != nil {
-		dst = appendText(appendText(dst, h.SigV4.Region), h.SigV4.Service)
+		dst = record.AppendText(record.AppendText(dst, h.SigV4.Region), h.SigV4.Service)
 	}
 	return append(dst, h.Body...)
 }
@@ -167,9 +169,9 @@ func (h *HTTP) Encode() []byte {
 // DecodeHTTP reads an encoded request and checks it. The body is part of data.
 func DecodeHTTP(data []byte) (*HTTP, error) {
 	f := newFields(data)
-	flags := f.byte()
+	flags := f.Byte()
 	h := &HTTP{URL: f.text(), Binary: flags&flagBinary != 0}
-	n := int(f.byte())
+	n := int(f.Byte())
 	if n > maxHeaders || flags&^(flagBinary|flagSigned) != 0 {
 		return nil, errEncoding
 	}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"mote/internal/cloud/outbox"
+	"mote/internal/cloud/record"
 )
 
 // KindKafka is the kind of outbox entries that hold a record for Kafka.
@@ -100,18 +101,18 @@ func (k *Kafka) Encode() []byte {
 	dst := append(make([]byte, 0, 512+len(k.Key)+len(k.Value)), encodingVersion, flags)
 	dst = binary.AppendUvarint(dst, uint64(len(k.Client)))
 	for _, name := range slices.Sorted(maps.Keys(k.Client)) {
-		dst = appendText(appendText(dst, name), k.Client[name])
+		dst = record.AppendText(record.AppendText(dst, name), k.Client[name])
 	}
-	dst = appendText(dst, k.Topic)
+	dst = record.AppendText(dst, k.Topic)
 	if k.Key != nil {
-		dst = appendText(dst, k.Key)
+		dst = record.AppendText(dst, k.Key)
 	}
 	if k.Partition != nil {
 		dst = binary.AppendUvarint(dst, uint64(uint32(*k.Partition)))
 	}
 	dst = append(dst, byte(len(k.Headers)))
 	for _, h := range k.Headers {
-		dst = appendText(appendText(dst, h.Key), h.Value)
+		dst = record.AppendText(record.AppendText(dst, h.Key), h.Value)
 	}
 	return append(dst, k.Value...)
 }
@@ -128,7 +129,7 @@ func DecodeKafka(data []byte) (*Kafka, error) {
 
 func decodeKafka(data []byte) (*Kafka, error) {
 	f := newFields(data)
-	flags, n := f.byte(), f.uvarint()
+	flags, n := f.Byte(), f.Uvarint()
 	if n > maxKafkaProperties || flags&^(kafkaHasKey|kafkaHasPartition) != 0 {
 		return nil, errEncoding
 	}
@@ -139,19 +140,19 @@ func decodeKafka(data []byte) (*Kafka, error) {
 	}
 	k.Topic = f.text()
 	if flags&kafkaHasKey != 0 {
-		if k.Key = f.bytes(); k.Key == nil {
+		if k.Key = f.Bytes(); k.Key == nil {
 			k.Key = []byte{}
 		}
 	}
 	if flags&kafkaHasPartition != 0 {
-		p := f.uvarint()
+		p := f.Uvarint()
 		if p > 1<<31-1 {
 			return nil, errEncoding
 		}
 		partition := int32(p)
 		k.Partition = &partition
 	}
-	headers := int(f.byte())
+	headers := int(f.Byte())
 	if headers > maxKafkaHeaders {
 		return nil, errEncoding
 	}

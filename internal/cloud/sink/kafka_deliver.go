@@ -18,6 +18,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/metadata"
 
 	"mote/internal/cloud/outbox"
+	"mote/internal/cloud/record"
 )
 
 // KafkaOptions configure the deliverer of Kafka actions.
@@ -111,7 +112,7 @@ func (d *KafkaDeliverer) closeUnused(which func(*producer) bool) {
 func propertiesID(p map[string]string) [sha256.Size]byte {
 	var b []byte
 	for _, name := range slices.Sorted(maps.Keys(p)) {
-		b = appendText(appendText(b, name), p[name])
+		b = record.AppendText(record.AppendText(b, name), p[name])
 	}
 	return sha256.Sum256(b)
 }

@@ -3,6 +3,8 @@ package sink
 import (
 	"fmt"
 	"strings"
+
+	"mote/internal/cloud/record"
 )
 
 // Lambda is the action lambda: the statement's result goes to a function
@@ -54,7 +56,7 @@ func (l *Lambda) Lane() string { return l.Function }
 // Encode returns the request for outbox.Entry.Data.
 func (l *Lambda) Encode() []byte {
 	dst := make([]byte, 0, len(l.Function)+len(l.Payload)+4)
-	return append(appendText(append(dst, encodingVersion), l.Function), l.Payload...)
+	return append(record.AppendText(append(dst, encodingVersion), l.Function), l.Payload...)
 }
 
 // DecodeLambda reads an encoded request and checks it. The payload is part of data.

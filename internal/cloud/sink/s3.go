@@ -5,6 +5,8 @@ import (
 	"net"
 	"strings"
 	"unicode/utf8"
+
+	"mote/internal/cloud/record"
 )
 
 // S3 is the action s3: the statement's result becomes an object, here a file
@@ -67,7 +69,7 @@ func (s *S3) Lane() string { return s.Bucket }
 // Encode returns the request for outbox.Entry.Data.
 func (s *S3) Encode() []byte {
 	dst := make([]byte, 0, len(s.Bucket)+len(s.Key)+len(s.Body)+4)
-	return append(appendText(appendText(append(dst, encodingVersion), s.Bucket), s.Key), s.Body...)
+	return append(record.AppendText(record.AppendText(append(dst, encodingVersion), s.Bucket), s.Key), s.Body...)
 }
 
 // DecodeS3 reads an encoded request and checks it. The body is part of data.

@@ -8,9 +8,10 @@
 package sink
 
 import (
-	"encoding/binary"
 	"errors"
 	"unicode/utf8"
+
+	"mote/internal/cloud/record"
 )
 
 // Kinds of outbox entries.
@@ -25,77 +26,35 @@ const encodingVersion = 1
 
 var errEncoding = errors.New("the stored request is damaged, or of a newer mote")
 
-func appendText[T string | []byte](dst []byte, s T) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
-}
-
-// fields takes an encoding apart; once it is bad it stays bad and gives zeros.
-// What it returns is part of the encoding's memory.
-type fields struct {
-	b   []byte
-	bad bool
-}
+// fields takes an encoding apart. What it returns is part of the encoding's
+// memory.
+type fields struct{ record.Reader }
 
 // newFields begins to read an encoding after its version byte.
 func newFields(data []byte) *fields {
-	f := &fields{b: data}
-	if f.byte() != encodingVersion {
-		f.fail()
+	f := &fields{record.Read(data)}
+	if f.Byte() != encodingVersion {
+		f.Fail()
 	}
 	return f
 }
 
-func (f *fields) fail() { f.b, f.bad = nil, true }
-
-func (f *fields) take(n uint64) []byte {
-	if n > uint64(len(f.b)) {
-		f.fail()
-		return nil
-	}
-	out := f.b[:n:n]
-	f.b = f.b[n:]
-	return out
-}
-
-func (f *fields) byte() byte {
-	if b := f.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (f *fields) uvarint() uint64 {
-	v, n := binary.Uvarint(f.b)
-	if n <= 0 {
-		f.fail()
-		return 0
-	}
-	f.b = f.b[n:]
-	return v
-}
-
-func (f *fields) bytes() []byte { return f.take(f.uvarint()) }
-
 // text reads a text, which is UTF-8 in every encoding.
 func (f *fields) text() string {
-	b := f.bytes()
+	b := f.Bytes()
 	if !utf8.Valid(b) {
-		f.fail()
+		f.Fail()
 		return ""
 	}
 	return string(b)
 }
 
 // rest returns all that is left.
-func (f *fields) rest() []byte {
-	out := f.b
-	f.b = nil
-	return out
-}
+func (f *fields) rest() []byte { return f.Take(uint64(len(f.Left()))) }
 
 // err says whether everything could be read and nothing is left.
 func (f *fields) err() error {
-	if f.bad || len(f.b) > 0 {
+	if f.Bad() || len(f.Left()) > 0 {
 		return errEncoding
 	}
 	return nil
