@@ -56,12 +56,12 @@ func (c *conditions) value(v types.AttributeValue) string {
 }
 
 // conditions reads the flags.
-func (c queryCmd) conditions(keys tableKeys, now time.Time) (*conditions, error) {
+func (f rowFlags) conditions(keys tableKeys, now time.Time) (*conditions, error) {
 	out := &conditions{}
-	if c.Key != "" {
-		name, text, ok := strings.Cut(c.Key, "=")
+	if f.Key != "" {
+		name, text, ok := strings.Cut(f.Key, "=")
 		if !ok || name != keys.hash.name {
-			return nil, usagef("--key %q: the partition key of %s is %s: want --key %s=VALUE", c.Key, c.Table, keys.hash.name, keys.hash.name)
+			return nil, usagef("--key %q: the partition key of %s is %s: want --key %s=VALUE", f.Key, f.Table, keys.hash.name, keys.hash.name)
 		}
 		v, err := keys.hash.value(text)
 		if err != nil {
@@ -69,17 +69,17 @@ func (c queryCmd) conditions(keys tableKeys, now time.Time) (*conditions, error)
 		}
 		out.key = append(out.key, out.name(name)+" = "+out.value(v))
 	}
-	if c.Range != "" {
-		term, err := out.rangeTerm(c.Range, keys)
+	if f.Range != "" {
+		term, err := out.rangeTerm(f.Range, keys)
 		if err != nil {
 			return nil, err
 		}
 		out.key = append(out.key, term)
 	}
-	if err := c.times(out, keys, now); err != nil {
+	if err := f.times(out, keys, now); err != nil {
 		return nil, err
 	}
-	for _, text := range c.Where {
+	for _, text := range f.Where {
 		term, err := out.term(text)
 		if err != nil {
 			return nil, err
@@ -90,15 +90,15 @@ func (c queryCmd) conditions(keys tableKeys, now time.Time) (*conditions, error)
 }
 
 // times adds --since and --until.
-func (c queryCmd) times(out *conditions, keys tableKeys, now time.Time) error {
-	if c.Since == "" && c.Until == "" {
+func (f rowFlags) times(out *conditions, keys tableKeys, now time.Time) error {
+	if f.Since == "" && f.Until == "" {
 		return nil
 	}
 	if keys.rangeKey == nil || keys.rangeKey.kind != types.ScalarAttributeTypeS {
-		return usagef("--since and --until need a range key that is a time as text, %s has none", c.Table)
+		return usagef("--since and --until need a range key that is a time as text, %s has none", f.Table)
 	}
 	bounds := []types.AttributeValue{}
-	for _, b := range []struct{ flag, text string }{{"--since", c.Since}, {"--until", c.Until}} {
+	for _, b := range []struct{ flag, text string }{{"--since", f.Since}, {"--until", f.Until}} {
 		if b.text == "" {
 			continue
 		}
@@ -112,12 +112,12 @@ func (c queryCmd) times(out *conditions, keys tableKeys, now time.Time) error {
 	switch {
 	case len(bounds) == 2:
 		term = fmt.Sprintf("%s BETWEEN %s AND %s", name, out.value(bounds[0]), out.value(bounds[1]))
-	case c.Since != "":
+	case f.Since != "":
 		term = name + " >= " + out.value(bounds[0])
 	default:
 		term = name + " <= " + out.value(bounds[0])
 	}
-	if c.Key == "" {
+	if f.Key == "" {
 		out.filter = append(out.filter, term)
 	} else {
 		out.key = append(out.key, term)

@@ -27,29 +27,16 @@ import (
 // exportCmd writes a table to a file, from the cloud of this machine or from
 // AWS.
 type exportCmd struct {
-	apiFlags
-	Table   string   `arg:"" help:"Name of the table."`
+	rowFlags
 	Out     string   `help:"File to write; default: standard output." type:"path" placeholder:"FILE"`
 	Format  string   `help:"csv, jsonl (plain JSON lines), dynamodb (JSON lines with types, as DynamoDB's own exports), or parquet; default: by the name of the file, else jsonl." enum:"csv,jsonl,dynamodb,parquet," default:"" placeholder:"FORMAT"`
-	Index   string   `help:"Read through this secondary index." placeholder:"NAME"`
-	Key     string   `help:"Rows of one partition, for example id=1." placeholder:"NAME=VALUE"`
-	Range   string   `help:"Condition on the range key (with --key)." placeholder:"CONDITION"`
-	Since   string   `help:"Rows whose range key, a time, is not older than this." placeholder:"AGE|TIME"`
-	Until   string   `help:"Rows whose range key, a time, is not newer than this." placeholder:"AGE|TIME"`
-	Where   []string `help:"Condition on another attribute, as of mote query." sep:"none" placeholder:"CONDITION"`
 	Columns []string `help:"Only these attributes, in this order." placeholder:"NAME"`
-}
-
-// query is the export's reading side.
-func (c exportCmd) query() queryCmd {
-	return queryCmd{apiFlags: c.apiFlags, Table: c.Table, Index: c.Index, Key: c.Key, Range: c.Range, Since: c.Since, Until: c.Until, Where: c.Where}
 }
 
 // Run reads the table and writes the file. Formats with columns need a first
 // pass over the rows, to know which columns there are and what they hold.
 func (c exportCmd) Run(s *session) error {
-	q := c.query()
-	if err := q.check(); err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
 	if err := c.checkOut(); err != nil {
@@ -85,14 +72,13 @@ func (c exportCmd) checkOut() error {
 }
 
 func (c exportCmd) export(s *session, db *dynamodb.Client) error {
-	q := c.query()
 	keys, err := describeKeys(s.ctx, db, c.Table, c.Index)
 	if err != nil {
-		return q.explain(s.ctx, db, err)
+		return c.explain(s.ctx, db, err)
 	}
 	shape, format := newShape(keys.names(), c.Columns), c.format()
 	if format == "csv" || format == "parquet" {
-		if err := q.each(s, db, keys, "looked at", shape.learn); err != nil {
+		if err := c.each(s, db, keys, "looked at", shape.learn); err != nil {
 			return err
 		}
 	}
@@ -102,7 +88,7 @@ func (c exportCmd) export(s *session, db *dynamodb.Client) error {
 	}
 	w, err := newExporter(format, out, shape, c.Columns)
 	if err == nil {
-		err = q.each(s, db, keys, "exported", w.write)
+		err = c.each(s, db, keys, "exported", w.write)
 	}
 	if err == nil {
 		err = w.close()
@@ -124,21 +110,21 @@ func (c exportCmd) format() string {
 	return "jsonl"
 }
 
-// each calls f with every row that the flags ask for.
-func (c queryCmd) each(s *session, db *dynamodb.Client, keys tableKeys, doing string, f func(map[string]types.AttributeValue) error) error {
-	conds, err := c.conditions(keys, time.Now())
+// each calls use with every row that the flags ask for.
+func (f rowFlags) each(s *session, db *dynamodb.Client, keys tableKeys, doing string, use func(map[string]types.AttributeValue) error) error {
+	conds, err := f.conditions(keys, time.Now())
 	if err != nil {
 		return err
 	}
 	var rows atomic.Int64
 	defer showProgress(s.stderr, func() string { return fmt.Sprintf("%s %d rows", doing, rows.Load()) })()
-	for pages, more := c.pages(db, conds), true; more; {
+	for pages, more := f.pages(db, conds, false), true; more; {
 		var items []map[string]types.AttributeValue
 		if items, more, err = pages(s.ctx, 0); err != nil {
-			return c.explain(s.ctx, db, err)
+			return f.explain(s.ctx, db, err)
 		}
 		for _, item := range items {
-			if err := f(item); err != nil {
+			if err := use(item); err != nil {
 				return err
 			}
 		}

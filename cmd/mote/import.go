@@ -62,7 +62,7 @@ func (c importCmd) Run(s *session) error {
 	db := dynamodb.NewFromConfig(cfg)
 	keys, err := describeKeys(s.ctx, db, c.Table, "")
 	if err != nil {
-		return queryCmd{Table: c.Table}.explain(s.ctx, db, err)
+		return rowFlags{Table: c.Table}.explain(s.ctx, db, err)
 	}
 	counted := &countedReader{in: in}
 	rows, err := c.rows(counted, keys)

@@ -18,16 +18,21 @@ import (
 	"github.com/aws/smithy-go"
 )
 
+// rowFlags choose rows of a table.
+type rowFlags struct {
+	apiFlags
+	Table string   `arg:"" help:"Name of the table."`
+	Index string   `help:"Read through this secondary index." placeholder:"NAME"`
+	Key   string   `help:"Rows of one partition, for example id=1." placeholder:"NAME=VALUE"`
+	Range string   `help:"Condition on the range key (with --key): time>=2026-11-22, time^=2026-11 for a beginning." placeholder:"CONDITION"`
+	Since string   `help:"Rows whose range key, a time, is not older than this: 1h, or 2026-11-22T10:00:00Z." placeholder:"AGE|TIME"`
+	Until string   `help:"Rows whose range key, a time, is not newer than this." placeholder:"AGE|TIME"`
+	Where []string `help:"Condition on another attribute: dust>35, place=roof, place^=ro (begins), place*=oo (contains), dust (is there), !dust. Repeat for more." sep:"none" placeholder:"CONDITION"`
+}
+
 // queryCmd prints rows of a table, from the cloud of this machine or from AWS.
 type queryCmd struct {
-	apiFlags
-	Table   string   `arg:"" help:"Name of the table."`
-	Index   string   `help:"Read through this secondary index." placeholder:"NAME"`
-	Key     string   `help:"Rows of one partition, for example id=1." placeholder:"NAME=VALUE"`
-	Range   string   `help:"Condition on the range key (with --key): time>=2026-11-22, time^=2026-11 for a beginning." placeholder:"CONDITION"`
-	Since   string   `help:"Rows whose range key, a time, is not older than this: 1h, or 2026-11-22T10:00:00Z." placeholder:"AGE|TIME"`
-	Until   string   `help:"Rows whose range key, a time, is not newer than this." placeholder:"AGE|TIME"`
-	Where   []string `help:"Condition on another attribute: dust>35, place=roof, place^=ro (begins), place*=oo (contains), dust (is there), !dust. Repeat for more." sep:"none" placeholder:"CONDITION"`
+	rowFlags
 	Columns []string `help:"Only these attributes." placeholder:"NAME"`
 	Limit   int      `help:"At most this many rows; 0: all." default:"0"`
 	Newest  bool     `help:"The newest rows first (with --key)."`
@@ -64,7 +69,7 @@ func (c queryCmd) Run(s *session) error {
 	if f, ok := s.stdout.(*os.File); ok && (c.Plot != "" || c.Count || !isTerminal(f)) { // else the rows are the progress
 		defer showProgress(s.stderr, func() string { return fmt.Sprintf("%d rows", printed.Load()) })()
 	}
-	pages, out := c.pages(db, conds), c.printer(s, keys)
+	pages, out := c.pages(db, conds, c.Newest), c.printer(s, keys)
 	for left := c.Limit; ; {
 		items, more, err := pages(s.ctx, int32(left))
 		if err != nil {
@@ -86,12 +91,18 @@ func (c queryCmd) check() error {
 		return usagef("--limit %d: want 0 to %d", c.Limit, 1<<30)
 	case c.Newest && c.Key == "":
 		return usagef("--newest needs --key: only the rows of one partition have an order")
-	case c.Range != "" && c.Key == "":
-		return usagef("--range needs --key; without it, --where takes conditions on every attribute")
-	case c.Range != "" && (c.Since != "" || c.Until != ""):
-		return usagef("--range, or --since and --until: a range key takes one condition")
 	case c.Plot != "" && (c.Count || c.Output != "table" || len(c.Columns) > 0):
 		return usagef("--plot draws; it goes without --count, --columns and --output")
+	}
+	return c.rowFlags.check()
+}
+
+func (f rowFlags) check() error {
+	switch {
+	case f.Range != "" && f.Key == "":
+		return usagef("--range needs --key; without it, --where takes conditions on every attribute")
+	case f.Range != "" && (f.Since != "" || f.Until != ""):
+		return usagef("--range, or --since and --until: a range key takes one condition")
 	}
 	return nil
 }
@@ -125,7 +136,7 @@ func (c *counter) close() error {
 }
 
 // explain adds to an error what the user can do about it.
-func (c queryCmd) explain(ctx context.Context, db *dynamodb.Client, err error) error {
+func (f rowFlags) explain(ctx context.Context, db *dynamodb.Client, err error) error {
 	if ctx.Err() != nil {
 		return errors.New("stopped")
 	}
@@ -139,9 +150,9 @@ func (c queryCmd) explain(ctx context.Context, db *dynamodb.Client, err error) e
 	}
 	list, lerr := db.ListTables(ctx, &dynamodb.ListTablesInput{})
 	if lerr != nil || len(list.TableNames) == 0 {
-		return fmt.Errorf("there is no table %q, and no other", c.Table)
+		return fmt.Errorf("there is no table %q, and no other", f.Table)
 	}
-	return fmt.Errorf("there is no table %q: there are %s", c.Table, strings.Join(list.TableNames, ", "))
+	return fmt.Errorf("there is no table %q: there are %s", f.Table, strings.Join(list.TableNames, ", "))
 }
 
 // tableKeys are the key attributes of a table; rangeKey is nil when it has none.
@@ -224,13 +235,13 @@ func (k *keyAttribute) value(text string) (types.AttributeValue, error) {
 type nextPage func(ctx context.Context, limit int32) (items []map[string]types.AttributeValue, more bool, err error)
 
 // pages turns the conditions into a Query, or a Scan when no key is given.
-func (c queryCmd) pages(db *dynamodb.Client, conds *conditions) nextPage {
+func (f rowFlags) pages(db *dynamodb.Client, conds *conditions, newest bool) nextPage {
 	var index *string
-	if c.Index != "" {
-		index = &c.Index
+	if f.Index != "" {
+		index = &f.Index
 	}
-	if c.Key == "" {
-		in := &dynamodb.ScanInput{TableName: &c.Table, IndexName: index, FilterExpression: conds.filterText(),
+	if f.Key == "" {
+		in := &dynamodb.ScanInput{TableName: &f.Table, IndexName: index, FilterExpression: conds.filterText(),
 			ExpressionAttributeNames: conds.names, ExpressionAttributeValues: conds.values}
 		return func(ctx context.Context, limit int32) ([]map[string]types.AttributeValue, bool, error) {
 			in.Limit = pageLimit(limit, conds)
@@ -242,8 +253,8 @@ func (c queryCmd) pages(db *dynamodb.Client, conds *conditions) nextPage {
 			return atMost(got.Items, limit), got.LastEvaluatedKey != nil, nil
 		}
 	}
-	in := &dynamodb.QueryInput{TableName: &c.Table, IndexName: index, KeyConditionExpression: conds.keyText(), FilterExpression: conds.filterText(),
-		ExpressionAttributeNames: conds.names, ExpressionAttributeValues: conds.values, ScanIndexForward: aws.Bool(!c.Newest)}
+	in := &dynamodb.QueryInput{TableName: &f.Table, IndexName: index, KeyConditionExpression: conds.keyText(), FilterExpression: conds.filterText(),
+		ExpressionAttributeNames: conds.names, ExpressionAttributeValues: conds.values, ScanIndexForward: aws.Bool(!newest)}
 	return func(ctx context.Context, limit int32) ([]map[string]types.AttributeValue, bool, error) {
 		in.Limit = pageLimit(limit, conds)
 		got, err := db.Query(ctx, in)

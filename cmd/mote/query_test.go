@@ -23,20 +23,20 @@ var airKeys = tableKeys{
 func TestConditions(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
-		flags       queryCmd
+		flags       rowFlags
 		key, filter string
 	}{
-		{queryCmd{Key: "id=1"}, "id = S:1", ""},
-		{queryCmd{Key: "id=a=b"}, "id = S:a=b", ""},
-		{queryCmd{Key: "id=1", Since: "1h"}, "id = S:1 AND time >= S:2026-11-22T11:00:00.000Z", ""},
-		{queryCmd{Key: "id=1", Since: "2026-11-21", Until: "30m"}, "id = S:1 AND time BETWEEN S:2026-11-21T00:00:00.000Z AND S:2026-11-22T11:30:00.000Z", ""},
-		{queryCmd{Until: "2026-11-22T10:00"}, "", "time <= S:2026-11-22T10:00:00.000Z"},
-		{queryCmd{Key: "id=1", Range: "time^=2026-11"}, "id = S:1 AND begins_with(time, S:2026-11)", ""},
-		{queryCmd{Key: "id=1", Range: "time >= 2026"}, "id = S:1 AND time >= S:2026", ""},
-		{queryCmd{Where: []string{"dust>35", "place='35'", "on=true", "x!=null", "a<=b"}}, "",
+		{rowFlags{Key: "id=1"}, "id = S:1", ""},
+		{rowFlags{Key: "id=a=b"}, "id = S:a=b", ""},
+		{rowFlags{Key: "id=1", Since: "1h"}, "id = S:1 AND time >= S:2026-11-22T11:00:00.000Z", ""},
+		{rowFlags{Key: "id=1", Since: "2026-11-21", Until: "30m"}, "id = S:1 AND time BETWEEN S:2026-11-21T00:00:00.000Z AND S:2026-11-22T11:30:00.000Z", ""},
+		{rowFlags{Until: "2026-11-22T10:00"}, "", "time <= S:2026-11-22T10:00:00.000Z"},
+		{rowFlags{Key: "id=1", Range: "time^=2026-11"}, "id = S:1 AND begins_with(time, S:2026-11)", ""},
+		{rowFlags{Key: "id=1", Range: "time >= 2026"}, "id = S:1 AND time >= S:2026", ""},
+		{rowFlags{Where: []string{"dust>35", "place='35'", "on=true", "x!=null", "a<=b"}}, "",
 			"dust > N:35 AND place = S:35 AND on = BOOL:true AND x <> NULL AND a <= S:b"},
-		{queryCmd{Where: []string{"id^=1", "id*='2'"}}, "", "begins_with(id, S:1) AND contains(id, S:2)"},
-		{queryCmd{Where: []string{"place*=oo", "place^=r", "dust", "!temp", "t = ''"}}, "",
+		{rowFlags{Where: []string{"id^=1", "id*='2'"}}, "", "begins_with(id, S:1) AND contains(id, S:2)"},
+		{rowFlags{Where: []string{"place*=oo", "place^=r", "dust", "!temp", "t = ''"}}, "",
 			"contains(place, S:oo) AND begins_with(place, S:r) AND attribute_exists(dust) AND attribute_not_exists(temp) AND t = S:"},
 	} {
 		got, err := c.flags.conditions(airKeys, now)
@@ -71,17 +71,17 @@ func (c *conditions) show(expression *string) string {
 
 func TestBadConditions(t *testing.T) {
 	for _, c := range []struct {
-		flags queryCmd
+		flags rowFlags
 		says  string
 	}{
-		{queryCmd{Key: "board=1"}, "the partition key of  is id"},
-		{queryCmd{Since: "soon"}, "want an age such as"},
-		{queryCmd{Key: "id=1", Range: "dust>3"}, "dust is not the range key"},
-		{queryCmd{Key: "id=1", Range: "time!=3"}, "put != into --where"},
-		{queryCmd{Where: []string{"dust>"}}, "want NAME OPERATOR VALUE"},
-		{queryCmd{Where: []string{"dust>>35"}}, "want NAME OPERATOR VALUE"},
-		{queryCmd{Where: []string{"dust=>35"}}, "want NAME OPERATOR VALUE"},
-		{queryCmd{Where: []string{"=3"}}, "want NAME OPERATOR VALUE"},
+		{rowFlags{Key: "board=1"}, "the partition key of  is id"},
+		{rowFlags{Since: "soon"}, "want an age such as"},
+		{rowFlags{Key: "id=1", Range: "dust>3"}, "dust is not the range key"},
+		{rowFlags{Key: "id=1", Range: "time!=3"}, "put != into --where"},
+		{rowFlags{Where: []string{"dust>"}}, "want NAME OPERATOR VALUE"},
+		{rowFlags{Where: []string{"dust>>35"}}, "want NAME OPERATOR VALUE"},
+		{rowFlags{Where: []string{"dust=>35"}}, "want NAME OPERATOR VALUE"},
+		{rowFlags{Where: []string{"=3"}}, "want NAME OPERATOR VALUE"},
 	} {
 		if _, err := c.flags.conditions(airKeys, time.Now()); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %v, want %q", c.flags, err, c.says)
