@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -170,15 +171,7 @@ const margin = 11
 // draw returns the drawing of one partition.
 func (p *plot) draw(s *series, f window) string {
 	c := newCanvas(p.width-margin, plotRows)
-	slices.SortFunc(s.points, func(a, b point) int {
-		switch {
-		case a.x < b.x:
-			return -1
-		case a.x > b.x:
-			return 1
-		}
-		return 0
-	})
+	sort.Slice(s.points, func(i, j int) bool { return s.points[i].x < s.points[j].x })
 	for i, at := range s.points {
 		x, y := c.place(at, f)
 		c.set(x, y)

@@ -1,9 +1,8 @@
 package edge
 
 import (
-	"slices"
+	"sort"
 	"strconv"
-	"strings"
 	"time"
 
 	"mote/internal/edge/spool"
@@ -96,7 +95,7 @@ func (g *Gateway) Status() Status {
 		s.Sources = append(s.Sources, source)
 		s.Boards = append(s.Boards, boards...)
 	}
-	slices.SortStableFunc(s.Boards, func(a, b BoardStatus) int { return strings.Compare(a.ID, b.ID) })
+	sort.SliceStable(s.Boards, func(i, j int) bool { return s.Boards[i].ID < s.Boards[j].ID })
 	for _, u := range uplinks {
 		s.Uplinks = append(s.Uplinks, u.status())
 	}

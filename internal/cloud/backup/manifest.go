@@ -2,7 +2,6 @@ package backup
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -129,7 +129,7 @@ var (
 
 // text is the file SHA256SUMS.
 func (s sums) text() []byte {
-	slices.SortFunc(s, func(a, b sum) int { return cmp.Compare(a.name, b.name) })
+	sort.Slice(s, func(i, j int) bool { return s[i].name < s[j].name })
 	var out bytes.Buffer
 	for _, f := range s {
 		if name := escapeName.Replace(f.name); name != f.name {

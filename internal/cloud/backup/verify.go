@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 
 	"mote/internal/cloud/outbox"
@@ -192,8 +192,9 @@ func (r *Report) Faults() (faults []string) {
 
 // compare holds what was found in a backup to what was there when it was made.
 func (m *Manifest) compare(r *Report) error {
-	byName := func(a, b Table) int { return cmp.Compare(a.Name, b.Name) }
-	was, is := slices.SortedFunc(slices.Values(m.Tables), byName), slices.SortedFunc(slices.Values(r.tables()), byName)
+	was, is := slices.Clone(m.Tables), r.tables()
+	sort.Slice(was, func(i, j int) bool { return was[i].Name < was[j].Name })
+	sort.Slice(is, func(i, j int) bool { return is[i].Name < is[j].Name })
 	if !slices.Equal(was, is) {
 		return fmt.Errorf("the tables are not those of the manifest: it has %v, the store has %v", was, is)
 	}

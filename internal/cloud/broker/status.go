@@ -1,8 +1,8 @@
 package broker
 
 import (
-	"cmp"
 	"slices"
+	"sort"
 	"sync/atomic"
 	"time"
 
@@ -86,7 +86,7 @@ func (b *Broker) Clients() []Client {
 	for _, s := range b.sessions {
 		out = append(out, s.client())
 	}
-	slices.SortFunc(out, func(a, b Client) int { return cmp.Compare(a.ClientID, b.ClientID) })
+	sort.Slice(out, func(i, j int) bool { return out[i].ClientID < out[j].ClientID })
 	return out
 }
 

@@ -2,6 +2,7 @@ package console
 
 import (
 	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -213,7 +214,7 @@ func (bs *boards) take(now time.Time) (news []state, gone []string) {
 }
 
 func sortStates(list []state) {
-	slices.SortFunc(list, func(a, b state) int { return compareNatural(a.ID, b.ID) })
+	sort.Slice(list, func(i, j int) bool { return compareNatural(list[i].ID, list[j].ID) < 0 })
 }
 
 // ids returns up to n boards in natural order.

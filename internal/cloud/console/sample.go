@@ -2,10 +2,10 @@ package console
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -119,7 +119,7 @@ func (s *sample) add(name, text string) {
 // sort brings the fields into a stable order; of a repeated name the last
 // value counts, as for most readers of JSON.
 func (s *sample) sort() {
-	slices.SortStableFunc(s.fields, func(a, b field) int { return cmp.Compare(a.Name, b.Name) })
+	sort.SliceStable(s.fields, func(i, j int) bool { return s.fields[i].Name < s.fields[j].Name })
 	out := s.fields[:0]
 	for _, f := range s.fields {
 		if n := len(out); n > 0 && out[n-1].Name == f.Name {

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -287,7 +288,7 @@ func (d *Destinations) List() []Destination {
 	for id, r := range d.all {
 		out = append(out, d.view(id, r))
 	}
-	slices.SortFunc(out, func(a, b Destination) int { return strings.Compare(a.ARN, b.ARN) })
+	sort.Slice(out, func(i, j int) bool { return out[i].ARN < out[j].ARN })
 	return out
 }
 

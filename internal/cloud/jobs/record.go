@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"mote/internal/cloud/store"
@@ -167,14 +168,12 @@ func (p *pending) is(q *pending) bool { return p.Job == q.Job && p.Number == q.N
 // those in progress first, then by when they were queued (AWS IoT developer
 // guide, "Jobs notifications").
 func sortPending(list []pending) {
-	slices.SortStableFunc(list, func(a, b pending) int {
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
 		if p, q := a.Status == InProgress, b.Status == InProgress; p != q {
-			if p {
-				return -1
-			}
-			return 1
+			return p
 		}
-		return int(min(max(a.Queued-b.Queued, -1), 1))
+		return a.Queued < b.Queued
 	})
 }
 

@@ -2,7 +2,7 @@ package outbox
 
 import (
 	"cmp"
-	"slices"
+	"sort"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -118,8 +118,8 @@ func (o *Outbox) Status() Status {
 		s.Oldest = earlier(s.Oldest, r.Oldest)
 		s.Rules = append(s.Rules, *r)
 	}
-	slices.SortFunc(s.Rules, func(a, b RuleStatus) int {
-		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Kind, b.Kind))
+	sort.Slice(s.Rules, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(s.Rules[i].Rule, s.Rules[j].Rule), cmp.Compare(s.Rules[i].Kind, s.Rules[j].Kind)) < 0
 	})
 	return s
 }

@@ -1,7 +1,7 @@
 package registry
 
 import (
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -38,6 +38,6 @@ func (r *Registry) Expiring(until time.Time) []Expiring {
 	if root := r.ca.cert; !root.NotAfter.After(until) {
 		out = append(out, Expiring{CA: true, ID: fingerprint(root), Name: root.Subject.String(), NotAfter: root.NotAfter})
 	}
-	slices.SortFunc(out, func(a, b Expiring) int { return a.NotAfter.Compare(b.NotAfter) })
+	sort.Slice(out, func(i, j int) bool { return out[i].NotAfter.Before(out[j].NotAfter) })
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -226,12 +227,7 @@ func (r *Registry) Logins() []Login {
 	for _, l := range r.logins {
 		out = append(out, Login{Name: l.Name, Policies: l.Policies, Created: l.Created})
 	}
-	slices.SortFunc(out, func(a, b Login) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -75,7 +76,9 @@ func (e *Engine) APIs() []API {
 	for _, r := range e.state.Load().apis {
 		out = append(out, r.API)
 	}
-	slices.SortFunc(out, func(a, b API) int { return cmp.Or(cmp.Compare(a.CreatedDate, b.CreatedDate), cmp.Compare(a.ID, b.ID)) })
+	sort.Slice(out, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(out[i].CreatedDate, out[j].CreatedDate), cmp.Compare(out[i].ID, out[j].ID)) < 0
+	})
 	return out
 }
 
@@ -118,7 +121,7 @@ func (e *Engine) Resources(apiID string) ([]Resource, error) {
 	for _, one := range r.Resources {
 		out = append(out, *one)
 	}
-	slices.SortFunc(out, func(a, b Resource) int { return strings.Compare(a.Path, b.Path) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
 	return out, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -202,7 +203,7 @@ func (e *Engine) Stages(apiID, deploymentID string) ([]Stage, error) {
 			out = append(out, *s)
 		}
 	}
-	slices.SortFunc(out, func(a, b Stage) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out, nil
 }
 

