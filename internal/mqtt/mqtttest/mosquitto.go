@@ -26,8 +26,9 @@ type Mosquitto struct {
 	binary string
 	log    *watch.Log
 
-	mu  sync.Mutex
-	cmd *exec.Cmd // guarded by mu
+	mu      sync.Mutex
+	process *os.Process   // guarded by mu; nil when there is none
+	ended   chan struct{} // guarded by mu; closed when process has ended
 }
 
 // Start starts the server with more lines for its configuration file; with
@@ -49,9 +50,10 @@ func Start(t testing.TB, certs *Certs, lines ...string) *Mosquitto {
 		t.Skip(text)
 	}
 	m := &Mosquitto{t: t, binary: binary, log: &watch.Log{}}
-	t.Cleanup(m.Kill)
-	for range 5 { // another program may take the port first
-		m.configure(certs, lines)
+	dir := t.TempDir()
+	t.Cleanup(m.Kill) // before dir goes
+	for range 5 {     // another program may take the port first
+		m.configure(dir, certs, lines)
 		if m.start() == nil {
 			return m
 		}
@@ -79,14 +81,13 @@ func StartSecured(t testing.TB, certs *Certs) (m *Mosquitto, passwordFile string
 	return Start(t, certs, "allow_anonymous false", "password_file "+users, "acl_file "+acl), passwordFile
 }
 
-func (m *Mosquitto) configure(certs *Certs, lines []string) {
+func (m *Mosquitto) configure(dir string, certs *Certs, lines []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.Addr = l.Addr().String()
 	l.Close()
-	dir := m.t.TempDir()
 	_, port, _ := net.SplitHostPort(m.Addr)
 	all := []string{
 		"user root", "log_dest stderr", "log_type all", "max_queued_messages 0",
@@ -103,27 +104,39 @@ func (m *Mosquitto) configure(certs *Certs, lines []string) {
 	}
 }
 
-// start starts the process and waits until it takes connections.
+// start starts the process and waits until it takes connections, which it says:
+// somebody who answers on the port may be another program.
 func (m *Mosquitto) start() error {
 	cmd := exec.Command(m.binary, "-c", m.config)
 	cmd.Stderr = m.log
+	before, ended := m.runs(), make(chan struct{})
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	go func() { // signal waits for it
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
 	m.mu.Lock()
-	m.cmd = cmd
+	m.process, m.ended = cmd.Process, ended
 	m.mu.Unlock()
-	for range 200 {
-		conn, err := net.Dial("tcp", m.Addr)
-		if err == nil {
-			conn.Close()
-			return nil
+	for end := time.Now().Add(patience); m.runs() == before; {
+		select {
+		case <-ended:
+			m.Kill()
+			return fmt.Errorf("it ended instead of listening on %s", m.Addr)
+		case <-time.After(5 * time.Millisecond):
 		}
-		time.Sleep(10 * time.Millisecond)
+		if time.Now().After(end) {
+			m.Kill()
+			return fmt.Errorf("it does not listen on %s after %v", m.Addr, patience)
+		}
 	}
-	m.Kill()
-	return fmt.Errorf("no answer on %s", m.Addr)
+	return nil
 }
+
+// runs is how often it has said that it listens.
+func (m *Mosquitto) runs() int { return strings.Count(m.Log(), " running\n") }
 
 // Start starts it again on the same port after Stop or Kill.
 func (m *Mosquitto) Start() {
@@ -139,21 +152,23 @@ func (m *Mosquitto) Stop() { m.signal(syscall.SIGTERM) }
 // Kill ends it at once.
 func (m *Mosquitto) Kill() { m.signal(syscall.SIGKILL) }
 
-// patience is how long the server may take to end.
-const patience = 10 * time.Second
+// patience is how long the server may take to begin and to end.
+const patience = time.Minute
 
 func (m *Mosquitto) signal(s os.Signal) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.cmd == nil {
-		return
+	for end := time.Now().Add(patience); m.process != nil; {
+		if time.Now().After(end) {
+			s = syscall.SIGKILL
+		}
+		m.process.Signal(s) // again and again: it may miss one
+		select {
+		case <-m.ended:
+			m.process = nil
+		case <-time.After(time.Second):
+		}
 	}
-	m.cmd.Process.Signal(s)
-	process := m.cmd.Process
-	impatient := time.AfterFunc(patience, func() { process.Kill() }) // it may miss a signal
-	m.cmd.Wait()
-	impatient.Stop()
-	m.cmd = nil
 }
 
 // Log returns what the server has logged.
