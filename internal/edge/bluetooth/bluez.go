@@ -188,15 +188,19 @@ func (s *System) discover(ctx context.Context) (stop func(), err error) {
 	if _, err := s.call(ctx, s.adapter, adapterKind, "SetDiscoveryFilter", "a{sv}", filter); err != nil {
 		return nil, explain(err)
 	}
-	if _, err := s.call(ctx, s.adapter, adapterKind, "StartDiscovery", ""); err != nil {
-		return nil, explain(err)
-	}
-	return func() {
+	stop = func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		// Closing the connection stops it too; nothing depends on this answer.
 		_, _ = s.call(ctx, s.adapter, adapterKind, "StopDiscovery", "")
-	}, nil
+	}
+	if _, err := s.call(ctx, s.adapter, adapterKind, "StartDiscovery", ""); err != nil {
+		if ctx.Err() != nil { // it may have begun all the same
+			stop()
+		}
+		return nil, explain(err)
+	}
+	return stop, nil
 }
 
 // ErrPaired is returned for a board that is paired and trusted already.

@@ -62,6 +62,7 @@ type daemon struct {
 	mu          sync.Mutex
 	powered     bool                   // guarded by mu
 	discovering bool                   // guarded by mu
+	begun       func()                 // guarded by mu: called when a discovery begins
 	transport   string                 // guarded by mu: of the discovery filter
 	devices     map[string]map[any]any // guarded by mu: properties by address
 	near        map[string]int16       // guarded by mu: what a discovery finds
@@ -123,6 +124,9 @@ func (d *daemon) answer(m *dbus.Message) (dbus.Signature, []any, error) {
 		return "", nil, nil
 	case "org.bluez.Adapter1.StartDiscovery":
 		d.discovering = true
+		if d.begun != nil {
+			d.begun()
+		}
 		for address, rssi := range d.near {
 			if d.devices[address] == nil {
 				d.devices[address] = device(address, "HC-05", false)
@@ -233,7 +237,7 @@ func TestScan(t *testing.T) {
 		}
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(20*time.Millisecond, cancel)
+	d.set(func() { d.begun = cancel })
 	if _, err := s.Scan(ctx, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
