@@ -51,7 +51,7 @@ func copyDir(t *testing.T, from, to string) {
 func TestADirectoryThatIsAway(t *testing.T) {
 	for name, back := range map[string]func(t *testing.T, aside, dir string){
 		"the same files": rename,
-		"another mount":  copyDir,
+		"another mount":  func(t *testing.T, aside, dir string) { copyDir(t, aside, dir+".new"); rename(t, dir+".new", dir) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,6 +101,7 @@ func TestADirectoryThatIsAway(t *testing.T) {
 				t.Errorf("a second process may open it: %v", err)
 			}
 			for _, want := range []string{"nothing is taken until it is back", "directory is back"} {
+				watch.Until(t, "word of it", func() bool { return log.Count(want) > 0 })
 				if log.Count(want) != 1 {
 					t.Errorf("the log does not say once %q:\n%s", want, log)
 				}

@@ -1,13 +1,11 @@
 package spool
 
 import (
-	"bufio"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -166,9 +164,6 @@ func TestPowerCut(t *testing.T) {
 		}
 	}
 	t.Logf("%d records through %d power cuts, %d left at the end", len(appended), cuts, len(once))
-	if len(appended) < 20*cuts {
-		t.Errorf("only %d records: the test tests little", len(appended))
-	}
 	_ = s.Close()
 }
 
@@ -176,50 +171,31 @@ func TestPowerCut(t *testing.T) {
 // it, and cuts the power under it. Its word counts up to the cut: a real one
 // would end it too, and here a sync that the cut meets may still return.
 func untilCut(t *testing.T, c *card, keep bool, appended, delivered map[string]bool) {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), victimEnv+"="+filepath.Join(c.dir, "spool"))
+	var env []string
 	if keep {
-		cmd.Env = append(cmd.Env, keepEnv+"=1")
+		env = append(env, keepEnv+"=1")
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var reading sync.WaitGroup
 	var dark atomic.Bool
-	begun, once := make(chan struct{}), sync.Once{}
 	failed := ""
-	reading.Go(func() {
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			what, name, _ := strings.Cut(lines.Text(), " ")
-			switch what {
-			case "A":
-				if !dark.Load() {
-					appended[name] = true
-				}
-				once.Do(func() { close(begun) })
-			case "D":
-				delivered[name] = true
-			default:
-				failed = lines.Text()
+	v := startVictim(t, filepath.Join(c.dir, "spool"), 40, func(what, name string) {
+		switch what {
+		case "A":
+			if !dark.Load() {
+				appended[name] = true
 			}
+		case "D":
+			delivered[name] = true
+		default:
+			failed = what + " " + name
 		}
-	})
-	select {
-	case <-begun:
-	case <-time.After(20 * time.Second):
-		t.Error("the victim appends nothing")
-	}
+	}, env...)
+	v.awaitEnough(t)
 	time.Sleep(250 * time.Millisecond)
 	dark.Store(true)
 	c.cut()
-	ended := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+	ended := time.AfterFunc(time.Minute, func() { _ = v.cmd.Process.Kill() })
 	defer ended.Stop()
-	reading.Wait()
-	_ = cmd.Wait() // it ended because its disk did
+	v.wait() // it ends because its disk did
 	if !strings.Contains(failed, "spool") {
 		t.Errorf("the victim did not notice that its disk failed: %q", failed)
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mote/internal/watch"
 )
 
 func open(t testing.TB, dir string, opts Options) *Spool {
@@ -246,49 +248,51 @@ func TestDropOldest(t *testing.T) {
 }
 
 func TestBlock(t *testing.T) {
-	s := open(t, t.TempDir(), Options{Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, MaxBytes: 2 * MinSegmentBytes, Full: Block})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	n := 0
-	for ; ; n++ {
-		short, stop := context.WithTimeout(ctx, 200*time.Millisecond)
-		_, err := s.Append(short, []byte(numbered(n)))
-		stop()
-		if err != nil {
-			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "is full") {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, "spool", Options{FS: newMemFS(1), Readers: []string{"iot"}, SegmentBytes: MinSegmentBytes, MaxBytes: 2 * MinSegmentBytes, Full: Block})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		n := 0
+		for ; ; n++ {
+			short, stop := context.WithTimeout(ctx, 200*time.Millisecond)
+			_, err := s.Append(short, []byte(numbered(n)))
+			stop()
+			if err != nil {
+				if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "is full") {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+		if n < 200 || n > 300 {
+			t.Fatalf("blocked after %d records", n)
+		}
+		results := make(chan error, 3)
+		for i := range 3 {
+			go func() {
+				_, err := s.Append(ctx, []byte(fmt.Sprint("waiting ", i)))
+				results <- err
+			}()
+		}
+		iot := s.Reader("iot")
+		for i := range n {
+			seq, data, err := iot.Next(ctx)
+			if err != nil || string(data) != numbered(i) {
+				t.Fatalf("%.20q, %v", data, err)
+			}
+			iot.Ack(seq)
+		}
+		for range 3 {
+			if err := <-results; err != nil {
 				t.Fatal(err)
 			}
-			break
 		}
-	}
-	if n < 200 || n > 300 {
-		t.Fatalf("blocked after %d records", n)
-	}
-	results := make(chan error, 3)
-	for i := range 3 {
-		go func() {
-			_, err := s.Append(ctx, []byte(fmt.Sprint("waiting ", i)))
-			results <- err
-		}()
-	}
-	iot := s.Reader("iot")
-	for i := range n {
-		seq, data, err := iot.Next(ctx)
-		if err != nil || string(data) != numbered(i) {
-			t.Fatalf("%.20q, %v", data, err)
+		for range 3 {
+			if _, data, err := iot.Next(ctx); err != nil || !strings.HasPrefix(string(data), "waiting") {
+				t.Fatalf("%.20q, %v", data, err)
+			}
 		}
-		iot.Ack(seq)
-	}
-	for range 3 {
-		if err := <-results; err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 3 {
-		if _, data, err := iot.Next(ctx); err != nil || !strings.HasPrefix(string(data), "waiting") {
-			t.Fatalf("%.20q, %v", data, err)
-		}
-	}
+	})
 }
 
 func TestConcurrentAppendsShareSyncs(t *testing.T) {
@@ -299,21 +303,12 @@ func TestConcurrentAppendsShareSyncs(t *testing.T) {
 	const callers = 50
 	var wg sync.WaitGroup
 	for i := range callers {
-		wg.Go(func() {
-			if _, err := s.Append(t.Context(), []byte(fmt.Sprint("r", i))); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for {
-		s.mu.Lock()
-		waiting := len(s.pending)
-		s.mu.Unlock()
-		if waiting == callers-1 || waiting == callers {
-			break
+		wg.Go(func() { add(t, s, fmt.Sprint("r", i)) })
+		if i == 0 { // the first has the disk to itself
+			watch.Until(t, "its sync", func() bool { return fsys.gated.Load() == 1 })
 		}
-		time.Sleep(time.Millisecond)
 	}
+	awaitPending(t, s, callers-1)
 	before := fsys.syncs.Load()
 	fsys.gate(false)
 	wg.Wait()
@@ -325,6 +320,16 @@ func TestConcurrentAppendsShareSyncs(t *testing.T) {
 	}
 }
 
+// awaitPending waits until that many appends wait for a leader.
+func awaitPending(t *testing.T, s *Spool, n int) {
+	t.Helper()
+	watch.Until(t, fmt.Sprint(n, " that wait"), func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.pending) == n
+	})
+}
+
 func TestWithdrawnWhileWaiting(t *testing.T) {
 	fsys := newMemFS(1)
 	s := open(t, "spool", Options{FS: fsys, Readers: []string{"iot"}})
@@ -332,18 +337,18 @@ func TestWithdrawnWhileWaiting(t *testing.T) {
 	fsys.gate(true)
 	var wg sync.WaitGroup
 	wg.Go(func() { add(t, s, "second") })
-	for fsys.gated.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	watch.Until(t, "its sync", func() bool { return fsys.gated.Load() == 1 })
 	ctx, cancel := context.WithCancel(t.Context())
-	wg.Go(func() {
-		if _, err := s.Append(ctx, []byte("third")); !errors.Is(err, context.Canceled) {
-			t.Errorf("third: %v", err)
-		}
-	})
-	time.Sleep(5 * time.Millisecond)
+	third := make(chan error, 1)
+	go func() {
+		_, err := s.Append(ctx, []byte("third"))
+		third <- err
+	}()
+	awaitPending(t, s, 1)
 	cancel()
-	time.Sleep(5 * time.Millisecond)
+	if err := <-third; !errors.Is(err, context.Canceled) {
+		t.Errorf("third: %v", err)
+	}
 	fsys.gate(false)
 	wg.Wait()
 	wantTexts(t, s.Reader("iot"), "first", "second")
