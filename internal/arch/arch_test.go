@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	"internal/edge/source/sim":        {"internal/edge/source/serial"},
 	"internal/edge/spool":             {},
 	"internal/edge/uplink":            {},
-	"internal/edge/uplink/uplinktest": {"internal/edge/uplink"},
+	"internal/edge/uplink/uplinktest": {"internal/edge/uplink", "internal/watch"},
 	"internal/edge/uplink/iotcore":    {"internal/edge/uplink", "internal/mqtt", "internal/mqtt/client", "internal/reading"},
 	"internal/edge/uplink/web":        {"internal/edge/uplink", "internal/sigv4"},
 	"internal/edge/uplink/rest":       {"internal/edge/uplink", "internal/edge/uplink/web", "internal/reading"},

@@ -47,8 +47,15 @@ func TestEveryFrameOfRealTerminalsArrivesOnceAndInOrder(t *testing.T) {
 	f := format(t, seedPattern)
 	one, two := counted(t, "1", n, 0), counted(t, "2", n, 0)
 	g, stop := start(t, Options{Lines: []Line{{Source: one, Format: f}, {Source: two, Format: f}}, Spool: m})
-	watch.Until(t, "all frames", func() bool { return m.Stats().Appended == 2*n })
-	s := g.Status()
+	var s Status
+	alive := map[string]bool{}
+	watch.Until(t, "all frames", func() bool {
+		s = g.Status()
+		for _, b := range s.Boards {
+			alive[b.ID] = alive[b.ID] || b.Alive
+		}
+		return s.Sources[0].Frames+s.Sources[1].Frames >= 2*n
+	})
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
@@ -66,8 +73,8 @@ func TestEveryFrameOfRealTerminalsArrivesOnceAndInOrder(t *testing.T) {
 			t.Errorf("%+v", src)
 		}
 	}
-	if len(s.Boards) != 2 || s.Boards[0].Rate != time.Millisecond || !s.Boards[1].Alive {
-		t.Errorf("%+v", s.Boards)
+	if len(s.Boards) != 2 || s.Boards[0].Rate != time.Millisecond || !alive["1"] || !alive["2"] {
+		t.Errorf("%+v, alive %v", s.Boards, alive)
 	}
 }
 
@@ -125,24 +132,20 @@ func TestFaultyTerminals(t *testing.T) {
 	m, src := &memory{}, counted(t, "1", n, 0.4)
 	g, stop := start(t, Options{Lines: []Line{{Source: src, Format: format(t, seedPattern)}}, Spool: m})
 	<-src.Board().Over()
-	quiet := int64(-1)
-	watch.Until(t, "the last frames", func() bool { // nothing new for a while
-		before := quiet
-		quiet = g.Status().Sources[0].Bytes
-		time.Sleep(50 * time.Millisecond)
-		return quiet == before
-	})
-	s := g.Status().Sources[0]
-	stop()
-	whole := map[int]int{}
-	for _, k := range numbers(t, m)["1"] {
-		if k >= 1000 && k < 1000+n {
-			whole[k]++
-		}
-	}
 	// Of the 40 % with a fault, half are whole; some garbled ones still fit.
-	if len(whole) < n*70/100 || s.Rejects == 0 || s.Skipped == 0 || s.Dials != 1 {
-		t.Errorf("%d of %d frames, %+v", len(whole), n, s)
+	watch.Until(t, "most frames, and refusals", func() bool {
+		whole := map[int]bool{}
+		for _, k := range numbers(t, m)["1"] {
+			if k >= 1000 && k < 1000+n {
+				whole[k] = true
+			}
+		}
+		s := g.Status().Sources[0]
+		return len(whole) >= n*70/100 && s.Rejects > 0 && s.Skipped > 0
+	})
+	stop()
+	if s := g.Status().Sources[0]; s.Dials != 1 {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -83,6 +83,10 @@ func (r *rig) attend() (leave func()) {
 		defer close(done)
 		r.control.Attend(ctx, conn)
 	}()
+	go func() { // as the uplink does; ends with the connection, which leave closes
+		<-conn.Done()
+		cancel()
+	}()
 	leave = sync.OnceFunc(func() {
 		conn.Close()
 		cancel()
@@ -204,12 +208,14 @@ func TestADenialLeavesTheConnectionAlone(t *testing.T) {
 		t.Fatalf("nothing was logged:\n%s\n%s", &r.log, r.server.Log())
 	}
 	leave()
-	asked := strings.Count(r.server.Log(), "Received SUBSCRIBE")
+	const asking = "Received SUBSCRIBE"
+	watch.Until(t, "the log, which comes by a pipe", func() bool { return strings.Contains(r.server.Log(), asking) })
+	asked := strings.Count(r.server.Log(), asking)
 	leave = r.attend()
 	r.control.Seen("2", time.Second)
 	time.Sleep(100 * time.Millisecond)
 	leave()
-	if n := strings.Count(r.server.Log(), "Received SUBSCRIBE"); n != asked || r.log.Count("cannot be steered") != 1 {
+	if n := strings.Count(r.server.Log(), asking); n != asked || r.log.Count("cannot be steered") != 1 {
 		t.Errorf("the shadows were asked about %d times more, log:\n%s", n-asked, &r.log)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"mote/internal/mqtt"
 	"mote/internal/mqtt/client"
 	"mote/internal/mqtt/mqtttest"
+	"mote/internal/watch"
 )
 
 // refusing is a broker that takes every login and no subscription.
@@ -99,7 +100,11 @@ func TestTheBrokerOfBoards(t *testing.T) {
 			t.Parallel()
 			f := gatewayFile(t)
 			f.Sources = []config.Source{c.source}
-			results := Examine(t.Context(), f, Options{Timeout: time.Second})
+			timeout := watch.Patience
+			if name == "not MQTT" || name == "no such name" { // nothing comes, or late
+				timeout = 2 * time.Second
+			}
+			results := Examine(t.Context(), f, Options{Timeout: timeout})
 			r := find(t, results, "source "+c.source.MQTT+c.check)
 			want(t, r, c.level, c.text)
 			if !strings.Contains(r.Remedy, c.remedy) {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"mote/internal/config"
+	"mote/internal/watch"
 )
 
 // gatewayFile is a configuration with a spool in a directory of its own.
@@ -43,7 +44,7 @@ func find(t *testing.T, results []Result, check string) Result {
 
 func examine(t *testing.T, f *config.File, now time.Time) []Result {
 	t.Helper()
-	return Examine(t.Context(), f, Options{Timeout: 3 * time.Second, Now: func() time.Time { return now }})
+	return Examine(t.Context(), f, Options{Timeout: watch.Patience, Now: func() time.Time { return now }})
 }
 
 func want(t *testing.T, r Result, level Level, text string) {
@@ -93,7 +94,8 @@ func TestTheClockIsComparedWithTheServers(t *testing.T) {
 	for off, level := range map[time.Duration]Level{0: OK, time.Minute: Warn, -10 * time.Minute: Fail} {
 		f := gatewayFile(t)
 		f.Uplink.REST = &config.UplinkREST{URL: server.URL, Auth: "none"}
-		want(t, find(t, examine(t, f, time.Now().Add(off)), "clock against the server"), level, "it differs by")
+		now := func() time.Time { return time.Now().Add(off) }
+		want(t, find(t, Examine(t.Context(), f, Options{Timeout: watch.Patience, Now: now}), "clock against the server"), level, "it differs by")
 	}
 	f := gatewayFile(t)
 	want(t, find(t, examine(t, f, time.Unix(0, 0)), "clock"), Fail, "1970-01-01")
@@ -211,11 +213,11 @@ func TestACertificateThatIsRenewedMayEndSoon(t *testing.T) {
 	f.Uplink.DynamoDB = &config.UplinkDynamoDB{Table: "air", Credentials: config.Credentials{RoleAlias: "a", Endpoint: "127.0.0.1:1", Cert: cert, Key: key}}
 	credentials := map[string]func(context.Context) (string, error){"dynamodb": func(context.Context) (string, error) { return "", errors.New("none found") }}
 	const check = "uplink.dynamodb credentials certificate"
-	results := Examine(t.Context(), f, Options{Timeout: 3 * time.Second, Credentials: credentials})
+	results := Examine(t.Context(), f, Options{Timeout: watch.Patience, Credentials: credentials})
 	want(t, find(t, results, "uplink.iot certificate"), OK, "is valid until")
 	want(t, find(t, results, check), OK, "is valid until")
 	f.Uplink.DynamoDB.Credentials.Cert, f.Uplink.DynamoDB.Credentials.Key = other, otherKey
-	want(t, find(t, Examine(t.Context(), f, Options{Timeout: 3 * time.Second, Credentials: credentials}), check), Warn, "ends on")
+	want(t, find(t, Examine(t.Context(), f, Options{Timeout: watch.Patience, Credentials: credentials}), check), Warn, "ends on")
 }
 
 func TestCredentialsThatAreNotThere(t *testing.T) {

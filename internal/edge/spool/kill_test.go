@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mote/internal/watch"
 )
 
 const (
@@ -161,7 +163,7 @@ func (v *running) awaitEnough(t *testing.T) {
 	t.Helper()
 	select {
 	case <-v.enough:
-	case <-time.After(time.Minute):
+	case <-time.After(watch.Patience):
 		t.Error("the victim appends little or nothing: the test tests little")
 	}
 }

@@ -193,7 +193,7 @@ func untilCut(t *testing.T, c *card, keep bool, appended, delivered map[string]b
 	time.Sleep(250 * time.Millisecond)
 	dark.Store(true)
 	c.cut()
-	ended := time.AfterFunc(time.Minute, func() { _ = v.cmd.Process.Kill() })
+	ended := time.AfterFunc(watch.Patience, func() { _ = v.cmd.Process.Kill() })
 	defer ended.Stop()
 	v.wait() // it ends because its disk did
 	if !strings.Contains(failed, "spool") {

@@ -99,6 +99,9 @@ func TestConnectAcceptAndDeadlines(t *testing.T) {
 		t.Errorf("a silent line: %v", err)
 	}
 	// A peer that does not read blocks writers, until their deadline.
+	if _, err := here.Write(make([]byte, 1<<10)); err != nil {
+		t.Fatal(err)
+	}
 	here.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
 	for err == nil {
 		_, err = here.Write(make([]byte, 1<<16))
@@ -107,7 +110,7 @@ func TestConnectAcceptAndDeadlines(t *testing.T) {
 		t.Errorf("a peer that does not read: %v", err)
 	}
 	there.Close() // with unread data: a reset, RFCOMM's only goodbye
-	here.SetReadDeadline(time.Now().Add(5 * time.Second))
+	here.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err = io.Copy(io.Discard, here); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "board closed") {
 		t.Errorf("after the peer's close: %v", err)
 	}

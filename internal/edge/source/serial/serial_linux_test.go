@@ -48,7 +48,7 @@ func allBytes() []byte {
 
 func TestBytesPassUnchangedBothWays(t *testing.T) {
 	master, conn := openPty(t, 115200)
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
 	all := allBytes()
 	got := make([]byte, len(all))
 	if _, err := master.Write(all); err != nil {
@@ -100,7 +100,7 @@ func TestOpenAgainAfterClose(t *testing.T) {
 	}
 	defer again.Close()
 	master.Write([]byte("{1:2}\n"))
-	again.SetReadDeadline(time.Now().Add(5 * time.Second))
+	again.SetReadDeadline(time.Now().Add(time.Minute))
 	buf := make([]byte, 6)
 	if _, err := io.ReadFull(again, buf); err != nil || string(buf) != "{1:2}\n" {
 		t.Errorf("%q, %v", buf, err)
@@ -150,7 +150,7 @@ func TestCloseDoesNotWaitForTheOtherSide(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second): // a terminal's driver may wait for 30
 		t.Fatal("close waits for unsent bytes")
 	}
 }

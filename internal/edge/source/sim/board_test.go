@@ -203,12 +203,27 @@ func TestNewBoardRefuses(t *testing.T) {
 	}
 }
 
+// gated is a series whose second value waits for the gate.
+type gated struct {
+	Series
+	given int
+	gate  <-chan struct{}
+}
+
+func (g *gated) Next() (Values, error) {
+	if g.given++; g.given == 2 {
+		<-g.gate
+	}
+	return g.Series.Next()
+}
+
 func TestServeOverTCP(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBoard(t, Options{Period: time.Millisecond, Series: NewCounter(1, 30)})
+	gate := make(chan struct{})
+	b := newBoard(t, Options{Period: time.Millisecond, Series: &gated{Series: NewCounter(1, 30), gate: gate}})
 	done := make(chan error, 1)
 	go func() { done <- b.Serve(t.Context(), ln) }()
 	conn, err := net.Dial("tcp", ln.Addr().String())
@@ -222,6 +237,7 @@ func TestServeOverTCP(t *testing.T) {
 	if conn, err = net.Dial("tcp", ln.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
+	close(gate)
 	rest, err := io.ReadAll(conn)
 	if err != nil || !bytes.HasSuffix(rest, []byte("{1:30:21.5:40:0.001}")) {
 		t.Errorf("%q, %v", rest, err)

@@ -25,7 +25,7 @@ func TestSourceIsASerialPort(t *testing.T) {
 	if conn.RemoteAddr().Network() != "serial" {
 		t.Errorf("reached over %s", conn.RemoteAddr().Network())
 	}
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if got := readFrame(t, conn); got[:3] != "{2:" {
 		t.Error(got)
 	}
@@ -54,7 +54,7 @@ func TestNothingIsLostOnTheTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
 	var stream, want []byte
 	for i := range n {
 		want = fmt.Appendf(want, "{1:%d:21.5:40:0.000001}", i)
@@ -96,7 +96,7 @@ func TestTerminalForOtherPrograms(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		port.SetReadDeadline(time.Now().Add(5 * time.Second))
+		port.SetReadDeadline(time.Now().Add(time.Minute))
 		if got := readFrame(t, port); got == "{1:1:21.5:40:0.002}" {
 			t.Errorf("a frame of before: %s", got)
 		}

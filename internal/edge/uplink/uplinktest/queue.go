@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mote/internal/watch"
 )
 
 // Queue is an uplink.Queue in memory. The zero Queue is empty.
@@ -117,10 +119,10 @@ func (q *Queue) Acked() int {
 	return q.index()
 }
 
-// WaitEmpty waits up to twenty seconds until every record is acknowledged.
+// WaitEmpty waits, at most for [watch.Patience], until every record is acknowledged.
 func (q *Queue) WaitEmpty(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), watch.Patience)
 	defer cancel()
 	if err := q.Empty(ctx); err != nil {
 		t.Fatal(err)
