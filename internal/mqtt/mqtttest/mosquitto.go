@@ -153,7 +153,7 @@ func (m *Mosquitto) Stop() { m.signal(syscall.SIGTERM) }
 func (m *Mosquitto) Kill() { m.signal(syscall.SIGKILL) }
 
 // patience is how long the server may take to begin and to end.
-const patience = time.Minute
+const patience = watch.Patience
 
 func (m *Mosquitto) signal(s os.Signal) {
 	m.mu.Lock()
