@@ -83,15 +83,14 @@ func TestProcessCPU(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = p.cmd.Process.Kill(); <-p.done }()
-	for range 500 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if d, err := p.cpu(); err != nil {
 			t.Fatal(err)
 		} else if d >= 2*tick {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Error("a busy process has used no CPU after 5 s")
+	t.Error("a busy process has used no CPU after a minute")
 }
 
 func TestStatusMB(t *testing.T) {

@@ -241,7 +241,7 @@ func TestKillsLeaveQoS2ExactlyOnce(t *testing.T) {
 	const total = 2000
 	data, addr := t.TempDir(), freeAddr(t)
 	h := startHost(t, data, "cloud", "--plain", addr, "--anonymous")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience*time.Minute)
 	defer cancel()
 	r := &receiver{t: t, addr: addr, filter: "n/#", ready: make(chan struct{}), held: map[uint16]bool{}}
 	s := &sender{t: t, addr: addr, topic: "n/1", total: total}

@@ -61,7 +61,7 @@ func TestAPersistentSessionGetsEverythingAfterAKill(t *testing.T) {
 			}
 			s.mosquitto(lines.String(), "mosquitto_pub", "-q", "1", "-t", "kept/"+version, "-l")
 			s.killCloud()
-			got := strings.Split(strings.TrimSpace(s.mosquitto("", "mosquitto_sub", append(subscriber, "-C", "200", "-W", "15")...)), "\n")
+			got := strings.Split(strings.TrimSpace(s.mosquitto("", "mosquitto_sub", append(subscriber, "-C", "200", "-W", "60")...)), "\n")
 			if strings.Join(got, "\n") != strings.Join(want, "\n") {
 				t.Errorf("got %d messages: %.300q", len(got), got)
 			}
@@ -78,7 +78,7 @@ func TestARetainedMessageOutlivesAKill(t *testing.T) {
 	s.mosquitto("", "mosquitto_pub", "-q", "1", "-r", "-t", "state/window", "-n") // no longer
 	s.killCloud()
 	// As on AWS, a filter with a wildcard gets no retained message.
-	if got := s.mosquitto("", "mosquitto_sub", "-q", "1", "-t", "state/window", "-t", "state/door", "-v", "-W", "15", "-C", "1"); got != "state/door open\n" {
+	if got := s.mosquitto("", "mosquitto_sub", "-q", "1", "-t", "state/window", "-t", "state/door", "-v", "-W", "60", "-C", "1"); got != "state/door open\n" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -96,10 +96,9 @@ func TestPubSaysHowManyMessagesWereTakenWhenTheCloudDies(t *testing.T) {
 	if err := pub.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		defer in.Close()
-		for i := range 5000 {
-			if _, err := fmt.Fprintf(in, `{"id":"p","time":"%05d","dust":%d}`+"\n", i, i); err != nil {
+	go func() { // until nobody reads them
+		for i := 0; ; i++ {
+			if _, err := fmt.Fprintf(in, `{"id":"p","time":"%09d","dust":%d}`+"\n", i, i); err != nil {
 				return
 			}
 			if i%100 == 0 {

@@ -162,14 +162,17 @@ func TestASpoolsDiskThatIsPulledOutAndComesBackReadOnly(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, 8)
 	at := t.TempDir()
-	mount := func(flags uintptr) {
+	mount := func(from, at string, flags uintptr) {
 		t.Helper()
-		if err := unix.Mount(d.dir, at, "", unix.MS_BIND|flags, ""); err != nil {
+		if err := unix.Mount(from, at, "", unix.MS_BIND|flags, ""); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 	}
-	mount(0)
-	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+	readOnly := t.TempDir() // made here, since a mount on which files are open for writing stays writable
+	mount(d.dir, readOnly, 0)
+	mount(d.dir, readOnly, unix.MS_REMOUNT|unix.MS_RDONLY)
+	mount(d.dir, at, 0)
 	s := newSite(t, "")
 	b := startWideBoard(t)
 	s.configure(fmt.Sprintf("dir = %q", filepath.Join(at, "spool")), b.listener.Addr().String(), s.iotUplink(s.mqtt))
@@ -184,15 +187,14 @@ func TestASpoolsDiskThatIsPulledOutAndComesBackReadOnly(t *testing.T) {
 	if files, err := os.ReadDir(at); err != nil || len(files) > 0 {
 		t.Errorf("in the mount point there is %v, %v", files, err)
 	}
-	mount(0)
-	mount(unix.MS_REMOUNT | unix.MS_RDONLY)
+	mount(readOnly, at, 0)
 	s.gateway.says("directory is back")
 	s.gateway.says("mount it writable")
 	s.gateway.alive()
-	readOnly := b.written.Load()
-	mount(unix.MS_REMOUNT)
+	before := b.written.Load()
+	mount(d.dir, at, unix.MS_REMOUNT)
 	waitFor(t, "board that is read again", 20*time.Second, func() error {
-		return countAtLeast(int64(b.written.Load()), int64(readOnly)+100)
+		return countAtLeast(int64(b.written.Load()), int64(before)+100)
 	})
 	b.stop()
 	s.wantAll(b.sent())
@@ -209,7 +211,7 @@ func (h *host) put(id string, extra int) error {
 }
 
 func (h *host) putItem(item map[string]types.AttributeValue) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*patience*time.Second)
 	defer cancel()
 	_, err := h.once().PutItem(ctx, &dynamodb.PutItemInput{TableName: aws.String("air"), Item: item})
 	return err
@@ -217,7 +219,7 @@ func (h *host) putItem(item map[string]types.AttributeValue) error {
 
 // remove deletes a row.
 func (h *host) remove(row map[string]types.AttributeValue) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*patience*time.Second)
 	defer cancel()
 	key := map[string]types.AttributeValue{"id": row["id"], "time": row["time"]}
 	_, err := h.once().DeleteItem(ctx, &dynamodb.DeleteItemInput{TableName: aws.String("air"), Key: key})
@@ -335,6 +337,11 @@ func TestADiskThatFillsAtOnceLosesNothingAcknowledged(t *testing.T) {
 			}
 		})
 	}
+	waitFor(t, "acknowledged row", 10*time.Second, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		return atLeast(len(acked), 1)
+	})
 	fills := 0
 	for deadline := time.Now().Add(4 * time.Second); time.Now().Before(deadline); fills++ {
 		time.Sleep(700 * time.Millisecond)
@@ -365,7 +372,7 @@ func TestADiskThatFillsAtOnceLosesNothingAcknowledged(t *testing.T) {
 	again := start(t, append([]string{"cloud", "--data", s.data}, s.listeners...)...)
 	select {
 	case <-again.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(10 * patience * time.Second):
 		t.Fatalf("start on a full disk neither works nor fails:\n%s", again.out)
 	}
 	if again.err == nil || !strings.Contains(again.out.String(), "free some space and start again") {
@@ -383,7 +390,4 @@ func TestADiskThatFillsAtOnceLosesNothingAcknowledged(t *testing.T) {
 		}
 	}
 	t.Logf("%d acknowledged, %d stored, the disk was filled %d times; the cloud: %v", len(acked), len(stored), fills, ending)
-	if len(acked) == 0 {
-		t.Error("nothing was acknowledged: the test tests nothing")
-	}
 }

@@ -103,7 +103,7 @@ func runFirmware(t *testing.T, speed int) *simboard {
 	t.Cleanup(func() {
 		b.leave()
 		in.Close()
-		time.AfterFunc(5*time.Second, func() { cmd.Process.Kill() })
+		time.AfterFunc(10*patience*time.Second, func() { cmd.Process.Kill() })
 		if err := cmd.Wait(); err != nil || errs.String() != "" {
 			t.Errorf("simboard: %v\n%s", err, errs.String())
 		}

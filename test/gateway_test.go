@@ -70,9 +70,7 @@ func TestTheRESTRoadOfTheGateway(t *testing.T) {
 					t.Errorf("row %d has dust %s", i, text(row["dust"]))
 				}
 			}
-			if took := g.interrupt(); g.err != nil || took > 2*time.Second {
-				t.Errorf("Ctrl-C: ended after %v with %v", took, g.err)
-			}
+			wantStop(t, g)
 		})
 	}
 }

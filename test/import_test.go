@@ -3,7 +3,6 @@ package test
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,7 +43,6 @@ func TestABadRowIsNamed(t *testing.T) {
 
 // interruptedImport presses Ctrl-C in the middle of an import.
 func (h *host) interruptedImport(t *testing.T) {
-	in, feed := io.Pipe()
 	cmd := exec.Command(binary, "import", "bad", "--data", h.data)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
@@ -55,20 +53,19 @@ func (h *host) interruptedImport(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = io.Copy(stdin, in); _ = stdin.Close() }()
-	for i := range 2000 {
-		if _, err := fmt.Fprintf(feed, "{\"id\":\"c\",\"time\":\"%d\"}\n", i); err != nil {
-			t.Fatal(err)
+	fed := make(chan struct{})
+	go func() { // rows without end, until nobody reads them
+		defer close(fed)
+		for i, err := 0, error(nil); err == nil; i++ {
+			_, err = fmt.Fprintf(stdin, "{\"id\":\"c\",\"time\":\"%d\"}\n", i)
 		}
-	}
-	time.Sleep(time.Second)
+	}()
+	waitFor(t, "rows of the import", 20*time.Second, func() error { return atLeast(len(h.rows("bad")), 100) })
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond)
-	_, _ = fmt.Fprintln(feed, `{"id":"c","time":"last"}`) // it may wait for a line
-	_ = feed.Close()
 	err = cmd.Wait()
+	<-fed
 	if err == nil || cmd.ProcessState.ExitCode() != 1 || strings.Count(errs.String(), "\n") != 1 ||
 		!strings.Contains(errs.String(), "mote: stopped after ") || !strings.Contains(errs.String(), "run the same import again") {
 		t.Errorf("%v: %s", err, &errs)

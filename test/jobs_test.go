@@ -12,7 +12,7 @@ import (
 func (h *host) ask(d device, thing, rest, payload, subscribed string) (end string, answer map[string]any) {
 	h.t.Helper()
 	topic := "$aws/things/" + thing + "/jobs/" + rest
-	out := h.mustRun(tool(h.t, "mosquitto_rr"), h.mosquitto(d, "-i", thing, "-q", "1", "-W", "20", "-F", "%t %p", "-t", topic, "-e", subscribed, "-m", payload)...)
+	out := h.mustRun(tool(h.t, "mosquitto_rr"), h.mosquitto(d, "-i", thing, "-q", "1", "-W", "50", "-F", "%t %p", "-t", topic, "-e", subscribed, "-m", payload)...)
 	got, body, _ := strings.Cut(strings.TrimSpace(out), " ")
 	if err := json.Unmarshal([]byte(body), &answer); err != nil || !strings.HasPrefix(got, topic+"/") {
 		h.t.Fatalf("%s is answered with %q", topic, out)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,18 +92,65 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// interrupt is Ctrl-C; it returns how long the process took to end.
+// interrupt is Ctrl-C; it returns how long the process took to end, without the
+// time in which this machine was busy with others.
 func (p *process) interrupt() time.Duration {
 	p.t.Helper()
-	began := time.Now()
+	machine, began := watchPace(), time.Now()
 	_ = p.cmd.Process.Signal(syscall.SIGINT)
 	select {
 	case <-p.done:
-	case <-time.After(10 * time.Second):
-		p.t.Fatalf("still running 10 s after Ctrl-C; it printed:\n%s", p.out)
+	case <-time.After(10 * patience * time.Second):
+		p.t.Fatalf("still running %d s after Ctrl-C; it printed:\n%s", 10*patience, p.out)
 	}
-	p.t.Logf("stopped in %v", time.Since(began))
-	return time.Since(began)
+	took, lost := time.Since(began), machine.lost()
+	p.t.Logf("stopped in %v, in which programs waited %v for this machine", took, lost)
+	return took - lost
+}
+
+// pace notes how long this machine keeps programs from running.
+type pace struct {
+	pressed time.Duration // at the beginning
+	quit    chan struct{}
+	stood   chan time.Duration // in which nothing ran at all
+}
+
+func watchPace() *pace {
+	p := &pace{pressed: pressed(), quit: make(chan struct{}), stood: make(chan time.Duration)}
+	go func() { // ends with lost
+		const nap = 10 * time.Millisecond
+		stood := time.Duration(0)
+		for last := time.Now(); ; {
+			select {
+			case <-p.quit:
+				p.stood <- stood + time.Since(last)/nap*nap
+				return
+			case <-time.After(nap):
+				stood += time.Since(last)/nap*nap - nap
+				last = time.Now()
+			}
+		}
+	}()
+	return p
+}
+
+// lost ends the watch and says for how long a program may have stood still.
+func (p *pace) lost() time.Duration {
+	close(p.quit)
+	return max(<-p.stood, pressed()-p.pressed)
+}
+
+// pressed is how long, since the machine began, any of its programs has waited
+// for a processor, for memory or for the disk; 0 where Linux does not count that.
+func pressed() (sum time.Duration) {
+	for _, file := range []string{"cpu", "memory", "io"} {
+		text, _ := os.ReadFile("/proc/pressure/" + file)
+		_, total, _ := strings.Cut(string(text), "total=")
+		us, _, _ := strings.Cut(total, "\n")
+		n, _ := strconv.ParseInt(us, 10, 64)
+		sum += time.Duration(n) * time.Microsecond
+	}
+	return sum
 }
 
 // endpoints is endpoints.json.

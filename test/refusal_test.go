@@ -115,13 +115,16 @@ func checkConsoleShows(t *testing.T, h *host, wants ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := do(t, req)
-	if !strings.HasPrefix(got, "200 ") || !json.Valid([]byte(got[4:])) {
-		t.Fatalf("refusals of the console: %s", got)
-	}
-	for _, want := range wants {
-		if !strings.Contains(got, want) {
-			t.Errorf("the console does not name %q: %s", want, got)
+	waitFor(t, "list of refusals of the console", 10*time.Second, func() error {
+		got := do(t, req)
+		if !strings.HasPrefix(got, "200 ") || !json.Valid([]byte(got[4:])) {
+			t.Fatalf("refusals of the console: %s", got)
 		}
-	}
+		for _, want := range wants {
+			if !strings.Contains(got, want) {
+				return fmt.Errorf("it does not name %q: %s", want, got)
+			}
+		}
+		return nil
+	})
 }

@@ -33,7 +33,7 @@ func listenAsManager(t *testing.T) (*managerSocket, string) {
 
 func (m *managerSocket) take(line string) string {
 	m.t.Helper()
-	_ = m.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = m.SetReadDeadline(time.Now().Add(10 * patience * time.Second))
 	buf := make([]byte, 4096)
 	for {
 		n, err := m.Read(buf)
@@ -52,7 +52,7 @@ func TestSystemdIsToldHowTheGatewayIs(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", path)
 	t.Setenv("WATCHDOG_USEC", "600000")
 	conf := filepath.Join(t.TempDir(), "mote.toml")
-	text := fmt.Sprintf("[gateway]\nname = \"roof\"\n[[source]]\ntcp = %q\n[uplink.rest]\nurl = \"http://127.0.0.1:9/x\"\n", freeAddress(t))
+	text := fmt.Sprintf("[gateway]\nname = \"roof\"\n[[source]]\ntcp = %q\n[uplink.rest]\nurl = \"http://127.0.0.1:9/x\"\n", freeAddr(t))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

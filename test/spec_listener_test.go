@@ -78,7 +78,7 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("%q connects", wrong[0])
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience*time.Minute)
 	defer cancel()
 	open := func(password string) *wire {
 		w, ack := dialWire(ctx, addr, &mqtt.Connect{Version: mqtt.V5, ClientID: "c", CleanStart: true, Username: mqtt.Some("roof"), Password: mqtt.Some([]byte(password))})
@@ -165,7 +165,7 @@ func TestKillsLeaveSharedSubscriptionsAndWills(t *testing.T) {
 	data, addr := t.TempDir(), freeAddr(t)
 	startCloud := func() *host { return startHost(t, data, "cloud", "--plain", addr, "--anonymous") }
 	h := startCloud()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience*time.Minute)
 	defer cancel()
 	var clients sync.WaitGroup
 	defer clients.Wait()
@@ -202,11 +202,11 @@ func TestKillsLeaveSharedSubscriptionsAndWills(t *testing.T) {
 		waitFor(t, "progress", 30*time.Second, reached(func() int { return seen(members) }, (i+1)*total/(kills+1)))
 		h.kill()
 		h = startCloud()
-	}
-	back, ack := dialWire(ctx, addr, withWill("returns"))
-	alive = append(alive, back)
-	if ack == nil || ack.Code != mqtt.Success {
-		t.Fatalf("CONNACK %+v", ack)
+		back, ack := dialWire(ctx, addr, withWill("returns"))
+		alive = append(alive, back)
+		if ack == nil || ack.Code != mqtt.Success {
+			t.Fatalf("CONNACK %+v", ack)
+		}
 	}
 	waitFor(t, "all messages", 40*time.Second, reached(func() int { return seen(members) }, total))
 	for i, m := range members {
@@ -265,7 +265,7 @@ func wantWill(ctx context.Context, t *testing.T, addr string) {
 	if ack == nil || !ack.SessionPresent {
 		t.Fatalf("CONNACK %+v", ack)
 	}
-	for end := time.Now().Add(50 * time.Second); ; {
+	for end := time.Now().Add(50 * patience * time.Second); ; {
 		p, err := w.next(ctx)
 		switch p := p.(type) {
 		case *mqtt.Publish:

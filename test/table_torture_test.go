@@ -55,7 +55,7 @@ func values(name string, n int64) map[string]types.AttributeValue {
 // answered: it must be done once however often the cloud dies over it.
 func (c *teller) do(op tabletest.Op) tabletest.Result {
 	token := strconv.FormatInt(c.token.Add(1), 10)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * patience * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		r, err := c.try(op, token)
 		var failed *types.ConditionalCheckFailedException
 		var cancelled *types.TransactionCanceledException
@@ -74,7 +74,7 @@ func (c *teller) do(op tabletest.Op) tabletest.Result {
 }
 
 func (c *teller) try(op tabletest.Op, token string) (r tabletest.Result, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*patience*time.Second)
 	defer cancel()
 	item := idOf(op.Key)
 	item["n"] = number(op.New)
@@ -133,7 +133,7 @@ func (c *teller) balances(ctx context.Context) (r tabletest.Result, err error) {
 // open makes the table with the accounts.
 func (c *teller) open() {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*patience*time.Second)
 	defer cancel()
 	_, err := c.api.CreateTable(ctx, &dynamodb.CreateTableInput{
 		TableName: aws.String("bank"), BillingMode: types.BillingModePayPerRequest,

@@ -51,9 +51,7 @@ func TestUpCarriesReadingsOfTwoBoardsIntoTheTable(t *testing.T) {
 		t.Error("rate is the board's state, it does not belong into the row")
 	}
 	checkPrivate(t, data)
-	if took := h.interrupt(); h.err != nil || took > 2*time.Second {
-		t.Errorf("Ctrl-C: ended after %v with %v, want 0 within 2 s", took, h.err)
-	}
+	wantStop(t, h.process)
 	if _, err := os.Stat(filepath.Join(data, "endpoints.json")); !os.IsNotExist(err) {
 		t.Errorf("endpoints.json is still there after the stop: %v", err)
 	}

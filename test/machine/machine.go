@@ -36,12 +36,12 @@ type Guest struct {
 	// words for it.
 	First, Kernel string
 	Serial        string        // socket to which the machine's second serial port connects; "" for none
-	Limit         time.Duration // default 150 s
+	Limit         time.Duration // default five minutes
 }
 
 // defaultLimit is far above what a run takes; without it a machine that hangs
 // would hold the tests up forever.
-const defaultLimit = 150 * time.Second
+const defaultLimit = 5 * time.Minute
 
 // passed is QEMU's exit status when the guest has written 0 to its exit port.
 // A kernel that panics ends with 0, a failed test with 3.
@@ -208,7 +208,7 @@ func (g Guest) boot(t *testing.T, qemu, kernel, image string) (out string, statu
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(g.Limit, defaultLimit))
 	defer cancel()
-	words := "-- -test.v -test.timeout=120s"
+	words := "-- -test.v -test.timeout=270s"
 	if g.First != "" {
 		words = "rdinit=" + g.First + " " + g.Kernel
 	}

@@ -368,7 +368,7 @@ func TestCancelledDial(t *testing.T) {
 	if _, err := e.source(t, rfcomm.Options{Address: "00:18:E4:FF:FF:FE"}).Dial(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	if took := time.Since(begun); took > 3*time.Second {
+	if took := time.Since(begun); took > 5*time.Second { // when the page times out
 		t.Errorf("a cancelled dial held on for %v", took)
 	}
 	begun = time.Now()

@@ -32,7 +32,7 @@ connection = mqtt.Connection(
     client=mqtt.Client(bootstrap, io.ClientTlsContext(options)), host_name=o["host"], port=o["port"], client_id=o["thing"],
     use_websockets=o["transport"] == "wss", websocket_handshake_transform=sign if o["transport"] == "wss" else None,
     username="?SDK=PythonV2&Version=1.0", keep_alive_secs=60)
-connection.connect().result(15)
+connection.connect().result(60)
 came = threading.Event()
 got = []
 
@@ -43,9 +43,9 @@ def on_message(topic, payload, **kwargs):
 
 
 topic = "devices/" + o["thing"]
-connection.subscribe(topic, mqtt.QoS.AT_LEAST_ONCE, on_message)[0].result(15)
-connection.publish(topic, b"hello" * 5000, mqtt.QoS.AT_LEAST_ONCE)[0].result(15)
-assert came.wait(15), "no message"
+connection.subscribe(topic, mqtt.QoS.AT_LEAST_ONCE, on_message)[0].result(60)
+connection.publish(topic, b"hello" * 5000, mqtt.QoS.AT_LEAST_ONCE)[0].result(60)
+assert came.wait(60), "no message"
 assert got == [(topic, b"hello" * 5000)], got
-connection.disconnect().result(15)
+connection.disconnect().result(60)
 print("done")

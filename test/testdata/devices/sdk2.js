@@ -6,7 +6,7 @@ const { once } = require('events');
 
 const o = JSON.parse(process.argv[2]);
 const topic = 'devices/' + o.thing;
-setTimeout(() => { console.error('nothing came within 20 s'); process.exit(1); }, 20000);
+setTimeout(() => { console.error('nothing came within two minutes'); process.exit(1); }, 120000);
 const credentials = () => auth.AwsCredentialsProvider.newStatic(o.accessKey, o.secret, o.token);
 
 function tlsOptions(b) {
