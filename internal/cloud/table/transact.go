@@ -72,7 +72,7 @@ type Reason struct {
 var (
 	errSameItem   = invalid("Transaction request cannot include multiple operations on one item")
 	errNoAction   = invalid("Invalid Request: TransactWriteRequest should contain Delete or Put or Update request")
-	errLargeWrite = invalid("Transaction request cannot write more than %d bytes of items", maxTransactBytes)
+	errLargeWrite = invalid("Transaction payload size cannot exceed %d bytes", maxTransactBytes)
 	errLargeRead  = invalid("Transaction request cannot read more than %d bytes of items", maxTransactBytes)
 )
 
@@ -153,15 +153,22 @@ func (db *DB) planTransaction(x *Transaction) (*transaction, error) {
 		}
 	}
 	p := &transaction{Transaction: x, changes: make([]*change, len(intents)), checks: make([]bool, len(intents))}
-	reasons := make([]error, len(intents))
 	for i := range intents {
-		p.changes[i], reasons[i] = intents[i].change(tables[i])
+		var err error
+		if p.changes[i], err = intents[i].change(tables[i]); err != nil {
+			return nil, refusedKey(err, i, len(intents))
+		}
 		p.checks[i] = intents[i].check
 	}
-	if err := refusedKeys(reasons); err != nil {
-		return nil, err
-	}
 	return p, p.distinct()
+}
+
+// refusedKey cancels a transaction of n actions for the key of the item that
+// action i names: DynamoDB looks no further then.
+func refusedKey(err error, i, n int) error {
+	reasons := make([]error, n)
+	reasons[i] = err
+	return refusedKeys(reasons)
 }
 
 // refusedKeys cancels a transaction for the keys of its items. An empty key is
@@ -250,7 +257,7 @@ func (p *transaction) run(db *DB, b *store.Batch, due []dueToken) error {
 			return err
 		}
 		reasons[i] = err
-		size += max(c.size, c.oldSize)
+		size += c.size // what goes does not count
 	}
 	if err := refusedKeys(reasons); err != nil {
 		return err
@@ -385,7 +392,6 @@ func (db *DB) planGets(gets []TransactGet) ([]wanted, error) {
 			return nil, err
 		}
 	}
-	reasons := make([]error, len(gets))
 	for i, g := range gets {
 		t, err := db.table(g.Table)
 		if err != nil {
@@ -395,10 +401,9 @@ func (db *DB) planGets(gets []TransactGet) ([]wanted, error) {
 			return nil, err
 		}
 		wants[i].t = t
-		wants[i].key, reasons[i] = t.encodeKey(g.Key)
-	}
-	if err := refusedKeys(reasons); err != nil {
-		return nil, err
+		if wants[i].key, err = t.encodeKey(g.Key); err != nil {
+			return nil, refusedKey(err, i, len(gets))
+		}
 	}
 	seen := make(map[string]bool, len(wants))
 	for _, w := range wants {

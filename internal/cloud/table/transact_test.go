@@ -100,7 +100,7 @@ func TestTransactionIsLimited(t *testing.T) {
 	}
 	var x Transaction
 	for i := range 11 {
-		x.Writes = append(x.Writes, TransactWrite{Put: &PutRequest{Table: "tab", Item: Item{"id": String(string(rune('a' + i))), "x": String(strings.Repeat("x", 399<<10))}}})
+		x.Writes = append(x.Writes, TransactWrite{Put: &PutRequest{Table: "tab", Item: Item{"id": String(string(rune('a' + i))), "n": String(strings.Repeat("x", 399<<10))}}})
 	}
 	if _, err := db.TransactWrite(x); !errors.Is(err, errLargeWrite) {
 		t.Errorf("got %v", err)
@@ -110,6 +110,14 @@ func TestTransactionIsLimited(t *testing.T) {
 	if u, err := db.TransactWrite(x); err != nil || u.Units["tab"].Units != 2*10*400 {
 		t.Errorf("%v, %v", u, err)
 	}
+	for i := range 10 { // what goes does not count
+		x.Writes[i] = TransactWrite{Delete: &DeleteRequest{Table: "tab", Key: Item{"id": String(string(rune('a' + i)))}}}
+	}
+	x.Writes = append(x.Writes, TransactWrite{Put: &PutRequest{Table: "tab", Item: Item{"id": String("z"), "n": String(strings.Repeat("x", 399<<10))}}})
+	if _, err := db.TransactWrite(x); err != nil {
+		t.Error(err)
+	}
+	wantN(t, db, "a", "")
 	x.Writes = make([]TransactWrite, 101)
 	if _, err := db.TransactWrite(x); err == nil {
 		t.Error("101 actions were taken")
