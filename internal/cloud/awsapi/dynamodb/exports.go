@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -66,6 +68,9 @@ func (h *Handler) exportTable(in *input) ([]byte, error) {
 	if e.token != nil {
 		c.length(*e.token, "clientToken", 1, 1024)
 	}
+	if e.prefix != nil {
+		c.length(*e.prefix, "s3Prefix", 1, 1024)
+	}
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -89,6 +94,9 @@ func (h *Handler) exportTable(in *input) ([]byte, error) {
 
 // exported returns the name of the table with an ARN.
 func (h *Handler) exported(arn string) (string, error) {
+	if !tableArn.MatchString(arn) {
+		return "", refused("Invalid TableArn: " + quoteless(arn))
+	}
 	t, err := h.db.Describe(bareName(arn))
 	if err != nil || t.ARN != arn {
 		return "", &table.Error{Code: table.CodeTableNotFound, Message: "Table not found: " + quoteless(arn)}
@@ -169,6 +177,11 @@ func exportDescription(e *table.Export) map[string]any {
 	return d
 }
 
+var (
+	exportArn = regexp.MustCompile(`^arn:.+:table/[^/]+/export/.+$`)
+	exportID  = regexp.MustCompile(`^\d{14,}-[0-9a-f]{8}$`)
+)
+
 func (h *Handler) describeExport(in *input) ([]byte, error) {
 	var c constraints
 	c.required(in.export.arn != nil, "exportArn")
@@ -177,6 +190,9 @@ func (h *Handler) describeExport(in *input) ([]byte, error) {
 	}
 	if err := c.err(); err != nil {
 		return nil, err
+	}
+	if !exportArn.MatchString(*in.export.arn) {
+		return nil, refused("Invalid Export ARN: " + quoteless(*in.export.arn))
 	}
 	e, err := h.db.DescribeExport(*in.export.arn)
 	if err != nil {
@@ -195,6 +211,9 @@ func (h *Handler) listExports(in *input) ([]byte, error) {
 	if err := c.err(); err != nil {
 		return nil, err
 	}
+	if in.nextToken != nil && !exportID.MatchString(*in.nextToken) {
+		return nil, refused("Invalid NextToken: it is of no answer to ListExports: " + quoteless(*in.nextToken))
+	}
 	all, err := h.db.Exports()
 	if err != nil {
 		return nil, err
@@ -204,8 +223,8 @@ func (h *Handler) listExports(in *input) ([]byte, error) {
 		limit = int(*in.export.max)
 	}
 	list := []map[string]any{}
-	for _, e := range all {
-		if in.export.tableARN != nil && e.TableARN != *in.export.tableARN || in.nextToken != nil && e.ID <= *in.nextToken {
+	for _, e := range slices.Backward(all) { // the latest first, as on AWS
+		if in.export.tableARN != nil && e.TableARN != *in.export.tableARN || in.nextToken != nil && e.ID >= *in.nextToken {
 			continue
 		}
 		if len(list) == limit {

@@ -197,7 +197,7 @@ func exportedLines(t *testing.T, bucket string, d *types.ExportDescription) map[
 	return lines
 }
 
-// listsExports pages through two exports.
+// listsExports pages through two exports, the latest first.
 func listsExports(t *testing.T, c *dynamodb.Client, first string) {
 	t.Helper()
 	made, err := c.ExportTableToPointInTime(t.Context(), &dynamodb.ExportTableToPointInTimeInput{TableArn: aws.String(airArn), S3Bucket: aws.String("others")})
@@ -216,7 +216,7 @@ func listsExports(t *testing.T, c *dynamodb.Client, first string) {
 		}
 		arns = append(arns, *page.ExportSummaries[0].ExportArn)
 	}
-	if !slices.Equal(arns, []string{first, *second.ExportArn}) {
+	if !slices.Equal(arns, []string{*second.ExportArn, first}) {
 		t.Errorf("%q", arns)
 	}
 	if other, err := c.ListExports(t.Context(), &dynamodb.ListExportsInput{TableArn: aws.String(airArn + "2")}); err != nil || len(other.ExportSummaries) != 0 {

@@ -1,12 +1,14 @@
 package dynamodb
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -84,7 +86,10 @@ func (h *Handler) listStreams(in *input) ([]byte, error) {
 	if in.tableName != nil {
 		c.tableName(in.tableName, "tableName")
 	}
-	if err := c.err(); err != nil {
+	if in.startStream != nil {
+		c.length(*in.startStream, "exclusiveStartStreamArn", 37, 1024)
+	}
+	if err := cmp.Or(c.err(), checkStream(in.startStream)); err != nil {
 		return nil, err
 	}
 	name, limit := "", 100
@@ -118,6 +123,16 @@ func (c *constraints) streamARN(arn *string) {
 	}
 }
 
+var streamArn = regexp.MustCompile(`^arn:aws[a-z-]*:dynamodb:[^:]+:\d+:table/[^/]+/stream/.+$`)
+
+// checkStream refuses what is no ARN of a stream; nil is absent.
+func checkStream(arn *string) error {
+	if arn != nil && !streamArn.MatchString(*arn) {
+		return refused("Invalid StreamArn: " + quoteless(*arn) + " is the ARN of no stream")
+	}
+	return nil
+}
+
 // shardOf is the one shard of a stream.
 func shardOf(s *table.Stream) string {
 	sum := sha256.Sum256([]byte(s.ARN))
@@ -129,7 +144,7 @@ func (h *Handler) describeStream(in *input) ([]byte, error) {
 	c.streamARN(in.streamArn)
 	c.atLeast(in.limit, "limit", 1)
 	c.atMost(in.limit, "limit", 100)
-	if err := c.err(); err != nil {
+	if err := cmp.Or(c.err(), checkStream(in.streamArn)); err != nil {
 		return nil, err
 	}
 	s, err := h.db.Stream(*in.streamArn)
@@ -158,7 +173,7 @@ func (h *Handler) getShardIterator(in *input) ([]byte, error) {
 	c.required(in.shard != nil, "shardId")
 	c.required(in.iteratorType != nil, "shardIteratorType")
 	c.enum(in.iteratorType, "shardIteratorType", "AFTER_SEQUENCE_NUMBER", "LATEST", "AT_SEQUENCE_NUMBER", "TRIM_HORIZON")
-	if err := c.err(); err != nil {
+	if err := cmp.Or(c.err(), checkStream(in.streamArn)); err != nil {
 		return nil, err
 	}
 	s, err := h.db.Stream(*in.streamArn)
@@ -177,13 +192,15 @@ func (h *Handler) getShardIterator(in *input) ([]byte, error) {
 
 // startAt is the sequence number that a new iterator begins with.
 func (h *Handler) startAt(in *input, s *table.Stream) (uint64, error) {
-	switch *in.iteratorType {
-	case "TRIM_HORIZON":
+	placed := *in.iteratorType == "TRIM_HORIZON" || *in.iteratorType == "LATEST"
+	switch {
+	case placed && in.sequence != nil:
+		return 0, refused("One or more parameter values were invalid: SequenceNumber must not be given with ShardIteratorType " + *in.iteratorType)
+	case *in.iteratorType == "TRIM_HORIZON":
 		return s.Oldest(), nil
-	case "LATEST":
+	case placed:
 		return h.db.NextSequence(), nil
-	}
-	if in.sequence == nil {
+	case in.sequence == nil:
 		return 0, refused("One or more parameter values were invalid: SequenceNumber is required for ShardIteratorType " + *in.iteratorType)
 	}
 	seq, err := table.ParseSequence(*in.sequence)

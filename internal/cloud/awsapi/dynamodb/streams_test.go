@@ -55,9 +55,15 @@ r, after = read(next)
 assert r == [] and after is None, (r, after)
 d = st.describe_stream(StreamArn=arn)['StreamDescription']
 assert d['StreamStatus'] == 'DISABLED' and 'EndingSequenceNumber' in d['Shards'][0]['SequenceNumberRange'], d
-try: st.get_records(ShardIterator='x' * 20)
-except ClientError as e: assert e.response['Error']['Code'] == 'ValidationException', e
-else: raise Exception('not refused')
+def refused(f, **kw):
+    try: f(**kw)
+    except ClientError as e: assert e.response['Error']['Code'] == 'ValidationException', e
+    else: raise Exception('not refused: %r' % kw)
+refused(st.get_records, ShardIterator='x' * 20)
+refused(st.describe_stream, StreamArn='x' * 40)
+refused(st.list_streams, ExclusiveStartStreamArn='x' * 40)
+refused(st.get_shard_iterator, StreamArn='x' * 40, ShardId=shard, ShardIteratorType='LATEST')
+for kind in 'LATEST', 'TRIM_HORIZON': refused(begin, kind=kind, SequenceNumber=numbers[0])
 print('ok')
 `
 
