@@ -210,6 +210,9 @@ func (r *TableUpdate) create(t *Table, x *IndexRequest) error {
 	if err := as.checkIndex(x); err != nil {
 		return err
 	}
+	if err := (&CreateRequest{Attributes: r.Attributes}).checkDefined(x.Schema); err != nil { // again, though the table knows it
+		return err
+	}
 	if err := checkNonKeyTotal(total); err != nil {
 		return err
 	}
@@ -219,6 +222,9 @@ func (r *TableUpdate) create(t *Table, x *IndexRequest) error {
 
 // asCreate is the request as one that makes the table: with all definitions.
 func (r *TableUpdate) asCreate(t *Table) (*CreateRequest, error) {
+	if err := checkTwice(r.Attributes); err != nil {
+		return nil, err
+	}
 	c := &CreateRequest{exists: true, Billing: t.Billing, Attributes: slices.Clone(r.Attributes)}
 	for _, k := range t.keys() {
 		c.Schema = append(c.Schema, KeyElement{Name: k.Name})
@@ -228,7 +234,7 @@ func (r *TableUpdate) asCreate(t *Table) (*CreateRequest, error) {
 		case d == nil:
 			c.Attributes = append(c.Attributes, k)
 		case d.Kind != k.Kind:
-			return nil, invalidParam("attribute %s is a key of type %s already and can not be one of type %s", k.Name, k.Kind, d.Kind)
+			return nil, invalidParam("Attributes cannot be redefined. Please check that your attribute has the same type as previously defined. Existing definition: %s:%s New definition: %s:%s", k.Name, k.Kind, d.Name, d.Kind)
 		}
 	}
 	return c, nil

@@ -170,7 +170,7 @@ func (t *Table) update(key Item, u *update, transacted bool) (*change, error) {
 	return &change{t: t, key: k, next: func(old Item) (Item, error) {
 		item, err := u.run(old, key)
 		if err == nil {
-			err = t.checkUpdatedKeys(old, item, transacted)
+			err = t.checkUpdatedKeys(old, item, transacted || u.legacy)
 		}
 		return item, err
 	}}, nil

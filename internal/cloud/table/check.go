@@ -347,12 +347,24 @@ func (c *checker) checkPaths(paths [][]step) {
 	}
 }
 
-// checkScalar refuses paths into a key attribute.
+// checkScalar refuses paths into a key attribute of the table or of an index.
 func (t *Table) checkScalar(paths ...[]step) error {
-	for _, k := range t.keys() {
+	if err := checkScalar(t.keys(), "Key", paths); err != nil {
+		return err
+	}
+	for _, x := range t.Indexes {
+		if err := checkScalar(x.keys(), "IndexKey", paths); err != nil && x.Status != IndexDeleting {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkScalar(keys []KeyAttr, what string, paths [][]step) error {
+	for _, k := range keys {
 		for _, steps := range paths {
 			if len(steps) > 1 && steps[0].name == k.Name {
-				return invalid("Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: Key: %s", k.Name)
+				return invalid("Key attributes must be scalars; list random access '[]' and map lookup '.' are not allowed: %s: %s", what, k.Name)
 			}
 		}
 	}

@@ -169,7 +169,22 @@ func (r *CreateRequest) checkSchema() error {
 	if err := checkElements(r.Schema); err != nil {
 		return err
 	}
+	if err := checkTwice(r.Attributes); err != nil {
+		return err
+	}
 	return r.checkDefinitions()
+}
+
+// checkTwice refuses definitions of one attribute that are two.
+func checkTwice(definitions []KeyAttr) error {
+	seen := map[string]bool{}
+	for _, d := range definitions {
+		if seen[d.Name] {
+			return invalid("Attribute Name is duplicated: %s", d.Name)
+		}
+		seen[d.Name] = true
+	}
+	return nil
 }
 
 func (r *CreateRequest) checkDefinitions() error {

@@ -218,30 +218,31 @@ func (x *Index) checkKey(k *KeyAttr, v *Value, isHash bool) error {
 
 // checkUpdatedKeys refuses what an update has made of an attribute that is a
 // key of an index. What it has left as it was may be none: an item that was
-// there before the index. Within a transaction DynamoDB has the words of a put
-// for a value of another type.
-func (t *Table) checkUpdatedKeys(old, item Item, transacted bool) error {
+// there before the index. Without an update expression of the request's own
+// (in a transaction, with AttributeUpdates) DynamoDB has the words of a put for
+// a value of another type.
+func (t *Table) checkUpdatedKeys(old, item Item, asPut bool) error {
 	var first *Index
 	var refusal error
 	for _, x := range t.Indexes {
 		if x.Status == IndexDeleting || first != nil && first.Name < x.Name {
 			continue
 		}
-		if err := x.checkUpdated(old, item, transacted); err != nil {
+		if err := x.checkUpdated(old, item, asPut); err != nil {
 			first, refusal = x, err
 		}
 	}
 	return refusal
 }
 
-func (x *Index) checkUpdated(old, item Item, transacted bool) error {
+func (x *Index) checkUpdated(old, item Item, asPut bool) error {
 	for i, k := range x.keys() {
 		v, was := item.get(k.Name), old.get(k.Name)
 		if v == nil || was != nil && equal(v, was) {
 			continue
 		}
 		switch err := x.checkKey(&k, v, i == 0); {
-		case v.Kind != k.Kind && !transacted:
+		case v.Kind != k.Kind && !asPut:
 			return invalidParam("The update expression attempted to update the secondary index key to unsupported type")
 		case v.Kind == k.Kind && k.checkEmpty(v) != nil:
 			return invalid("One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty %s value.",

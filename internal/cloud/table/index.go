@@ -177,10 +177,8 @@ func (r *CreateRequest) checkIndex(x *IndexRequest) error {
 	if err := CheckName(x.Name); err != nil {
 		return err
 	}
-	for _, k := range x.Schema {
-		if d := r.definition(k.Name); d == nil || d.Kind < S || d.Kind > B {
-			return invalidParam("Some index key attributes are not defined in AttributeDefinitions. Keys: [%s], AttributeDefinitions: [%s]", elementNames(x.Schema), r.definedNames())
-		}
+	if err := r.checkDefined(x.Schema); err != nil {
+		return err
 	}
 	if !x.Global && len(r.Schema) < 2 {
 		return invalidParam("Table KeySchema does not have a range key, which is required when specifying a LocalSecondaryIndex")
@@ -197,6 +195,16 @@ func (r *CreateRequest) checkIndex(x *IndexRequest) error {
 		return err
 	}
 	return x.checkCapacity(r.Billing, r.exists)
+}
+
+// checkDefined refuses a key of an index with an attribute that is not defined.
+func (r *CreateRequest) checkDefined(schema []KeyElement) error {
+	for _, k := range schema {
+		if d := r.definition(k.Name); d == nil || d.Kind < S || d.Kind > B {
+			return invalidParam("Some index key attributes are not defined in AttributeDefinitions. Keys: [%s], AttributeDefinitions: [%s]", elementNames(schema), r.definedNames())
+		}
+	}
+	return nil
 }
 
 func (x *IndexRequest) checkLocal(tableHash string) error {
@@ -219,6 +227,11 @@ func (x *IndexRequest) checkProjection() error {
 		return invalidParam("ProjectionType is INCLUDE, but NonKeyAttributes is not specified")
 	case len(x.Include) > maxNonKey:
 		return invalidParam("NonKeyAttributes of one index are at most %d, not %d", maxNonKey, len(x.Include))
+	}
+	for i, name := range x.Include {
+		if slices.Contains(x.Include[:i], name) {
+			return invalidParam("Duplicate attribute name in NonKeyAttributes of index %s: %s", x.Name, name)
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
 
@@ -95,14 +96,13 @@ func (in *input) checkUpdateTable() error {
 	var c constraints
 	c.tableName(in.tableName, "tableName")
 	c.enum(in.billing, "billingMode", table.Provisioned, table.PayPerRequest)
-	c.enum(in.class, "tableClass", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
 	c.definitions(in)
 	c.streamSpec(in.stream)
 	c.throughput(in.throughput, "provisionedThroughput")
 	for i := range in.indexUpdates {
 		c.indexUpdate(&in.indexUpdates[i], "globalSecondaryIndexUpdates."+strconv.Itoa(i+1)+".member.")
 	}
-	if err := c.err(); err != nil {
+	if err := cmp.Or(c.err(), in.checkClass()); err != nil {
 		return err
 	}
 	if in.indexUpdates != nil && len(in.indexUpdates) == 0 {

@@ -87,7 +87,7 @@ func TestSDKTables(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	gone, err := c.DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: aws.String("air")})
-	if err != nil || gone.TableDescription.TableStatus != types.TableStatusDeleting {
+	if err != nil || gone.TableDescription.TableStatus != types.TableStatusDeleting || gone.TableDescription.KeySchema != nil || gone.TableDescription.CreationDateTime != nil {
 		t.Fatalf("%+v, %v", gone, err)
 	}
 	if err := dynamodb.NewTableNotExistsWaiter(c).Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String("air")}, time.Second); err != nil {

@@ -1,6 +1,7 @@
 package dynamodb
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -65,7 +66,6 @@ func (in *input) checkCreate() error {
 	c.required(in.attributes != nil, "attributeDefinitions")
 	c.required(in.schema != nil, "keySchema")
 	c.enum(in.billing, "billingMode", table.Provisioned, table.PayPerRequest)
-	c.enum(in.class, "tableClass", "STANDARD", "STANDARD_INFREQUENT_ACCESS")
 	c.definitions(in)
 	c.streamSpec(in.stream)
 	c.schema(in.schema, "keySchema")
@@ -76,10 +76,18 @@ func (in *input) checkCreate() error {
 	for i := range in.global {
 		c.index(&in.global[i], "globalSecondaryIndexes."+strconv.Itoa(i+1)+".member.")
 	}
-	if err := c.err(); err != nil {
+	if err := cmp.Or(c.err(), in.checkClass()); err != nil {
 		return err
 	}
 	return in.checkOffered()
+}
+
+// checkClass holds TableClass to the classes there are, with words of its own.
+func (in *input) checkClass() error {
+	if in.class == nil || *in.class == "STANDARD" || *in.class == "STANDARD_INFREQUENT_ACCESS" {
+		return nil
+	}
+	return refused("Invalid table-class parameter provided. Please try again with a valid table-class value: [STANDARD, STANDARD_INFREQUENT_ACCESS].")
 }
 
 // checkOffered refuses members that must not be ignored.
@@ -133,7 +141,11 @@ func (h *Handler) deleteTable(in *input) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]any{"TableDescription": h.describe(t, "DELETING")})
+	d := h.describe(t, "DELETING")
+	for _, gone := range []string{"CreationDateTime", "KeySchema", "AttributeDefinitions", "LocalSecondaryIndexes", "GlobalSecondaryIndexes"} {
+		delete(d, gone) // as on AWS
+	}
+	return json.Marshal(map[string]any{"TableDescription": d})
 }
 
 func (h *Handler) listTables(in *input) ([]byte, error) {
