@@ -80,8 +80,9 @@ func (c *AttributeCondition) node() *node {
 	case c.Operator == "BETWEEN":
 		n.kind, n.op = nodeBetween, c.Operator
 	}
-	if c.Operator == "NOT_CONTAINS" {
-		return &node{kind: nodeNot, op: "NOT", args: []*node{n}}
+	if c.Operator == "NOT_CONTAINS" { // an attribute that is not there does not satisfy it, unlike NE
+		there := &node{kind: nodeFunc, op: "attribute_exists", args: args[:1]}
+		return &node{kind: nodeAnd, op: "AND", args: []*node{there, {kind: nodeNot, op: "NOT", args: []*node{n}}}}
 	}
 	return n
 }
