@@ -157,9 +157,8 @@ func (t *Table) remove(key Item) (*change, error) {
 	return &change{t: t, key: k}, nil
 }
 
-// update returns the change that updates the item with a key; transacted words
-// refusals as a transaction does.
-func (t *Table) update(key Item, u *update, transacted bool) (*change, error) {
+// update returns the change that updates the item with a key.
+func (t *Table) update(key Item, u *update) (*change, error) {
 	k, err := t.encodeKey(key)
 	if err != nil {
 		return nil, err
@@ -167,10 +166,13 @@ func (t *Table) update(key Item, u *update, transacted bool) (*change, error) {
 	if err := u.checkKeys(t); err != nil {
 		return nil, err
 	}
+	if err := u.checkGivenTypes(t); err != nil {
+		return nil, err
+	}
 	return &change{t: t, key: k, next: func(old Item) (Item, error) {
 		item, err := u.run(old, key)
 		if err == nil {
-			err = t.checkUpdatedKeys(old, item, transacted || u.legacy)
+			err = t.checkUpdatedKeys(old, item)
 		}
 		return item, err
 	}}, nil

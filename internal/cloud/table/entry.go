@@ -174,21 +174,26 @@ func (x *Index) project(item Item) Item {
 	return some
 }
 
-// checkIndexKeys refuses an item with an attribute that can be no key of an
-// index that wants it as one. Of several indexes, DynamoDB names the first by
-// name.
-func (t *Table) checkIndexKeys(item Item) error {
+// refusedBy returns what check has against an index: of several that refuse,
+// DynamoDB names the first by name.
+func (t *Table) refusedBy(check func(x *Index) error) error {
 	var first *Index
 	var refusal error
 	for _, x := range t.Indexes {
 		if x.Status == IndexDeleting || first != nil && first.Name < x.Name {
 			continue
 		}
-		if err := x.checkItem(item); err != nil {
+		if err := check(x); err != nil {
 			first, refusal = x, err
 		}
 	}
 	return refusal
+}
+
+// checkIndexKeys refuses an item with an attribute that can be no key of an
+// index that wants it as one.
+func (t *Table) checkIndexKeys(item Item) error {
+	return t.refusedBy(func(x *Index) error { return x.checkItem(item) })
 }
 
 func (x *Index) checkItem(item Item) error {
@@ -202,9 +207,13 @@ func (x *Index) checkItem(item Item) error {
 	return nil
 }
 
+func (x *Index) mismatch(k *KeyAttr, v *Value) error {
+	return invalidParam("Type mismatch for Index Key %s Expected: %s Actual: %s IndexName: %s", k.Name, k.Kind, v.Kind, x.Name)
+}
+
 func (x *Index) checkKey(k *KeyAttr, v *Value, isHash bool) error {
 	if v.Kind != k.Kind {
-		return invalidParam("Type mismatch for Index Key %s Expected: %s Actual: %s IndexName: %s", k.Name, k.Kind, v.Kind, x.Name)
+		return x.mismatch(k, v)
 	}
 	if k.checkEmpty(v) != nil {
 		what := "string"
@@ -216,35 +225,43 @@ func (x *Index) checkKey(k *KeyAttr, v *Value, isHash bool) error {
 	return v.checkKeySize(isHash)
 }
 
-// checkUpdatedKeys refuses what an update has made of an attribute that is a
-// key of an index. What it has left as it was may be none: an item that was
-// there before the index. Without an update expression of the request's own
-// (in a transaction, with AttributeUpdates) DynamoDB has the words of a put for
-// a value of another type.
-func (t *Table) checkUpdatedKeys(old, item Item, asPut bool) error {
-	var first *Index
-	var refusal error
-	for _, x := range t.Indexes {
-		if x.Status == IndexDeleting || first != nil && first.Name < x.Name {
-			continue
-		}
-		if err := x.checkUpdated(old, item, asPut); err != nil {
-			first, refusal = x, err
+// checkGivenTypes refuses values of the wrong type that an update itself has for
+// keys of indexes. DynamoDB says that in the words of a put; what the update
+// computes of the item, it refuses in others: see checkUpdated.
+func (u *update) checkGivenTypes(t *Table) error {
+	given := Item{}
+	for _, a := range u.actions {
+		if a.section == sectionSet && len(a.path) == 1 && a.value.kind == nodeValue {
+			given[a.path[0].name] = a.value.value
 		}
 	}
-	return refusal
+	return t.refusedBy(func(x *Index) error {
+		for _, k := range x.keys() {
+			if v, ok := given[k.Name]; ok && v.Kind != k.Kind {
+				return x.mismatch(&k, &v)
+			}
+		}
+		return nil
+	})
 }
 
-func (x *Index) checkUpdated(old, item Item, asPut bool) error {
+// checkUpdatedKeys refuses what an update has made of an attribute that is a
+// key of an index. What it has left as it was may be none: an item that was
+// there before the index.
+func (t *Table) checkUpdatedKeys(old, item Item) error {
+	return t.refusedBy(func(x *Index) error { return x.checkUpdated(old, item) })
+}
+
+func (x *Index) checkUpdated(old, item Item) error {
 	for i, k := range x.keys() {
 		v, was := item.get(k.Name), old.get(k.Name)
 		if v == nil || was != nil && equal(v, was) {
 			continue
 		}
 		switch err := x.checkKey(&k, v, i == 0); {
-		case v.Kind != k.Kind && !asPut:
+		case v.Kind != k.Kind:
 			return invalidParam("The update expression attempted to update the secondary index key to unsupported type")
-		case v.Kind == k.Kind && k.checkEmpty(v) != nil:
+		case k.checkEmpty(v) != nil:
 			return invalid("One or more parameter values are not valid. The update expression attempted to update a secondary index key to a value that is not supported. The AttributeValue for a key attribute cannot contain an empty %s value.",
 				map[Kind]string{S: "string", B: "binary"}[k.Kind])
 		case err != nil:

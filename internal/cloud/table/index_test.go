@@ -335,10 +335,11 @@ func TestIndexKeysAreChecked(t *testing.T) {
 		}
 		b.Discard()
 	}
-	set := "SET n = :v"
-	_, err := db.UpdateItem(UpdateRequest{Table: "air", Key: base, Expression: &set, Condition: Condition{Values: map[string]Value{":v": String("x")}}})
-	if err == nil || !strings.Contains(err.Error(), "attempted to update the secondary index key to unsupported type") {
-		t.Error(err)
+	for set, want := range map[string]string{"SET n = :v": typed, "SET n = if_not_exists(absent, :v)": "attempted to update the secondary index key to unsupported type"} {
+		_, err := db.UpdateItem(UpdateRequest{Table: "air", Key: base, Expression: &set, Condition: Condition{Values: map[string]Value{":v": String("x")}}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", set, err, want)
+		}
 	}
 	b := st.NewBatch()
 	defer b.Discard()

@@ -230,7 +230,7 @@ func (in *intent) change(t *Table) (c *change, err error) {
 	case in.item != nil:
 		c, err = t.put(in.item, inItem)
 	case in.u != nil:
-		c, err = t.update(in.key, in.u, true)
+		c, err = t.update(in.key, in.u)
 	default:
 		c, err = t.remove(in.key)
 	}

@@ -98,7 +98,7 @@ func TestChangesOfOneBatchSeeEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		c, err := tab.update(key, u, false)
+		c, err := tab.update(key, u)
 		if err != nil {
 			t.Fatal(err)
 		}

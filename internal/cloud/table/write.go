@@ -143,7 +143,7 @@ func (db *DB) UpdateItem(r UpdateRequest) (WriteResult, error) {
 	if err != nil {
 		return WriteResult{}, err
 	}
-	c, err := t.update(r.Key, u, false)
+	c, err := t.update(r.Key, u)
 	if err != nil {
 		return WriteResult{}, err
 	}
