@@ -14,7 +14,6 @@ import (
 // memory holds only the window that is in flight.
 type session struct {
 	clientID   string
-	version    byte // of MQTT: sessions are never shared between versions
 	persistent bool
 	queue             // on disk; its mu guards the rest too
 	base       uint64 // its queue entries have higher sequence numbers; packet ids count from it
@@ -24,6 +23,7 @@ type session struct {
 
 	subs         map[string]subscription // guarded by mu
 	out          *delivery               // to the connection, nil while there is none; guarded by mu
+	version      byte                    // of MQTT: on AWS, the others have sessions of their own; guarded by mu, and changed only with the broker's, too
 	expiry       time.Duration           // guarded by mu
 	disconnected time.Time               // guarded by mu
 	inbound      map[uint16]struct{}     // ids of QoS 2 publishes of the client before their PUBREL; guarded by mu

@@ -88,7 +88,7 @@ func (b *Broker) tryClaim(c *conn, p *mqtt.Connect) (owner *conn, old *session, 
 		return nil, nil, refuse(mqtt.QuotaExceeded, "there are %d sessions, which is the most: end some, or let them expire", len(b.sessions)).on("iot:Connect", "")
 	}
 	s := old
-	if old == nil || p.CleanStart || old.version != p.Version || old.over(time.Now()) {
+	if old == nil || p.CleanStart || old.version != p.Version && !c.spec || old.over(time.Now()) {
 		s = &session{clientID: p.ClientID, version: p.Version, persistent: persistent(p), subs: map[string]subscription{}}
 		if s.persistent {
 			s.id, s.total, s.base = b.lastSession.Add(1), &b.queuedBytes, b.queueEnd()
@@ -98,7 +98,7 @@ func (b *Broker) tryClaim(c *conn, p *mqtt.Connect) (owner *conn, old *session, 
 	s.owner = c
 	c.session, c.orphan = s, b.adopt(p.ClientID)
 	s.mu.Lock()
-	s.expiry, s.disconnected = c.limits.expiry(p), time.Time{}
+	s.version, s.expiry, s.disconnected = p.Version, c.limits.expiry(p), time.Time{}
 	s.mu.Unlock()
 	return nil, old, nil
 }

@@ -186,6 +186,32 @@ func TestSpecOfflineQueue(t *testing.T) {
 	})
 }
 
+// A client that comes back with another version of MQTT goes on with its
+// session, and the next process knows which version it has.
+func TestSpecOtherVersion(t *testing.T) {
+	inBoth(t, func(t *testing.T, w *world, v byte) {
+		other := mqtt.V311 + mqtt.V5 - v
+		sub, _ := w.specPeer(lasting(v, "sub"))
+		sub.subscribe(2, "q")
+		w.disconnect(sub)
+		pub, _ := w.specPeer(clean(v, "pub"))
+		pub.publish2(1, "q", "x")
+		w.disconnect(pub)
+		for range 2 {
+			sub, ack := w.specPeer(lasting(other, "sub"))
+			if !ack.SessionPresent {
+				t.Error("session present is 0")
+			}
+			sub.got("q", "x", 2)
+			w.disconnect(sub)
+			w.restart()
+			if c := w.b.Clients(); len(c) != 1 || c[0].Version != other {
+				t.Errorf("after a restart: %+v", c)
+			}
+		}
+	})
+}
+
 // A message with QoS 2 reaches a client of AWS's mode with QoS 1, also out of
 // the queue, and a/# does not match a there.
 func TestModesShareTopics(t *testing.T) {
