@@ -224,8 +224,14 @@ func (b *Broker) refuseCertificate(err error, ip string) bool {
 
 // handshakeReason says for people why a handshake failed.
 func handshakeReason(err error) string {
+	const trust = "it needs the root CA (ca.pem) of this server, and a name that its certificate has"
 	if alert, ok := errors.AsType[tls.AlertError](err); ok {
-		return fmt.Sprintf("the client gave up: %v: it needs the root CA (ca.pem) of this server, and a name that its certificate has", alert)
+		return fmt.Sprintf("the client gave up: %v: %s", alert, trust)
+	}
+	// OpenSSL sends the alert about a certificate that it does not trust without
+	// encryption, which crypto/tls cannot read (Go issue 76767).
+	if strings.HasSuffix(err.Error(), "tls: bad record MAC") {
+		return "the client gave up, most likely as it does not trust this server: " + trust
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return "the client did not finish the handshake in time"

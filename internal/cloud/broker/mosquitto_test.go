@@ -174,6 +174,17 @@ func TestMosquittoIsRefusedInTheHandshake(t *testing.T) {
 		r, _ := w.refusals.Recent(1)
 		return len(r) == 1 && r[0].Where == "tls" && strings.Contains(r[0].Reason, "not issued by this cloud") && strings.Contains(r[0].Resource, "bad")
 	})
+	own := w.pki
+	w.pki = newPKI(t)
+	astray := w.filesOf("good", own.client(t, "good"))
+	w.pki = own
+	if out, err := w.tool("mosquitto_pub", append(astray, "-t", "a", "-m", "x", "-q", "1")...); err == nil {
+		t.Errorf("a client that trusts another CA got in: %s", out)
+	}
+	w.until("a refusal", func() bool {
+		r, _ := w.refusals.Recent(1)
+		return len(r) == 1 && r[0].Where == "tls" && strings.Contains(r[0].Reason, "it needs the root CA (ca.pem)")
+	})
 }
 
 // A connection that came through another listener is judged as well.
