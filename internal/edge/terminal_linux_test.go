@@ -111,7 +111,7 @@ func TestThroughTheRealSpool(t *testing.T) {
 	f := format(t, seedPattern)
 	g, stop := start(t, Options{
 		Lines: []Line{{Source: counted(t, "1", n, 0), Format: f}, {Source: counted(t, "2", n, 0), Format: f}},
-		Spool: sp, Uplinks: []Uplink{Deliver[spoolQueue](up, sp.Reader(up.Name()))},
+		Spool: sp, Uplinks: []Uplink{Deliver[spoolQueue](up, sp.Reader(up.Name()))}, Drain: watch.Patience,
 	})
 	watch.Until(t, "all frames", func() bool { return g.Status().Spool.Appended == 2*n })
 	if err := stop(); err != nil {

@@ -133,7 +133,7 @@ func TestTheSessionOfTheGatewayIsLeftAlone(t *testing.T) {
 	}
 	f := gatewayFile(t)
 	f.Sources = []config.Source{{MQTT: m.Addr, Topic: "sensors/#", ClientID: "sensors"}}
-	want(t, find(t, Examine(t.Context(), f, Options{}), "source "+m.Addr+" subscription"), OK, "took the login")
+	want(t, find(t, examine(t, f, time.Now()), "source "+m.Addr+" subscription"), OK, "took the login")
 	if conn, err = client.Dial(t.Context(), session); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestTheSessionOfTheGatewayIsLeftAlone(t *testing.T) {
 		if text != "kept" {
 			t.Errorf("got %q", text)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(watch.Patience):
 		t.Error("the message that waited is gone")
 	}
 }
@@ -190,7 +190,7 @@ func TestPublishIsAskedFor(t *testing.T) {
 	f.Uplink.IoT = &config.UplinkIoT{Endpoint: m.Addr, ClientID: "roof", Topic: "sensors/{id}/air", CA: certs.CAFile, Cert: certs.ClientCertFile, Key: certs.ClientKeyFile}
 	want(t, find(t, examine(t, f, time.Now()), "uplink.iot publish"), Skip, "--publish")
 	var answer error
-	o := Options{Publish: map[string]func(context.Context) error{"iot": func(context.Context) error { return answer }}}
+	o := Options{Timeout: watch.Patience, Publish: map[string]func(context.Context) error{"iot": func(context.Context) error { return answer }}}
 	want(t, find(t, Examine(t.Context(), f, o), "uplink.iot publish"), OK, "took a test reading")
 	answer = fmt.Errorf("no")
 	r := find(t, Examine(t.Context(), f, o), "uplink.iot publish")

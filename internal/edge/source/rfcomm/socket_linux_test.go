@@ -136,12 +136,19 @@ func TestConnectWaits(t *testing.T) {
 		}
 		defer f.Close()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := connect(ctx, inetSocket(t), loopback(port)); !errors.Is(explain(atDial, err), context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
+	var err error
+	for n := 0; err == nil && n < 5; n++ { // one or two may slip in before the two are counted
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		var f *os.File
+		if f, err = connect(ctx, inetSocket(t), loopback(port)); err == nil {
+			defer f.Close()
+		}
+	}
+	if !errors.Is(explain(atDial, err), context.DeadlineExceeded) && !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("time-out: %v", err)
 	}
-	ctx, cancel = context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if _, err := connect(ctx, inetSocket(t), loopback(port)); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancel: %v", err)
