@@ -18,11 +18,11 @@ var mayImport = map[string][]string{
 	"cmd/mote": {"..."},
 
 	// shared by both halves: only downwards
-	"internal/command":       {},
+	"internal/command":       {"internal/typo"},
 	"internal/parquet":       {},
 	"internal/reading":       {},
 	"internal/sigv4":         {},
-	"internal/config":        {},
+	"internal/config":        {"internal/typo"},
 	"internal/endpoints":     {},
 	"internal/iotsql":        {},
 	"internal/iotsql/eval":   {"internal/iotsql"},
@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"internal/mqtt/mqtttest": {"internal/watch"},
 	"internal/provision":     {"internal/config"},
 	"internal/watch":         {},
+	"internal/typo":          {},
 	"internal/arch":          {},
 
 	// the edge: never the cloud
@@ -65,6 +66,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/refusal":           {},
 	"internal/cloud/store":             {},
 	"internal/cloud/record":            {},
+	"internal/cloud/throttle":          {},
 	"internal/cloud/store/storetest":   {"internal/cloud/store"},
 	"internal/cloud/policy":            {},
 	"internal/cloud/table":             {"internal/cloud/store"},
@@ -73,7 +75,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/table/wire":        {"internal/cloud/table"},
 	"internal/cloud/table/remote":      {"internal/cloud/table", "internal/cloud/table/wire", "internal/cloud/outbox"},
 	"internal/cloud/table/tabletest":   {"internal/watch"},
-	"internal/cloud/outbox":            {"internal/cloud/record", "internal/cloud/store"},
+	"internal/cloud/outbox":            {"internal/cloud/record", "internal/cloud/store", "internal/cloud/throttle"},
 	"internal/cloud/backup":            {"internal/cloud/store", "internal/cloud/table", "internal/cloud/outbox", "internal/cloud/registry"},
 	"internal/cloud/sink":              {"internal/cloud/outbox", "internal/cloud/record"},
 	"internal/cloud/destination":       {"internal/cloud/store"},
@@ -82,7 +84,7 @@ var mayImport = map[string][]string{
 	"internal/cloud/registry":          {"internal/cloud/store", "internal/cloud/policy"},
 	"internal/cloud/provisioning":      {"internal/cloud/store", "internal/cloud/message", "internal/cloud/registry", "internal/mqtt"},
 	"internal/cloud/credentials":       {"internal/cloud/awsapi", "internal/cloud/policy", "internal/cloud/refusal", "internal/cloud/registry", "internal/sigv4"},
-	"internal/cloud/rules":             {"internal/cloud/store", "internal/cloud/message", "internal/cloud/table", "internal/cloud/table/remote", "internal/cloud/outbox", "internal/cloud/sink", "internal/iotsql", "internal/iotsql/eval", "internal/mqtt"},
+	"internal/cloud/rules":             {"internal/cloud/store", "internal/cloud/throttle", "internal/cloud/message", "internal/cloud/table", "internal/cloud/table/remote", "internal/cloud/outbox", "internal/cloud/sink", "internal/iotsql", "internal/iotsql/eval", "internal/mqtt"},
 	"internal/cloud/crowd":             {},
 	"internal/cloud/broker":            {"internal/cloud/crowd", "internal/cloud/record", "internal/cloud/store", "internal/cloud/message", "internal/cloud/refusal", "internal/cloud/policy", "internal/mqtt"},
 	"internal/cloud/rest":              {"internal/cloud/store", "internal/cloud/message", "internal/cloud/refusal", "internal/cloud/table", "internal/sigv4"},

@@ -52,6 +52,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"mote/internal/cloud/store"
+	"mote/internal/cloud/throttle"
 )
 
 // Deliverer performs the entries of one kind.
@@ -127,9 +128,9 @@ type Outbox struct {
 	run [8]byte // random, of this Open: the first half of the ids of its entries
 
 	total   totals
-	damaged atomic.Int64 // entries kept aside
-	losses  throttle     // of log lines
-	counted atomic.Bool  // what was there at the start is in total
+	damaged atomic.Int64   // entries kept aside
+	losses  throttle.Lines // of log lines
+	counted atomic.Bool    // what was there at the start is in total
 
 	mu      sync.Mutex        // guards what follows, and the fields of lanes
 	work    sync.Cond         // on mu: a lane became ready, a worker left again, or closing was set

@@ -143,7 +143,7 @@ func (t *turn) giveUp(lost []Failure) error {
 		c.failed += int64(len(lost))
 		c.fail(t.l.name, lost[0].Err)
 	})
-	if ok, missed := o.losses.allow(); ok {
+	if ok, missed := o.losses.Allow(); ok {
 		f := lost[0]
 		o.log.Warn("an action of a rule failed for good", "kind", t.l.kind, "rule", t.l.rule, "destination", t.l.name, "id", f.Entry.ID,
 			"added", f.Entry.Added, "error_action", f.Entry.HasErrorAction, "err", cut(f.Err.Error()), "not_logged", missed)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"sort"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -143,20 +142,4 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// throttle lets one log line pass per second.
-type throttle struct {
-	last   atomic.Int64 // Unix nanoseconds
-	missed atomic.Int64
-}
-
-// allow says whether to log now, and how many lines were left out before.
-func (t *throttle) allow() (bool, int64) {
-	now, last := time.Now().UnixNano(), t.last.Load()
-	if now-last < int64(time.Second) || !t.last.CompareAndSwap(last, now) {
-		t.missed.Add(1)
-		return false, 0
-	}
-	return true, t.missed.Swap(0)
 }

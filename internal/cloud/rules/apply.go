@@ -115,7 +115,7 @@ func (e *Engine) match(dst []*compiled, topic string) ([]*compiled, string, erro
 		return append(dst, c), rest, nil
 	}
 	e.notFound.Add(1)
-	if ok, missed := e.missing.allow(); ok {
+	if ok, missed := e.missing.Allow(); ok {
 		e.log.Warn("a message for a rule that is not there, or is disabled", "rule", cut(name, 128), "topic", cut(topic, 256), "not_logged", missed)
 	}
 	return dst, rest, fmt.Errorf("there is no rule %.128q, or it is disabled", name)
@@ -162,7 +162,7 @@ func (x *execution) handle(failed []*message.Failure) {
 
 // logFailure logs a failure that no error action took.
 func (e *Engine) logFailure(f *message.Failure, topic string) {
-	if ok, missed := e.failures.allow(); ok {
+	if ok, missed := e.failures.Allow(); ok {
 		e.log.Warn("an action of a rule failed, and no error action took it", "rule", f.Rule, "action", f.Action,
 			"target", cut(f.Target, maxShownError), "topic", cut(topic, maxShownError), "err", cut(f.Err.Error(), maxShownError), "not_logged", missed)
 	}

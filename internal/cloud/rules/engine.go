@@ -15,6 +15,7 @@ import (
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
+	"mote/internal/cloud/throttle"
 )
 
 // Tables is where the DynamoDB actions write.
@@ -88,7 +89,7 @@ type Engine struct {
 	claims   sync.Map     // marks (string) whose error actions run just now, see claim
 	swept    atomic.Int64 // when old marks were removed last; Unix nanoseconds
 
-	loops, missing, failures, unread throttle // of log lines
+	loops, missing, failures, unread throttle.Lines // of log lines
 }
 
 // snapshot is the rules at one time.

@@ -114,7 +114,7 @@ func (a *republishAction) run(x *execution, r eval.Result) (string, error) {
 		return text, err
 	}
 	if x.in.Depth >= maxDepth {
-		if ok, missed := x.engine.loops.allow(); ok {
+		if ok, missed := x.engine.loops.Allow(); ok {
 			x.engine.log.Warn("rules republish to each other without end; the message goes no further",
 				"rule", x.rule.rule.Name, "from", x.in.Topic, "to", topic, "depth", x.in.Depth, "not_logged", missed)
 		}

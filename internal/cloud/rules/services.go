@@ -6,6 +6,7 @@ import (
 
 	"mote/internal/cloud/store"
 	"mote/internal/cloud/table"
+	"mote/internal/cloud/throttle"
 	"mote/internal/iotsql/eval"
 )
 
@@ -13,7 +14,7 @@ import (
 type services struct {
 	tables Tables
 	opt    *Options
-	logs   *throttle
+	logs   *throttle.Lines
 	batch  *store.Batch // that the rules write into; nil in a trial without a store
 }
 
@@ -60,7 +61,7 @@ func (s *services) items() func(table.GetRequest) (table.GetResult, error) {
 
 // failed logs why a function has no value; it returns false.
 func (s *services) failed(function, target string, err error) bool {
-	if ok, missed := s.logs.allow(); ok {
+	if ok, missed := s.logs.Allow(); ok {
 		s.opt.Log.Warn("a function of a rule has no value", "function", function, "target", cut(target, maxShownError),
 			"err", cut(err.Error(), maxShownError), "not_logged", missed)
 	}

@@ -143,19 +143,3 @@ func (s *Status) add(w outbox.RuleStatus) {
 // NotFound is how many messages of Basic Ingest named a rule that was not there
 // or was disabled, since the start (AWS IoT metric RuleNotFound).
 func (e *Engine) NotFound() int64 { return e.notFound.Load() }
-
-// throttle lets one log line pass per second.
-type throttle struct {
-	last   atomic.Int64 // Unix nanoseconds
-	missed atomic.Int64
-}
-
-// allow says whether to log now, and how many lines were left out before.
-func (t *throttle) allow() (bool, int64) {
-	now, last := time.Now().UnixNano(), t.last.Load()
-	if now-last < int64(time.Second) || !t.last.CompareAndSwap(last, now) {
-		t.missed.Add(1)
-		return false, 0
-	}
-	return true, t.missed.Swap(0)
-}
