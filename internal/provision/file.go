@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 )
 
-// WriteFile writes a file that holds a secret: mode 0600, complete or not at
+// writeFile writes a file that holds a secret: mode 0600, complete or not at
 // all, on disk when it returns.
-func WriteFile(path string, data []byte) error {
+func writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err

@@ -137,10 +137,10 @@ func (a *applier) certificate(ctx context.Context, thing string) (arn string, er
 		return "", err
 	}
 	// The key first: a certificate file without its key would be refused at the next run.
-	if err := WriteFile(keyPath, []byte(aws.ToString(made.KeyPair.PrivateKey))); err != nil {
+	if err := writeFile(keyPath, []byte(aws.ToString(made.KeyPair.PrivateKey))); err != nil {
 		return "", err
 	}
-	if err := WriteFile(certPath, []byte(aws.ToString(made.CertificatePem))); err != nil {
+	if err := writeFile(certPath, []byte(aws.ToString(made.CertificatePem))); err != nil {
 		return "", err
 	}
 	a.made("certificate", certPath)

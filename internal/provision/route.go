@@ -179,7 +179,7 @@ func (a *applier) apiKey(ctx context.Context, apiID string, stages []string) err
 		return err
 	}
 	if have, err := os.ReadFile(a.APIKeys); err != nil || strings.TrimSpace(string(have)) != value {
-		if err := WriteFile(a.APIKeys, []byte(value+"\n")); err != nil {
+		if err := writeFile(a.APIKeys, []byte(value+"\n")); err != nil {
 			return err
 		}
 	}

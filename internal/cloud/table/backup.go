@@ -34,6 +34,15 @@ const (
 // maxCopying is how many backups and exports are made at the same time.
 const maxCopying = 4
 
+// beginCopying counts one more of them; who began it counts it off.
+func (db *DB) beginCopying() error {
+	if db.copying.Add(1) > maxCopying {
+		db.copying.Add(-1)
+		return &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: %d backups and exports are being made already: try again when one of them is done", maxCopying)}
+	}
+	return nil
+}
+
 // Backup is a copy of a table at one moment, kept in the store.
 type Backup struct {
 	ARN, Name string
@@ -195,9 +204,9 @@ func (db *DB) CreateBackup(table, name string) (*Backup, error) {
 		return nil, &Error{Code: CodeTableNotFound, Message: "Table not found: " + table}
 	case t.restoring != "":
 		return nil, &Error{Code: CodeTableInUse, Message: "Table is being created: " + table}
-	case db.copying.Add(1) > maxCopying:
-		db.copying.Add(-1)
-		return nil, &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: %d backups and exports are being made already: try again when one of them is done", maxCopying)}
+	}
+	if err := db.beginCopying(); err != nil {
+		return nil, err
 	}
 	k, err := db.beginBackup(t, name)
 	if err != nil {

@@ -81,9 +81,8 @@ func (db *DB) Export(table string, e Export, write ExportWriter) (*Export, error
 	if old, err := e.earlier(all, db.opt.Now()); old != nil || err != nil {
 		return old, err
 	}
-	if db.copying.Add(1) > maxCopying {
-		db.copying.Add(-1)
-		return nil, &Error{Code: CodeLimit, Message: fmt.Sprintf("Subscriber limit exceeded: %d backups and exports are being made already: try again when one of them is done", maxCopying)}
+	if err := db.beginCopying(); err != nil {
+		return nil, err
 	}
 	begun, err := db.beginExport(t, e, all, write)
 	if err != nil {

@@ -85,23 +85,20 @@ func (in *input) backupARN() (string, error) {
 }
 
 func (h *Handler) describeBackup(in *input) ([]byte, error) {
-	arn, err := in.backupARN()
-	if err != nil {
-		return nil, err
-	}
-	k, err := h.db.DescribeBackup(arn)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(map[string]any{"BackupDescription": h.backupDescription(k)})
+	return h.answerBackup(in, h.db.DescribeBackup)
 }
 
 func (h *Handler) deleteBackup(in *input) ([]byte, error) {
+	return h.answerBackup(in, h.db.DeleteBackup)
+}
+
+// answerBackup describes the backup of a request as do gives it back.
+func (h *Handler) answerBackup(in *input, do func(arn string) (*table.Backup, error)) ([]byte, error) {
 	arn, err := in.backupARN()
 	if err != nil {
 		return nil, err
 	}
-	k, err := h.db.DeleteBackup(arn)
+	k, err := do(arn)
 	if err != nil {
 		return nil, err
 	}

@@ -154,12 +154,17 @@ func (c *call) principalType() (string, error) {
 
 const principalHeader = "x-amzn-principal"
 
+// principal is the id of the certificate that the request names in its header.
+func (h *Handler) principal(c *call) (string, error) {
+	return h.certificate("the header "+principalHeader, c.header(principalHeader))
+}
+
 func attachThingPrincipal(h *Handler, c *call) (any, error) {
 	kind, err := c.principalType()
 	if err != nil {
 		return nil, err
 	}
-	id, err := h.certificate("the header "+principalHeader, c.header(principalHeader))
+	id, err := h.principal(c)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +172,7 @@ func attachThingPrincipal(h *Handler, c *call) (any, error) {
 }
 
 func detachThingPrincipal(h *Handler, c *call) (any, error) {
-	id, err := h.certificate("the header "+principalHeader, c.header(principalHeader))
+	id, err := h.principal(c)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +193,7 @@ func listPrincipalThings(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := h.certificate("the header "+principalHeader, c.header(principalHeader))
+	id, err := h.principal(c)
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +245,7 @@ func listPrincipalThingsV2(h *Handler, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	id, err := h.certificate("the header "+principalHeader, c.header(principalHeader))
+	id, err := h.principal(c)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func Open(path string, baud int) (net.Conn, error) {
 		return nil, explainOpen(path, err)
 	}
 	p := &port{file: f, path: path}
-	if err := p.control(func(fd int) error { return prepare(fd, speeds[baud]) }); err != nil {
+	if err := Control(p.file, func(fd int) error { return prepare(fd, speeds[baud]) }); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("serial port %s: %w", path, err)
 	}
@@ -101,8 +101,9 @@ type port struct {
 	path string
 }
 
-func (p *port) control(do func(fd int) error) error {
-	raw, err := p.file.SyscallConn()
+// Control calls do with the descriptor of f, which stays in Go's poller.
+func Control(f *os.File, do func(fd int) error) error {
+	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (p *port) explain(err error) error {
 // side does not read would hold the process up for closing_wait, 30 s.
 func (p *port) Close() error {
 	// Errors here mean that the port is closed or gone, which is what is wanted.
-	_ = p.control(func(fd int) error {
+	_ = Control(p.file, func(fd int) error {
 		_ = unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCOFLUSH)
 		return unix.IoctlSetInt(fd, unix.TIOCNXCL, 0)
 	})

@@ -69,7 +69,7 @@ func TestBytesPassUnchangedBothWays(t *testing.T) {
 func TestSettings(t *testing.T) {
 	_, conn := openPty(t, 57600)
 	p := conn.(*port)
-	err := p.control(func(fd int) error {
+	err := Control(p.file, func(fd int) error {
 		term, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		if err != nil {
 			return err

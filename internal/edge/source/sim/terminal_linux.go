@@ -31,7 +31,7 @@ func OpenTerminal() (*Terminal, error) {
 		return nil, fmt.Errorf("open a pseudo-terminal: %w (a container needs /dev/pts)", err)
 	}
 	t := &Terminal{master: f, closed: make(chan struct{})}
-	if err = t.control(t.unlock); err == nil {
+	if err = serial.Control(t.master, t.unlock); err == nil {
 		err = setRaw(t.path)
 	}
 	if err != nil {
@@ -61,25 +61,13 @@ func setRaw(path string) error {
 	return port.Close()
 }
 
-func (t *Terminal) control(do func(fd int) error) error {
-	raw, err := t.master.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var result error
-	if err := raw.Control(func(fd uintptr) { result = do(int(fd)) }); err != nil {
-		return err
-	}
-	return result
-}
-
 // Path returns the file to open as a serial port.
 func (t *Terminal) Path() string { return t.path }
 
 // listened reports whether somebody has the other side open.
 func (t *Terminal) listened() bool {
 	state := []unix.PollFd{{Events: unix.POLLOUT}}
-	err := t.control(func(fd int) error {
+	err := serial.Control(t.master, func(fd int) error {
 		state[0].Fd = int32(fd)
 		for {
 			if _, err := unix.Poll(state, 0); !errors.Is(err, unix.EINTR) {

@@ -157,7 +157,7 @@ func (u *Uplink) fillIn() (err error) {
 	if o.Renewal.Template != "" && o.Files.Cert == o.Files.Key {
 		return fmt.Errorf("certificate and key are both in %s: to have the certificate renewed, give the key a file of its own", o.Files.Key)
 	}
-	if u.template, err = ParseTemplate(o.Topic); err != nil {
+	if u.template, err = parseTemplate(o.Topic); err != nil {
 		return err
 	}
 	if o.Rate < RateOff || o.Rate > maxRate {

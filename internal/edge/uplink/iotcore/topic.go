@@ -32,8 +32,8 @@ const (
 	maxSlashesAWS = 7
 )
 
-// ParseTemplate parses and checks a template.
-func ParseTemplate(text string) (*Template, error) {
+// parseTemplate parses and checks a template.
+func parseTemplate(text string) (*Template, error) {
 	t := &Template{text: text}
 	rest := text
 	for {

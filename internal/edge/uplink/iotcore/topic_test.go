@@ -37,7 +37,7 @@ func TestTopics(t *testing.T) {
 		{"{none}/{id}", r, ""},
 		{"x/{bad}", r, ""},
 	} {
-		template, err := ParseTemplate(c.template)
+		template, err := parseTemplate(c.template)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,11 +59,11 @@ func TestTemplatesAreChecked(t *testing.T) {
 		"a/}":         "} without {",
 		"a/\x00/{id}": "null",
 	} {
-		if _, err := ParseTemplate(text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := parseTemplate(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}
 	}
-	deep, err := ParseTemplate("1/2/3/4/5/6/7/8/{id}")
+	deep, err := parseTemplate("1/2/3/4/5/6/7/8/{id}")
 	if err != nil || deep.fitsAWS() == nil {
 		t.Error("eight slashes", err)
 	}
@@ -76,7 +76,7 @@ func FuzzTopic(f *testing.F) {
 	f.Add([]byte(`{"time":"2026-11-22T10:15:30.123456Z","id":"a/b"}`))
 	f.Add([]byte(`{"time":"","id":"1"}`))
 	f.Fuzz(func(t *testing.T, record []byte) {
-		template, err := ParseTemplate("sensors/{id}/air")
+		template, err := parseTemplate("sensors/{id}/air")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func FuzzTopic(f *testing.F) {
 }
 
 func BenchmarkTopic(b *testing.B) {
-	template, err := ParseTemplate(DefaultTopic)
+	template, err := parseTemplate(DefaultTopic)
 	if err != nil {
 		b.Fatal(err)
 	}

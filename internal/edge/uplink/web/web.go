@@ -57,7 +57,7 @@ func isLoopback(host string) bool {
 // it sends is for one server only. Server certificates come from the CAs in
 // caFile; "" means those of the system.
 func Client(caFile string, conns int, timeout time.Duration) (*http.Client, error) {
-	roots, err := Roots(caFile)
+	roots, err := readRoots(caFile)
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +91,9 @@ func (t Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// Roots are the CAs in a PEM file; nil, which stands for those of the system,
+// readRoots reads the CAs in a PEM file; nil, which stands for those of the system,
 // when file is "".
-func Roots(file string) (*x509.CertPool, error) {
+func readRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
