@@ -1,7 +1,9 @@
 package console
 
 import (
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +30,10 @@ func TestMessagesThatAreReadings(t *testing.T) {
 		{"t", `{"id":"x","time":"yesterday"}`, "x 877"},
 		{"t", `{"id":"x","a":{"b":1},"c":[1],"d":null,"e":"0x10","f":"Inf","g":"1e999"}`, "x 877 e=0x10 f=Inf g=1e999"},
 		{"t", `{"id":"x","a":1,"a":2}`, "x 877 a=2#"},
+		{"t", "\t{ \"id\" : \"x\" ,\r\n\"a\" : -1 , \"b\":true\n}\n", "x 877 a=-1# b=true"},
+		{"t", `{"n":{"a":"}\"","b":[{"c":"]"}]},"\u0069d":"x\"\u00e9\\","é":"{","e":""}`, `x"é\ 877 e= é={`},
+		{"t", `{}`, ""},
+		{"t", `{"id":"1"} {"id":"2"}`, ""},
 		{"t", `{"dust":1}`, ""},
 		{"t", `{"id":""}`, ""},
 		{"t", `{"id":{"a":1}}`, ""},
@@ -74,6 +80,33 @@ func FuzzSampleOf(f *testing.F) {
 		bs := newBoards()
 		bs.add(s, now, "t")
 		event("boards", bs.states(now)) // panics on what is no JSON
+	})
+}
+
+// FuzzObjectMembers holds the members to what encoding/json makes of them.
+func FuzzObjectMembers(f *testing.F) {
+	for _, seed := range []string{`{"time":"2026","id":"1","dust":35.2}`, ` { "a\"" : [ {"b":"]"} , "\\" ] ,"\ud800":{}, "a":null}`, "{\"\xff\":1e9,\"b\":\t-0\n}", `{},`, `,{}`, `{"a":tru}`, `{"a"`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		list, ok := objectMembers(payload)
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(payload, &want); err != nil || want == nil {
+			if ok {
+				t.Fatalf("%q is no object", payload)
+			}
+			return
+		}
+		if !ok && len(payload) < 8*maxFields {
+			t.Fatalf("%q is an object", payload)
+		}
+		got := map[string]json.RawMessage{}
+		for _, m := range list {
+			got[m.name] = m.value
+		}
+		if ok && !reflect.DeepEqual(got, want) {
+			t.Fatalf("%q: %q, want %q", payload, got, want)
+		}
 	})
 }
 

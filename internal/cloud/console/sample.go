@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/table"
@@ -66,7 +66,6 @@ func sampleOf(m *message.Message) (s sample, ok bool) {
 			s.add(member.name, text)
 		}
 	}
-	s.sort()
 	return s, validID(s.id)
 }
 
@@ -104,31 +103,23 @@ func sampleOfItem(item table.Item, now time.Time) (s sample, ok bool) {
 
 func validID(id string) bool { return id != "" && len(id) <= maxID && clip(id, maxID) == id }
 
-// add keeps a field, within the limits.
+// add keeps a field, within the limits. Of a repeated name the last value
+// counts, as for most readers of JSON.
 func (s *sample) add(name, text string) {
-	if name == "" || len(name) > maxName || len(s.fields) == maxFields {
+	if name == "" || len(name) > maxName {
 		return
 	}
 	f := field{Name: strings.ToValidUTF8(name, "\ufffd"), Text: clip(text, maxText)}
 	if v, ok := parseNumber(text); ok {
 		f.Value = &v
 	}
-	s.fields = append(s.fields, f)
-}
-
-// sort brings the fields into a stable order; of a repeated name the last
-// value counts, as for most readers of JSON.
-func (s *sample) sort() {
-	sort.SliceStable(s.fields, func(i, j int) bool { return s.fields[i].Name < s.fields[j].Name })
-	out := s.fields[:0]
-	for _, f := range s.fields {
-		if n := len(out); n > 0 && out[n-1].Name == f.Name {
-			out[n-1] = f
-			continue
-		}
-		out = append(out, f)
+	i, found := slices.BinarySearchFunc(s.fields, f.Name, func(f field, name string) int { return strings.Compare(f.Name, name) })
+	switch {
+	case found:
+		s.fields[i] = f
+	case len(s.fields) < maxFields:
+		s.fields = slices.Insert(s.fields, i, f)
 	}
-	s.fields = out
 }
 
 // parseNumber reads a number as JSON or a board writes it; infinities and
@@ -144,43 +135,98 @@ func parseNumber(text string) (float64, bool) {
 // member is one member of a JSON object.
 type member struct {
 	name  string
-	value json.RawMessage
+	value []byte // JSON
 }
 
+// between is what stands between the names and values of a valid object.
+const between = " \t\r\n,:"
+
 // objectMembers returns the members of a JSON object in their order. Far more
-// than are shown are none of a reading.
+// than are shown are none of a reading. It sees every message that the console
+// looks at: a json.Decoder would be most of what the console costs.
 func objectMembers(payload []byte) (list []member, ok bool) {
-	dec := json.NewDecoder(bytes.NewReader(payload))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	rest := bytes.TrimLeft(payload, between)
+	if len(rest) == 0 || rest[0] != '{' || !json.Valid(payload) {
 		return nil, false
 	}
-	for dec.More() {
-		t, err := dec.Token()
-		name, isText := t.(string)
-		var value json.RawMessage
-		if err != nil || !isText || dec.Decode(&value) != nil || len(list) == 8*maxFields {
+	next := func() (value []byte) {
+		rest = bytes.TrimLeft(rest, between)
+		n := valueLength(rest)
+		value, rest = rest[:n], rest[n:]
+		return value
+	}
+	list = make([]member, 0, 8)
+	for rest = rest[1:]; ; {
+		name := next()
+		switch {
+		case len(name) == 0: // the object's end
+			return list, true
+		case len(list) == 8*maxFields:
 			return nil, false
 		}
-		list = append(list, member{name, value})
+		list = append(list, member{stringText(name), next()})
 	}
-	_, err := dec.Token()
-	return list, err == nil
+}
+
+// valueLength is how long the value is that valid JSON goes on with; 0 at the
+// end of an object or array.
+func valueLength(b []byte) int {
+	switch b[0] {
+	case '"':
+		return stringLength(b)
+	case '{', '[':
+		return nestedLength(b)
+	}
+	return bytes.IndexAny(b, between+"]}")
+}
+
+func stringLength(b []byte) int {
+	i := 1
+	for ; b[i] != '"'; i++ {
+		if b[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+func nestedLength(b []byte) int {
+	for i, depth := 0, 0; ; i++ {
+		switch b[i] {
+		case '"':
+			i += stringLength(b[i:]) - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
 }
 
 // scalarText is the text of a JSON string, number or boolean.
-func scalarText(value json.RawMessage) (string, bool) {
-	if len(value) == 0 {
-		return "", false
-	}
+func scalarText(value []byte) (string, bool) {
 	switch value[0] {
 	case '"':
-		var text string
-		err := json.Unmarshal(value, &text)
-		return text, err == nil
+		return stringText(value), true
 	case '{', '[', 'n':
 		return "", false
 	}
 	return string(value), true
+}
+
+// stringText is the text of a valid JSON string.
+func stringText(value []byte) string {
+	plain := value[1 : len(value)-1]
+	if bytes.IndexFunc(plain, func(r rune) bool { return r == '\\' || r >= utf8.RuneSelf }) < 0 {
+		return string(plain)
+	}
+	var text string
+	if err := json.Unmarshal(value, &text); err != nil {
+		return "" // it was valid
+	}
+	return text
 }
 
 // plausible reads the time of a reading.
