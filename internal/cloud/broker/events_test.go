@@ -110,7 +110,9 @@ func TestDisconnectReasons(t *testing.T) {
 		{"AUTH_ERROR", func(*peer) { w.gate.deactivate(cert.Leaf); w.b.Recheck() }},
 	} {
 		p := clean(mqtt.V5, "d")
-		p.KeepAlive = 1
+		if tt.want == "MQTT_KEEP_ALIVE_TIMEOUT" {
+			p.KeepAlive = 1
+		}
 		d, _ := w.connectWith(cert, p)
 		tt.end(d)
 		if e := watch.nextEvent(eventDisconnected, "d"); e["disconnectReason"] != tt.want {
@@ -217,7 +219,8 @@ func TestEventFilters(t *testing.T) {
 func TestWillsAfterAKill(t *testing.T) {
 	t.Parallel()
 	eachVersion(t, func(t *testing.T, version byte) {
-		w := newWorld(t, Limits{ReturnWithin: 400 * time.Millisecond}, nil)
+		const returnWithin = 400 * time.Millisecond
+		w := newWorld(t, Limits{ReturnWithin: returnWithin}, nil)
 		watch, _ := w.connect(lasting(version, "watch"))
 		watch.subscribe(1, "gone/+")
 		for _, id := range []string{"lost", "back", "polite"} {
@@ -231,14 +234,24 @@ func TestWillsAfterAKill(t *testing.T) {
 				w.disconnect(c)
 			}
 		}
+		begin := time.Now()
 		w.crash()
 		_, _ = w.connect(lasting(version, "back"))
+		late := time.Since(begin) > returnWithin // this machine is slow: its will may be published
 		watch, _ = w.connect(lasting(version, "watch"))
-		m := watch.receive("gone/lost", "x")
+		m := expect[*mqtt.Publish](watch)
+		if watch.puback(m.PacketID); late && m.Topic == "gone/back" {
+			m = watch.receive("gone/lost", "x")
+		}
+		if m.Topic != "gone/lost" || string(m.Payload) != "x" {
+			t.Errorf("got %q on %q", m.Payload, m.Topic)
+		}
 		if version == mqtt.V5 && m.Props.ContentType.Or("") != "text/plain" {
 			t.Errorf("properties %+v", m.Props)
 		}
-		watch.expectNothing()
+		if !late {
+			watch.expectNothing()
+		}
 		if kept, err := w.b.Retained("gone/lost"); err != nil || kept == nil {
 			t.Errorf("the will is not retained: %v", err)
 		}

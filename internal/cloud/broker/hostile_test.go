@@ -19,6 +19,7 @@ import (
 
 	"mote/internal/cloud/websocket"
 	"mote/internal/mqtt"
+	"mote/internal/watch"
 )
 
 // packetsOfClients is one of each kind that a client can send, and of those
@@ -115,7 +116,7 @@ func (d door) strike(t *testing.T, version byte, greet bool, raw []byte) {
 	}
 	_, _ = nc.Write(raw)
 	_ = nc.(halfCloser).CloseWrite()
-	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = nc.SetReadDeadline(time.Now().Add(watch.Patience))
 	if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the connection is still open after % x", raw[:min(len(raw), 64)])
 	}
@@ -133,7 +134,7 @@ func TestHostilePackets(t *testing.T) {
 			t.Helper()
 			friend.send(&mqtt.Publish{Topic: "friend", Payload: fmt.Append(nil, n), QoS: 1, PacketID: uint16(n%60000 + 1)})
 			for range 2 { // its PUBACK and its message
-				if p, ok := friend.next(5 * time.Second).(*mqtt.Publish); ok {
+				if p, ok := friend.next().(*mqtt.Publish); ok {
 					friend.puback(p.PacketID)
 				}
 			}
@@ -181,7 +182,7 @@ func (d door) besiege(t *testing.T, version byte, works func(n int)) {
 // CONNECT, and in the middle of one that comes byte by byte.
 func TestSilentConnections(t *testing.T) {
 	t.Parallel()
-	soon := Limits{ConnectWithin: 1500 * time.Millisecond}
+	soon := Limits{ConnectWithin: 4 * time.Second}
 	w := newWorld(t, soon, func(c *Config) { c.SpecLimits = soon })
 	var silent []net.Conn
 	for i := range 200 {
@@ -207,10 +208,10 @@ func TestSilentConnections(t *testing.T) {
 			_, _ = nc.Write([]byte{b}) // fails when its time is over
 		}
 		friend.publish("a", fmt.Sprint(i))
-		time.Sleep(100 * time.Millisecond) // longer in all than it has
+		time.Sleep(250 * time.Millisecond) // longer in all than it has
 	}
 	for _, nc := range append(silent, slow...) {
-		_ = nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = nc.SetReadDeadline(time.Now().Add(watch.Patience))
 		if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatal("a silent connection is still open")
 		}

@@ -12,6 +12,7 @@ import (
 
 	"mote/internal/cloud/policy"
 	"mote/internal/mqtt"
+	"mote/internal/watch"
 )
 
 func TestSilence(t *testing.T) {
@@ -178,8 +179,8 @@ func tlsPair(t *testing.T) (*tls.Conn, *drainer) {
 	client := tls.Client(raw, &tls.Config{RootCAs: p.pool, ServerName: "localhost"})
 	server := tls.Server(newSocket(nc), &tls.Config{Certificates: []tls.Certificate{p.server(t)}})
 	t.Cleanup(func() { _ = raw.Close(); _ = nc.Close() })
-	_ = raw.SetDeadline(time.Now().Add(10 * time.Second))
-	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(watch.Patience))
+	_ = nc.SetDeadline(time.Now().Add(watch.Patience))
 	shaken := make(chan error, 1)
 	go func() { shaken <- client.Handshake() }()
 	if err := server.Handshake(); err != nil {

@@ -232,10 +232,10 @@ func TestServeConn(t *testing.T) {
 	if err == nil {
 		t.Error("a certificate of another CA is served")
 	}
-	r, _ := w.refusals.Recent(1)
-	if len(r) != 1 || !strings.Contains(r[0].Reason, "not issued by this cloud") {
-		t.Errorf("refusals %+v", r)
-	}
+	w.until("the refusal of the stranger", func() bool {
+		r, _ := w.refusals.Recent(1)
+		return len(r) == 1 && strings.Contains(r[0].Reason, "not issued by this cloud")
+	})
 	// the end of ctx is a stop of the server: told to the client, and its will is published
 	five := clean(5, "five")
 	five.Will = &mqtt.Will{Topic: "gone"}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"mote/internal/cloud/message"
 	"mote/internal/cloud/policy"
@@ -34,7 +33,7 @@ func (c *peer) count(seen map[string]int, acknowledge bool) (n int) {
 	c.t.Helper()
 	c.send(&mqtt.Ping{})
 	for {
-		switch p := c.next(5 * time.Second).(type) {
+		switch p := c.next().(type) {
 		case *mqtt.Publish:
 			seen[string(p.Payload)]++
 			n++
@@ -196,7 +195,7 @@ func TestSharedSubscriptionEnds(t *testing.T) {
 	p, _ := w.connect(clean(mqtt.V5, "p"))
 	p.publish("s", "x")
 	w.queued(1)
-	a.next(5 * time.Second)
+	a.next()
 	a.send(&mqtt.Unsubscribe{PacketID: 9, Filters: []string{"$share/g/s"}})
 	if ack := expect[*mqtt.Unsuback](a); ack.Codes[0] != mqtt.Success {
 		t.Error(ack.Codes)

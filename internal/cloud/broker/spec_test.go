@@ -300,7 +300,7 @@ func TestSubscriptionIdentifiers(t *testing.T) {
 	}
 	sub.send(&mqtt.Publish{Topic: "a/b", Payload: []byte("1"), QoS: 2, PacketID: 5})
 	for range 2 {
-		switch p := sub.next(5 * time.Second).(type) {
+		switch p := sub.next().(type) {
 		case *mqtt.Publish:
 			if p.QoS != 2 || p.Props == nil || !slices.Equal(p.Props.SubscriptionIDs, []uint32{199, 200}) {
 				t.Errorf("got %+v %+v", p, p.Props)
@@ -451,7 +451,7 @@ func TestSpecFlowControl(t *testing.T) {
 		pub.send(&mqtt.Publish{Topic: "b", QoS: 2, PacketID: uint16(i + 1)})
 	}
 	for {
-		if d, ok := pub.next(5 * time.Second).(*mqtt.Disconnect); ok {
+		if d, ok := pub.next().(*mqtt.Disconnect); ok {
 			if d.Code != mqtt.ReceiveMaximumExceeded {
 				t.Errorf("got %v", d.Code)
 			}
@@ -484,7 +484,7 @@ func TestQoS2Mistakes(t *testing.T) {
 	c.send(&mqtt.Publish{Topic: "a", QoS: 2, PacketID: 3}) // the refused one is over
 	var id uint16
 	for range 2 {
-		if p, ok := c.next(5 * time.Second).(*mqtt.Publish); ok {
+		if p, ok := c.next().(*mqtt.Publish); ok {
 			id = p.PacketID
 		}
 	}
@@ -624,7 +624,7 @@ func TestNobodyGetsIt(t *testing.T) {
 	c.subscribe(0, "a")
 	c.send(&mqtt.Publish{Topic: "a", QoS: 1, PacketID: 99})
 	for range 2 {
-		if a, ok := c.next(5 * time.Second).(*mqtt.Ack); ok && a.Code != mqtt.Success {
+		if a, ok := c.next().(*mqtt.Ack); ok && a.Code != mqtt.Success {
 			t.Errorf("a subscriber: %v", a.Code)
 		}
 	}

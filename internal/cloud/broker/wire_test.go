@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"mote/internal/mqtt"
 )
@@ -61,7 +60,7 @@ func TestPacketsComeWithConnect(t *testing.T) {
 			expect[*mqtt.Suback](c)
 			got := map[mqtt.Type]bool{}
 			for range 3 { // in any order
-				p := c.next(5 * time.Second)
+				p := c.next()
 				if p == nil {
 					t.Fatalf("only %v came", got)
 				}
