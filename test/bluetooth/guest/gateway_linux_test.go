@@ -129,13 +129,13 @@ func TestGateway(t *testing.T) {
 	if err := e.power(e.gateway, true); err != nil {
 		t.Fatal(err)
 	}
+	until(t, g, "the board that is away is told", func() bool {
+		last := g.Status().Sources[2].LastError
+		return strings.Contains(last, "board does not answer") || strings.Contains(last, "adapter")
+	})
 	e.boards[2].SetAway(false)
 	flowing(t, g, "1", "2", "3")
 
-	s := g.Status()
-	if last := s.Sources[2].LastError; !strings.Contains(last, "board does not answer") && !strings.Contains(last, "adapter") {
-		t.Errorf("the board that was away: %q", last)
-	}
 	records, err := sp.Reader("test").Poll(nil, 1<<20)
 	if err != nil || len(records) == 0 || !strings.Contains(string(records[0].Data), `"dust":35.2`) {
 		t.Errorf("%d records, the first %+v, %v", len(records), records[:min(1, len(records))], err)

@@ -339,7 +339,7 @@ func TestDialsTakeTurns(t *testing.T) {
 	errs := make([]error, 3)
 	var all sync.WaitGroup
 	for i, b := range e.boards {
-		s := e.source(t, rfcomm.Options{Address: b.Address.String(), Timeout: 7 * time.Second})
+		s := e.source(t, rfcomm.Options{Address: b.Address.String(), Timeout: 9 * time.Second})
 		all.Go(func() {
 			conn, err := s.Dial(t.Context())
 			if errs[i] = err; err == nil {

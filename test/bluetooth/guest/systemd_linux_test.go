@@ -80,14 +80,14 @@ func TestSystemDaemon(t *testing.T) {
 	if len(found) != 1 || found[0].Address != board.Address.String() || found[0].RSSI != -50 || found[0].Paired {
 		t.Fatalf("found %+v", found)
 	}
-	err = system.Pair(t.Context(), board.Address.String(), "0000", 10*time.Second)
+	err = pair(t, e, system, board, "0000")
 	if err == nil || !strings.Contains(err.Error(), "refused the pin") {
 		t.Errorf("the wrong pin: %v", err)
 	}
-	if err := system.Pair(t.Context(), board.Address.String(), pin, 10*time.Second); err != nil {
+	if err := pair(t, e, system, board, pin); err != nil {
 		t.Fatal(err)
 	}
-	if err := system.Pair(t.Context(), board.Address.String(), pin, 10*time.Second); !errors.Is(err, bluetooth.ErrPaired) {
+	if err := pair(t, e, system, board, pin); !errors.Is(err, bluetooth.ErrPaired) {
 		t.Errorf("a second time: %v", err)
 	}
 	board.listen(t, 1)
@@ -104,20 +104,36 @@ func TestSystemDaemon(t *testing.T) {
 	}
 }
 
-// findable scans until something is found. The daemon, which starts, may undo
-// for a while what makes the board findable.
-func findable(t *testing.T, e *earth, system *bluetooth.System, board *station) []bluetooth.Device {
+// letFind makes the board findable. The daemon, which starts, may undo that for a
+// while.
+func letFind(t *testing.T, e *earth, board *station) {
 	t.Helper()
-	for end := time.Now().Add(within); ; {
-		if err := errors.Join(e.mgmt.Do(radio.SetConnectable, board.index, 1), e.mgmt.Do(radio.SetFindable, board.index, 1, 0, 0)); err != nil {
-			t.Fatal(err)
-		}
-		found, err := system.Scan(t.Context(), 2*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(found) > 0 || time.Now().After(end) {
-			return found
-		}
+	if err := errors.Join(e.mgmt.Do(radio.SetConnectable, board.index, 1), e.mgmt.Do(radio.SetFindable, board.index, 1, 0, 0)); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// findable scans until something is found.
+func findable(t *testing.T, e *earth, system *bluetooth.System, board *station) (found []bluetooth.Device) {
+	t.Helper()
+	watch.Soon(func() bool {
+		letFind(t, e, board)
+		var err error
+		if found, err = system.Scan(t.Context(), 2*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		return len(found) > 0
+	})
+	return found
+}
+
+// pair pairs with the board, again as long as it is not found.
+func pair(t *testing.T, e *earth, system *bluetooth.System, board *station, pin string) (err error) {
+	t.Helper()
+	watch.Soon(func() bool {
+		letFind(t, e, board)
+		err = system.Pair(t.Context(), board.Address.String(), pin, 10*time.Second)
+		return err == nil || !strings.Contains(err.Error(), "was not found")
+	})
+	return err
 }
