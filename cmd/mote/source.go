@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"os"
 	"strconv"
+	"strings"
 
 	"mote/internal/config"
 	"mote/internal/edge/frame"
@@ -18,7 +19,13 @@ import (
 // newMQTTSource makes a source of what boards publish to a broker. Each topic of
 // a gateway has a session of its own there.
 func newMQTTSource(c *config.Source, gateway string) (*mqttsource.Source, error) {
-	o := mqttsource.Options{Address: c.MQTT, Filter: c.Topic, Level: c.TopicLevel, ClientID: c.ClientID, Version: mqtt.V5, User: c.User}
+	o := mqttsource.Options{
+		Address: c.MQTT, Filter: c.Topic, ClientID: c.ClientID, Version: mqtt.V5, User: c.User,
+		Value: c.Value, Command: c.Command, Payload: c.Payload, Retain: c.Retain,
+	}
+	if c.Addressed {
+		o.Board = c.ID
+	}
 	if c.MQTTVersion == "3.1.1" {
 		o.Version = mqtt.V311
 	}
@@ -71,7 +78,7 @@ func newFormat(c *config.Source) (*frame.Format, error) {
 		Text: c.Text, Max: c.MaxFrame, Board: c.Board, Time: c.Time, ID: c.ID, Skip: c.Skip,
 		DropFrame: c.Implausible == "drop-frame", Units: c.Units,
 	}
-	if c.TopicLevel > 0 {
+	if c.Addressed {
 		o.ID, o.Addressed = "", true
 	}
 	for i := range c.Fields {
@@ -82,6 +89,11 @@ func newFormat(c *config.Source) (*frame.Format, error) {
 		return frame.JSONLines(o)
 	case config.FormatCSV:
 		return frame.CSV(frame.Table{Columns: c.Columns, Delimiter: c.Delimiter, Comment: c.Comment}, o)
+	case config.FormatValue:
+		if strings.Contains(c.Value, "{topic:") {
+			return frame.Bare("", o)
+		}
+		return frame.Bare(c.Value, o)
 	}
 	return frame.Compile(c.Pattern, o)
 }

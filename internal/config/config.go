@@ -85,18 +85,22 @@ type Source struct {
 	ClientID     string `toml:"client_id"`    // default: from the gateway's name and the topic
 	MQTTVersion  string `toml:"mqtt_version"` // "5" (default) or "3.1.1"
 	User         string `toml:"user"`
-	PasswordFile string `toml:"password_file"` // path
+	PasswordFile string `toml:"password_file"`   // path
+	Command      string `toml:"command"`         // topic on which boards are told their rate, with {id}; "": they are not
+	Payload      string `toml:"command_payload"` // with {rate}, the seconds; default {rate:N}
+	Retain       bool   `toml:"command_retain"`  // the broker keeps the last command
 	TLS          bool   `toml:"tls"`
 	CA           string `toml:"ca"`   // path, PEM; default: the system's roots
 	Cert         string `toml:"cert"` // path, PEM; with key, when the broker wants it
 	Key          string `toml:"key"`  // path, PEM
 
 	// Frames in another form than a pattern.
-	Format    string   `toml:"format"`    // "pattern" (default), "jsonl" or "csv"
+	Format    string   `toml:"format"`    // "pattern" (default), "jsonl", "csv" or, of mqtt, "value"
 	Columns   []string `toml:"columns"`   // of csv
 	Delimiter string   `toml:"delimiter"` // of csv; default a comma
 	Comment   string   `toml:"comment"`   // of csv: begins a line that is no frame
-	ID        string   `toml:"id"`        // of jsonl: the member with the board's id, default id; of mqtt also {topic:N}, the level of the topic
+	ID        string   `toml:"id"`        // of jsonl: the member with the board's id, default id; of mqtt also made of levels of the topic, {topic:N}
+	Value     string   `toml:"value"`     // of value: the field's name, also made of levels of the topic
 	Board     string   `toml:"board"`     // the id of the one board that does not say who it is
 	Time      string   `toml:"time"`      // the field with the board's own clock
 	Skip      []string `toml:"skip"`      // fields that are left out
@@ -109,7 +113,7 @@ type Source struct {
 	Heartbeat   string  `toml:"heartbeat"`   // with dead-bands: a reading at least so often; default 10m
 
 	SilenceAfter   time.Duration `toml:"-"` // Silence, checked; 0 means from the rate
-	TopicLevel     int           `toml:"-"` // the level that ID means with {topic:N}; 0: none
+	Addressed      bool          `toml:"-"` // ID is made of levels of the topic
 	EveryTime      time.Duration `toml:"-"` // Every, checked; 0 means each reading
 	HeartbeatAfter time.Duration `toml:"-"` // Heartbeat, checked
 }

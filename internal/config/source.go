@@ -2,8 +2,7 @@ package config
 
 import (
 	"net"
-	"regexp"
-	"strconv"
+	"strings"
 	"time"
 )
 
@@ -12,6 +11,7 @@ const (
 	FormatPattern = "pattern"
 	FormatJSON    = "jsonl"
 	FormatCSV     = "csv"
+	FormatValue   = "value"
 )
 
 // DefaultHeartbeat is how often a reading is sent although nothing changed.
@@ -25,7 +25,8 @@ func (c *checker) sourceFormat(at string, s *Source) {
 			s.Format = FormatJSON
 		}
 	}
-	c.oneOf(at+".format", s.Format, FormatPattern, FormatJSON, FormatCSV)
+	c.oneOf(at+".format", s.Format, FormatPattern, FormatJSON, FormatCSV, FormatValue)
+	c.sourceValue(at, s)
 	if s.Pattern != "" && s.Format != FormatPattern {
 		c.fail(at+".pattern", "pattern and format %q: want one of them", s.Format)
 	}
@@ -39,7 +40,11 @@ func (c *checker) sourceFormat(at string, s *Source) {
 	if s.Format == FormatCSV && len(s.Columns) == 0 {
 		c.fail(at+".format", "format \"csv\" needs the names of the columns: columns = [\"id\", \"dust\", \"temp\"]")
 	}
-	if s.ID != "" && s.TopicLevel == 0 && s.Format != FormatJSON {
+	switch {
+	case s.ID == "" || s.Addressed || s.Format == FormatJSON:
+	case s.Format == FormatValue:
+		c.fail(at+".id", "id %.40q is no level of the topic: want id = \"{topic:2}\"", s.ID)
+	default:
 		c.fail(at+".id", "id belongs to format \"jsonl\"; a pattern and columns name the field id themselves")
 	}
 	if s.ID != "" && s.Board != "" {
@@ -58,13 +63,44 @@ func (c *checker) sourceFormat(at string, s *Source) {
 	}
 }
 
-// topicLevel is an id that is a level of the topic.
-var topicLevel = regexp.MustCompile(`^\{topic:([1-9][0-9]?)\}$`)
+// sourceValue checks the keys of bare values. What they hold is checked by who
+// reads topics.
+func (c *checker) sourceValue(at string, s *Source) {
+	switch {
+	case s.Format != FormatValue && s.Value != "":
+		c.fail(at+".value", "value belongs to format \"value\"")
+	case s.Format != FormatValue:
+	case s.MQTT == "":
+		c.fail(at+".format", "format \"value\" belongs to an mqtt source; elsewhere, format = \"csv\" with one column does the same")
+	case s.Value == "":
+		c.fail(at+".format", "format \"value\" needs the name of the field: a level of the topic, value = \"{topic:3}\", or value = \"temp\"")
+	case s.ID == "" && s.Board == "":
+		c.fail(at+".format", "format \"value\" needs to know the board: a level of the topic, id = \"{topic:2}\", or board = \"roof\"")
+	}
+}
+
+// mostCommand bounds the payload of commands, bytes.
+const mostCommand = 1024
+
+// sourceCommand checks how boards behind a broker are told their rate. The topic
+// is checked by who publishes.
+func (c *checker) sourceCommand(at string, s *Source) {
+	switch {
+	case s.Command == "" && (s.Payload != "" || s.Retain):
+		c.fail(at, "command_payload and command_retain need command, the topic on which a board is told its rate, such as \"boards/{id}/set\"")
+	case s.Command == "":
+	case s.Board == "" && !strings.Contains(s.Command, "{id}"):
+		c.fail(at+".command", "command %.80q does not say which board is meant: write {id} in the place of the board's id, such as \"boards/{id}/set\"", s.Command)
+	case s.Payload != "" && !strings.Contains(s.Payload, "{rate}") || len(s.Payload) > mostCommand:
+		c.fail(at+".command_payload", "command_payload %.40q: want at most %d bytes with {rate} in the place of the seconds", s.Payload, mostCommand)
+	}
+}
 
 // sourceMQTT checks the keys of an MQTT source, which no other kind has.
 func (c *checker) sourceMQTT(at string, s *Source) {
 	if s.MQTT == "" {
 		for key, set := range map[string]bool{
+			"command": s.Command != "", "command_payload": s.Payload != "", "command_retain": s.Retain,
 			"topic": s.Topic != "", "client_id": s.ClientID != "", "mqtt_version": s.MQTTVersion != "", "user": s.User != "", "password_file": s.PasswordFile != "",
 			"tls": s.TLS, "ca": s.CA != "", "cert": s.Cert != "", "key": s.Key != "",
 		} {
@@ -82,9 +118,8 @@ func (c *checker) sourceMQTT(at string, s *Source) {
 		s.MQTTVersion = "5"
 	}
 	c.oneOf(at+".mqtt_version", s.MQTTVersion, "5", "3.1.1")
-	if m := topicLevel.FindStringSubmatch(s.ID); m != nil {
-		s.TopicLevel, _ = strconv.Atoi(m[1])
-	}
+	s.Addressed = strings.Contains(s.ID, "{topic:")
+	c.sourceCommand(at, s)
 	s.TLS = s.TLS || s.CA != "" || s.Cert != ""
 	if host, _, err := net.SplitHostPort(s.MQTT); err == nil && s.PasswordFile != "" && !s.TLS && !isLoopback(host) {
 		c.fail(at+".password_file", "the password would go to %s in the clear: set tls = true, or use a broker on this machine", host)

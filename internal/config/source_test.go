@@ -46,8 +46,12 @@ round = 1
 
 func TestSourceFormatsRefuse(t *testing.T) {
 	for text, want := range map[string]string{
-		`format = "json"`:                          `5: format = "json": want one of pattern, jsonl, csv (did you mean "jsonl"?)`,
+		`format = "json"`:                          `5: format = "json": want one of pattern, jsonl, csv, value (did you mean "jsonl"?)`,
 		`format = "csv"`:                           `5: format "csv" needs the names of the columns`,
+		"format = \"value\"":                       `5: format "value" belongs to an mqtt source; elsewhere, format = "csv"`,
+		`value = "temp"`:                           `5: value belongs to format "value"`,
+		`command = "boards/{id}/set"`:              `5: command belongs to an mqtt source`,
+		`command_retain = true`:                    `5: command_retain belongs to an mqtt source`,
 		"format = \"jsonl\"\npattern = \"{id}\"":   `6: pattern and format "jsonl": want one of them`,
 		`columns = ["id"]`:                         `5: columns belongs to format "csv"`,
 		`delimiter = ";"`:                          `5: delimiter belongs to format "csv"`,
@@ -74,10 +78,34 @@ func TestMQTTSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := f.Sources[0]; s.TopicLevel != 2 || s.Format != FormatJSON || s.MQTTVersion != "5" || s.TLS {
+	if s := f.Sources[0]; !s.Addressed || s.Format != FormatJSON || s.MQTTVersion != "5" || s.TLS {
 		t.Errorf("%+v", s)
 	}
+	f, err = Parse("mote.toml", "/", []byte(head+`topic = "+/+/+/state"
+format = "value"
+id = "{topic:1}"
+value = "{topic:3}"
+command = "{id}/number/rate/command"
+command_payload = "{rate}"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := f.Sources[0]; s.Format != FormatValue || s.Value != "{topic:3}" || s.Command != "{id}/number/rate/command" || s.Payload != "{rate}" || s.Retain || s.MaxFrame != 256 {
+		t.Errorf("%+v", s)
+	}
+	topic := head + "topic = \"a/+\"\n"
 	for text, want := range map[string]string{
+		topic + "format = \"value\"\n":                                                                  `6: format "value" needs the name of the field`,
+		topic + "format = \"value\"\nvalue = \"t\"\n":                                                   `6: format "value" needs to know the board`,
+		topic + "format = \"value\"\nvalue = \"t\"\nid = \"device\"\n":                                  `8: id "device" is no level of the topic`,
+		topic + "format = \"value\"\npattern = \"{id}\"\nboard = \"b\"\n":                               `7: pattern and format "value"`,
+		topic + "value = \"t\"\n":                                                                       `6: value belongs to format "value"`,
+		topic + "command = \"boards/set\"\n":                                                            `6: command "boards/set" does not say which board is meant: write {id}`,
+		topic + "command = \"boards/{id}\"\ncommand_payload = \"on\"\n":                                 `7: command_payload "on": want at most 1024 bytes with {rate}`,
+		topic + "command_retain = true\n":                                                               `need command, the topic on which a board is told its rate`,
+		topic + "command_payload = \"{rate}\"\n":                                                        `need command, the topic on which a board is told its rate`,
+		topic + "command = \"b/{id}\"\ncommand_payload = \"{rate}" + strings.Repeat("x", 1024) + "\"\n": `want at most 1024 bytes`,
 		head: "needs topic",
 		head + "topic = \"a\"\nmqtt_version = \"4\"\n": `mqtt_version = "4": want one of 5, 3.1.1`,
 		head + "topic = \"a\"\ncert = \"x\"\n":         "cert and key belong together",

@@ -2,7 +2,9 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"mote/internal/edge/frame"
@@ -53,9 +55,27 @@ func (l *line) command(board string, rate time.Duration) bool {
 	return true
 }
 
-// speak writes commands to conn until ctx ends. A board that does not read
-// costs nothing but its commands.
-func (l *line) speak(ctx context.Context, conn net.Conn) {
+// telling tells a board its rate.
+type telling func(ctx context.Context, board string, rate time.Duration) error
+
+// obey has commands carried out by tell until end is called, which closes conn
+// and waits for the last of them.
+func (l *line) obey(ctx context.Context, conn net.Conn, tell telling) (end func()) {
+	speaking, quiet := context.WithCancel(ctx)
+	var speaker sync.WaitGroup
+	l.hears(true)
+	speaker.Go(func() { l.speak(speaking, tell) })
+	return func() {
+		l.hears(false)
+		quiet()
+		conn.Close()
+		speaker.Wait()
+	}
+}
+
+// speak carries commands out until ctx ends. A board that does not read costs
+// nothing but its commands.
+func (l *line) speak(ctx context.Context, tell telling) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,22 +87,33 @@ func (l *line) speak(ctx context.Context, conn net.Conn) {
 		l.commands = map[string]time.Duration{}
 		l.mu.Unlock()
 		for board, rate := range commands {
-			l.say(ctx, conn, board, rate)
+			l.say(ctx, tell, board, rate)
 		}
 	}
 }
 
-func (l *line) say(ctx context.Context, conn net.Conn, board string, rate time.Duration) {
-	err := conn.SetWriteDeadline(time.Now().Add(commandTimeout))
-	if err == nil {
-		_, err = conn.Write(frame.RateCommand(rate))
-	}
+func (l *line) say(ctx context.Context, tell telling, board string, rate time.Duration) {
+	limited, done := context.WithTimeout(ctx, commandTimeout)
+	defer done()
+	err := tell(limited, board, rate)
+	never := errors.Is(err, errors.ErrUnsupported)
 	switch {
 	case err == nil:
 		l.log.Info("board is told its rate", "board", board, "rate", rate)
-	case ctx.Err() == nil:
+	case ctx.Err() == nil && !(never && l.mute):
+		l.mute = never
 		l.log.Warn("board could not be told its rate", "board", board, "rate", rate, "error", err)
 	}
+}
+
+// write tells the board on a line its rate, until ctx's deadline.
+func write(ctx context.Context, conn net.Conn, rate time.Duration) error {
+	deadline, _ := ctx.Deadline()
+	err := conn.SetWriteDeadline(deadline)
+	if err == nil {
+		_, err = conn.Write(frame.RateCommand(frame.LineCommand, rate))
+	}
+	return err
 }
 
 // hears sets whether the line takes commands.

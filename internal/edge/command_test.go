@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"mote/internal/edge/frame"
 	"mote/internal/watch"
 )
 
@@ -71,6 +72,57 @@ func TestABoardIsToldItsRateOnItsLine(t *testing.T) {
 		if g.Command("2", time.Second) {
 			t.Error("a gateway that stopped takes no commands")
 		}
+	})
+}
+
+// TestBoardsBehindABrokerAreTold: beside their messages, also while the spool
+// takes nothing; what a source cannot tell is logged once.
+func TestBoardsBehindABrokerAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, log := &memory{}, &watch.Log{}
+		src := &letters{in: make(chan []frame.Message, 10), asked: make(chan int, 100), told: make(chan string, 10), m: m}
+		dumb := &letters{name: "dumb", in: make(chan []frame.Message, 10), asked: make(chan int, 100), m: m}
+		f, err := frame.JSONLines(frame.Options{Addressed: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var saw []string
+		g, stop := start(t, Options{
+			Lines: []Line{{Source: src, Format: f}, {Source: dumb, Format: f}}, Spool: m, Log: log.Logger(),
+			Seen: func(board string, rate time.Duration) { saw = append(saw, board+" "+rate.String()) },
+		})
+		src.in <- []frame.Message{{Board: "a", Data: []byte(`{"n":1,"rate":7}`)}}
+		synctest.Wait()
+		dumb.in <- []frame.Message{{Board: "b", Data: []byte(`{"n":1}`)}}
+		synctest.Wait()
+		gate := make(chan struct{})
+		m.set(func(m *memory) { m.gate = gate })
+		src.in <- []frame.Message{{Board: "a", Data: []byte(`{"n":2,"rate":10}`)}}
+		synctest.Wait()
+		if !g.Command("a", 10*time.Second) {
+			t.Error("a board behind a broker took no command")
+		}
+		if got := <-src.told; got != "a 10s" {
+			t.Errorf("told %q", got)
+		}
+		close(gate)
+		synctest.Wait()
+		if got := strings.Join(saw, ", "); got != "a 7s, b 0s, a 10s" {
+			t.Errorf("seen: %s", got)
+		}
+		for range 3 {
+			g.Command("b", time.Second)
+			synctest.Wait()
+		}
+		if n := log.Count("board could not be told its rate"); n != 1 {
+			t.Errorf("%d log lines about a board that can be told nothing", n)
+		}
+		close(src.in)
+		synctest.Wait()
+		if g.Command("a", time.Second) {
+			t.Error("a broker that went away took a command")
+		}
+		stop()
 	})
 }
 

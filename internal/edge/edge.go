@@ -35,12 +35,17 @@ type Source interface {
 }
 
 // Messenger is a connection of a source that carries whole messages instead of a
-// stream. It takes no commands; of [net.Conn] only Close is used.
+// stream. Of [net.Conn] only Close is used.
 type Messenger interface {
 	// Messages waits for messages and returns at least one, or why there are no
 	// more. The call says that what the one before returned is durable, or
 	// refused for good.
 	Messages(ctx context.Context) ([]frame.Message, error)
+	// Tell tells a board to send a message every rate, and returns when that was
+	// taken over, or ctx ended. It is called beside Messages, by one goroutine.
+	// [errors.ErrUnsupported] says that the boards of this source can be told
+	// nothing.
+	Tell(ctx context.Context, board string, rate time.Duration) error
 }
 
 // Spool makes records durable; [spool.Spool] is one.

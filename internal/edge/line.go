@@ -64,6 +64,8 @@ type line struct {
 	rejectAt time.Time         // guarded by mu; zero while there is none
 	asked    time.Time         // guarded by mu: when the Append in progress began, or zero
 
+	mute bool // owned by the goroutine in speak: that the source takes no commands was logged
+
 	commands  map[string]time.Duration // guarded by mu: rates to be told, by board; nil while the line is down
 	commanded chan struct{}            // has room for one: there is something in commands
 }
@@ -75,9 +77,13 @@ type board struct {
 	rate   time.Duration   // 0 while unknown
 	frames int64
 
-	sent     []reading.Field // values of the last reading that was not thinned out
-	sentAt   time.Time
-	thinning bool // sent is there
+	sent map[string]sent // by what frames are of, see frame.Frame.Value; at most mostSent
+}
+
+// sent is the last reading that was not thinned out.
+type sent struct {
+	values []reading.Field
+	at     time.Time
 }
 
 // batch collects the readings of one read.
@@ -136,10 +142,7 @@ func (l *line) follow(ctx, appending context.Context, conn net.Conn) (err error)
 		return l.followMessages(ctx, appending, conn, m)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
-	speaking, quiet := context.WithCancel(ctx)
-	var speaker sync.WaitGroup
-	l.hears(true)
-	speaker.Go(func() { l.speak(speaking, conn) })
+	end := l.obey(ctx, conn, func(ctx context.Context, _ string, rate time.Duration) error { return write(ctx, conn, rate) })
 	scanner, skipped := l.Format.NewScanner(), int64(0)
 	count := func(n int) {
 		l.count(n, scanner.Skipped()-skipped)
@@ -147,10 +150,7 @@ func (l *line) follow(ctx, appending context.Context, conn net.Conn) (err error)
 	}
 	defer func() {
 		stop()
-		l.hears(false)
-		quiet()
-		conn.Close()
-		speaker.Wait()
+		end()
 		scanner.End(l.refuse)
 		count(0)
 	}()

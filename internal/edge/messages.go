@@ -13,7 +13,7 @@ import (
 // followMessages follows a connection of messages until it ends, falls silent
 // for longer than configured, or ctx ends. It closes conn.
 func (l *line) followMessages(ctx, appending context.Context, conn net.Conn, m Messenger) error {
-	defer conn.Close()
+	defer l.obey(ctx, conn, m.Tell)()
 	for {
 		messages, err := l.await(ctx, m)
 		if err != nil {
@@ -24,7 +24,7 @@ func (l *line) followMessages(ctx, appending context.Context, conn net.Conn, m M
 		err = l.take(appending, func(take func(frame.Frame)) {
 			for _, message := range messages {
 				bytes += len(message.Data)
-				l.Format.Message(message.Board, message.Data, take, l.refuse)
+				l.Format.Message(message, take, l.refuse)
 			}
 		})
 		l.count(bytes, 0)

@@ -84,17 +84,19 @@ func TestABadBoardNeverDelaysAnother(t *testing.T) {
 // letters is a source of messages; the test holds the sender's end.
 type letters struct {
 	net.Conn // not used
+	name     string
 	in       chan []frame.Message
-	asked    chan int // how many messages are durable, at each call
+	told     chan string // commands; nil: none are taken
+	asked    chan int    // how many messages are durable, at each call
 	m        *memory
 	closed   bool
 }
 
-func (*letters) Name() string                             { return "broker" }
+func (l *letters) Name() string                           { return "broker " + l.name }
 func (l *letters) Dial(context.Context) (net.Conn, error) { return l, nil }
 func (l *letters) Close() error                           { l.closed = true; return nil }
 func (l *letters) Messages(ctx context.Context) ([]frame.Message, error) {
-	l.asked <- len(l.m.records)
+	l.asked <- int(l.m.Stats().Appended)
 	select {
 	case m, ok := <-l.in:
 		if !ok {
@@ -103,6 +105,16 @@ func (l *letters) Messages(ctx context.Context) ([]frame.Message, error) {
 		return m, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// Tell takes no commands unless told has room for them.
+func (l *letters) Tell(ctx context.Context, board string, rate time.Duration) error {
+	select {
+	case l.told <- board + " " + rate.String():
+		return nil
+	default:
+		return errors.ErrUnsupported
 	}
 }
 

@@ -11,24 +11,36 @@ import (
 // and a board that sends once a minute is meant by every minute.
 const early = 10
 
+// mostSent bounds the values of one board that are thinned out each alone. One
+// more, and all begin again.
+const mostSent = 64
+
 // wanted decides whether a frame that was complete at now becomes a reading. The
-// first of a board always does.
+// first of a board does, where frames are bare values the first of each; one
+// with a rate in the place of the value does not.
 func (l *line) wanted(fr frame.Frame, now time.Time) bool {
+	if fr.Value != "" && len(fr.Fields) == 0 {
+		return false
+	}
 	if l.Every <= 0 && !l.Format.Bands() {
 		return true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.boards[fr.ID]
-	since := now.Sub(b.sentAt)
+	before, thinning := b.sent[fr.Value]
+	since := now.Sub(before.at)
 	switch {
-	case !b.thinning:
+	case !thinning:
 	case l.Every > 0 && since < l.Every-l.Every/early:
 		return false
-	case l.Format.Bands() && (l.Heartbeat <= 0 || since < l.Heartbeat-l.Heartbeat/early) && !l.Format.Changed(b.sent, fr.Fields):
+	case l.Format.Bands() && (l.Heartbeat <= 0 || since < l.Heartbeat-l.Heartbeat/early) && !l.Format.Changed(before.values, fr.Fields):
 		return false
 	}
-	b.thinning, b.sent, b.sentAt = true, fr.Fields, now
+	if b.sent == nil || !thinning && len(b.sent) == mostSent {
+		b.sent = map[string]sent{}
+	}
+	b.sent[fr.Value] = sent{fr.Fields, now}
 	return true
 }
 

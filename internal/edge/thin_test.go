@@ -86,6 +86,53 @@ func TestDeadbandSendsChangesAndAHeartbeat(t *testing.T) {
 	})
 }
 
+// TestBareValuesAreThinnedOutEachAlone: by every and by dead-band, in a bounded
+// number of names, and what is no value makes no reading.
+func TestBareValuesAreThinnedOutEachAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		src := &letters{in: make(chan []frame.Message, 10), asked: make(chan int, 1000), m: m}
+		f, err := frame.Bare("", frame.Options{Addressed: true, Values: []frame.Value{{Name: "temp", Deadband: "0.5", Round: -1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rates []time.Duration
+		g, stop := start(t, Options{
+			Lines: []Line{{Source: src, Format: f, Every: time.Minute, Heartbeat: 10 * time.Minute}}, Spool: m,
+			Seen: func(_ string, rate time.Duration) { rates = append(rates, rate) },
+		})
+		send := func(name, value string) {
+			src.in <- []frame.Message{{Board: "a", Name: name, Data: []byte(value)}}
+			synctest.Wait()
+		}
+		for i, temp := range []string{"21.0", "21.2", "21.4", "21.6", "21.5"} {
+			send("temp", temp)
+			send("humid", "40")
+			if i%3 == 0 {
+				send("temp", "99") // too soon after one that became a reading
+			}
+			send("temp", "nan")
+			time.Sleep(time.Minute)
+		}
+		if got := append(texts(t, m, "temp"), texts(t, m, "humid")...); !slices.Equal(got, []string{"a=21.0", "a=21.6", "a=40"}) {
+			t.Errorf("%q", got)
+		}
+		rates = nil
+		send("rate", "30")
+		s := g.Status()
+		if !slices.Equal(rates, []time.Duration{30 * time.Second}) || len(m.records) != 3 || s.Boards[0].Rate != 30*time.Second || s.Sources[0].Rejects != 5 {
+			t.Errorf("%v, %d readings, %+v", rates, len(m.records), s)
+		}
+		for i := range 10 * mostSent {
+			send(fmt.Sprint("n", i), "1")
+		}
+		if n := len(g.lines[0].boards["a"].sent); n == 0 || n > mostSent {
+			t.Errorf("%d values are remembered, want at most %d", n, mostSent)
+		}
+		stop()
+	})
+}
+
 func TestImplausibleValuesAreCountedAndShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, src, log := &memory{}, newPipes("a"), &watch.Log{}

@@ -2,13 +2,19 @@ package frame
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
-// RateCommand is what tells a board to send a frame every d: {rate:N} with N in
-// seconds, as the sketch in firmware/dust takes it.
-func RateCommand(d time.Duration) []byte {
-	b := append([]byte(nil), "{rate:"...)
-	b = strconv.AppendFloat(b, d.Seconds(), 'f', -1, 64)
-	return append(b, '}')
+// CommandMark stands in a command's template for the rate.
+const CommandMark = "{rate}"
+
+// LineCommand is the template of what boards on lines are told, {rate:N}, as the
+// sketch in firmware/dust takes it.
+const LineCommand = "{rate:" + CommandMark + "}"
+
+// RateCommand tells a board to send a frame every d: the template with the
+// seconds in the place of {rate}.
+func RateCommand(template string, d time.Duration) []byte {
+	return []byte(strings.ReplaceAll(template, CommandMark, strconv.FormatFloat(d.Seconds(), 'f', -1, 64)))
 }

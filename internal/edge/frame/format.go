@@ -71,11 +71,12 @@ type Format struct {
 	fields      []field
 	delimiters  []string // each once
 	max         int
-	board       string                                      // of every frame, or ""
-	addressed   bool                                        // the board comes with the message
-	time        string                                      // name of the board's clock, or ""
-	body        func(f *Format, body []byte) (Frame, error) // nil: the pattern
-	whole       bool                                        // a body may have lines, and a connection begins with a frame: JSON
+	board       string                                        // of every frame, or ""
+	addressed   bool                                          // the board comes with the message
+	time        string                                        // name of the board's clock, or ""
+	body        func(f *Format, body []byte) (Frame, error)   // nil: the pattern
+	bare        func(name string, body []byte) (Frame, error) // of bare values, instead of body
+	whole       bool                                          // a body may have lines, and a connection begins with a frame: JSON
 	refinery
 }
 
@@ -294,6 +295,9 @@ type Frame struct {
 	Rate   string // the board's upload period in seconds as it said it, or ""
 	Fields []reading.Field
 	Time   time.Time // by the board's own clock; zero when it has none
+	// Value is the name of the one value that the frame is, of the format
+	// [Bare]; a board's other values are in other frames. Otherwise it is "".
+	Value string
 	// Left says of each value that was left out because it is implausible why.
 	Left []string
 }
@@ -329,20 +333,23 @@ func (f *Format) Parse(body []byte) (Frame, error) {
 	return out, nil
 }
 
-// read reads a frame's body in any format. board is who sent it when the frame
-// does not say.
-func (f *Format) read(board string, body []byte) (fr Frame, err error) {
-	if f.body != nil {
+// read reads a frame's body in any format. from says who sent it, and what value
+// it is, when the frame does not.
+func (f *Format) read(from Message, body []byte) (fr Frame, err error) {
+	switch {
+	case f.bare != nil:
+		fr, err = f.bare(from.Name, body)
+	case f.body != nil:
 		fr, err = f.body(f, body)
-	} else {
+	default:
 		fr, err = f.Parse(body)
 	}
 	if err != nil {
 		return Frame{}, err
 	}
 	if !f.named() {
-		if fr.ID = board; f.addressed {
-			if err := checkID(board); err != nil {
+		if fr.ID = from.Board; f.addressed {
+			if err := checkID(fr.ID); err != nil {
 				return Frame{}, err
 			}
 		}
@@ -382,6 +389,12 @@ func (f *Format) put(out *Frame, name, value string, text bool) (err error) {
 		out.Fields = append(out.Fields, reading.Value(name, value, text))
 	}
 	return nil
+}
+
+// fieldName says whether name can be a field's that the configuration does not
+// name.
+func fieldName(name string) bool {
+	return len(name) <= maxName && strings.TrimSpace(name) != "" && utf8.ValidString(name) && strings.IndexFunc(name, control) < 0
 }
 
 // control reports C0, DEL and C1, and the two line separators that JSON readers

@@ -134,7 +134,7 @@ func (o *object) value(name string, depth int) error {
 // put puts one value that is not nested in its place.
 func (o *object) put(name string, token json.Token) error {
 	switch {
-	case len(name) > maxName || strings.TrimSpace(name) == "" || strings.IndexFunc(name, control) >= 0:
+	case !fieldName(name):
 		return fmt.Errorf("%.20q is no name of a field; want 1 to %d bytes that can be printed", name, maxName)
 	case o.seen[name]:
 		return fmt.Errorf("the member %q is there twice", name)
@@ -323,17 +323,18 @@ func unquote(s string) (value, rest string, err error) {
 // Message is a whole message of a board, such as one of MQTT.
 type Message struct {
 	Board string // who sent it, when that is known from outside
+	Name  string // of the one value that it holds, when that is known from outside
 	Data  []byte
 }
 
-// Message reads a whole message, such as one of MQTT, from board when the
-// format does not say where a frame has its id. It calls frame and reject as
-// [Scanner.Feed] does. A message is one JSON object, or the lines or frames of
-// another format; its end ends the last line.
-func (f *Format) Message(board string, p []byte, frame func(Frame), reject func(Reject)) {
-	s := f.NewScanner()
-	if f.board == "" {
-		s.board = board
+// Message reads a whole message, such as one of MQTT; who it says sent it counts
+// when the format does not say where a frame has its id. It calls frame and
+// reject as [Scanner.Feed] does. A message is one JSON object, one bare value, or
+// the lines or frames of another format; its end ends the last line.
+func (f *Format) Message(m Message, frame func(Frame), reject func(Reject)) {
+	s, p := f.NewScanner(), m.Data
+	if s.from.Name = m.Name; f.board == "" {
+		s.from.Board = m.Board
 	}
 	switch {
 	case f.whole && len(p) > f.max:
@@ -353,7 +354,7 @@ func (f *Format) Message(board string, p []byte, frame func(Frame), reject func(
 }
 
 func (s *Scanner) finishMessage(frame func(Frame), reject func(Reject)) {
-	switch fr, err := s.format.read(s.board, s.buf); {
+	switch fr, err := s.format.read(s.from, s.buf); {
 	case err == nil:
 		frame(fr)
 	default:

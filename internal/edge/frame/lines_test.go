@@ -253,8 +253,7 @@ func TestMessages(t *testing.T) {
 		{marks, "roof", "{1:2}{3:4}{5", []string{`"id":"1","n":2}`, `"id":"3","n":4}`, "refused: the connection ended inside the frame"}},
 		{ends, "roof", "5", []string{`"id":"roof","n":5}`}},
 	} {
-		var got []string
-		c.f.Message(c.board, []byte(c.in), func(fr Frame) { got = append(got, shown(fr)) }, func(r Reject) { got = append(got, "refused: "+r.Reason.Error()) })
+		got := message(c.f, Message{Board: c.board, Data: []byte(c.in)})
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%q\n got %q\nwant %q", c.in, got, c.want)
 		}
@@ -288,7 +287,7 @@ func FuzzLines(f *testing.F) {
 			}
 			checkEveryByteCounted(t, fm, stream)
 			var before []reading.Field
-			fm.Message("roof", stream, func(fr Frame) {
+			fm.Message(Message{Board: "roof", Data: stream}, func(fr Frame) {
 				fm.Changed(before, fr.Fields)
 				before = fr.Fields
 				checkReading(t, fr)

@@ -49,7 +49,7 @@ func (r Reject) Text() string {
 // of at most the format's longest length. It belongs to one goroutine.
 type Scanner struct {
 	format *Format
-	board  string  // of the frames that do not say it
+	from   Message // of the frames that do not say it; without Data
 	first  bool    // what comes is the first line, which may be the rest of one
 	start  matcher // the opening mark; without one, the closing mark of the frame before
 	end    matcher
@@ -63,7 +63,7 @@ type Scanner struct {
 
 // NewScanner returns a scanner at the begin of a connection.
 func (f *Format) NewScanner() *Scanner {
-	s := &Scanner{format: f, board: f.board, end: newMatcher(f.close), buf: make([]byte, 0, min(f.max, 1024))}
+	s := &Scanner{format: f, from: Message{Board: f.board}, end: newMatcher(f.close), buf: make([]byte, 0, min(f.max, 1024))}
 	if s.start = newMatcher(f.open); f.open == "" {
 		s.start = newMatcher(f.close)
 	}
@@ -179,7 +179,7 @@ func (s *Scanner) parse(body []byte) (Frame, error) {
 	if len(body) == 0 {
 		return Frame{}, errEmpty
 	}
-	return s.format.read(s.board, body)
+	return s.format.read(s.from, body)
 }
 
 // restart is an opening mark inside a frame: what came before it is refused,

@@ -8,6 +8,8 @@
 // that the broker retained are passed over: they were delivered when they were
 // new.
 //
+// With a topic for commands, it publishes to boards what they are told.
+//
 // What it leaves to others: what a message says, and dialling again.
 package mqtt
 
@@ -34,7 +36,11 @@ import (
 type Options struct {
 	Address  string // host:port
 	Filter   string // of topics, with + and #
-	Level    int    // the level of the topic that names the board, from 1; 0: the message does
+	Board    string // names the board, with {topic:N} for the Nth level; "": the message does
+	Value    string // names the one value of a message in the same way; "": the message does
+	Command  string // topic of commands, with {id} for the board's; "": boards take none
+	Payload  string // of commands, with {rate} for the seconds; default frame.LineCommand
+	Retain   bool   // the broker keeps the last command of a topic
 	ClientID string // names the session; no other client of the broker has it
 	Version  byte   // mqtt.V5 (default) or mqtt.V311
 	User     string
@@ -54,7 +60,10 @@ const (
 )
 
 // Source is one subscription. It is safe for concurrent use.
-type Source struct{ o Options }
+type Source struct {
+	o            Options
+	board, value name
+}
 
 // New checks the options. It does not use the network.
 func New(o Options) (*Source, error) {
@@ -70,8 +79,19 @@ func New(o Options) (*Source, error) {
 	if o.ClientID == "" {
 		return nil, errors.New("an mqtt source needs a client id")
 	}
-	if levels := strings.Split(o.Filter, "/"); o.Level < 0 || o.Level > len(levels) && levels[len(levels)-1] != "#" {
-		return nil, fmt.Errorf("the topic %q has no level %d: its levels count from 1", o.Filter, o.Level)
+	board, err := newName(o.Board, o.Filter)
+	if err != nil {
+		return nil, fmt.Errorf("id: %w", err)
+	}
+	value, err := newName(o.Value, o.Filter)
+	if err != nil {
+		return nil, fmt.Errorf("value: %w", err)
+	}
+	if o.Command != "" && o.Payload == "" {
+		o.Payload = frame.LineCommand
+	}
+	if err := o.checkCommand(); err != nil {
+		return nil, err
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
@@ -79,7 +99,7 @@ func New(o Options) (*Source, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{o}, nil
+	return &Source{o, board, value}, nil
 }
 
 // Name returns the broker's host:port and the topic.
@@ -157,13 +177,9 @@ type Conn struct {
 // deliver takes a message from the network. It waits while many are waiting:
 // the broker keeps the others.
 func (c *Conn) deliver(p *mqtt.Publish, ack func()) {
-	d := delivery{ack: ack, message: frame.Message{Data: p.Payload}}
-	if c.source.o.Level > 0 {
-		if levels := strings.Split(p.Topic, "/"); c.source.o.Level <= len(levels) {
-			d.message.Board = levels[c.source.o.Level-1]
-		}
-	}
-	if p.Retain {
+	levels := strings.Split(p.Topic, "/")
+	d := delivery{ack: ack, message: frame.Message{Board: c.source.board.of(levels), Name: c.source.value.of(levels), Data: p.Payload}}
+	if p.Retain || c.source.o.Value != "" && attribute(p.Topic) {
 		d.message.Data = nil
 	}
 	select {
@@ -247,6 +263,32 @@ func (c *Conn) ended() error {
 	return fmt.Errorf("mqtt broker %s: %w", c.source.o.Address, err)
 }
 
+// Tell publishes the command that tells a board its rate, and waits until the
+// broker has it or ctx ends. Whether the board hears it is not known here. It may
+// run beside Messages.
+func (c *Conn) Tell(ctx context.Context, board string, rate time.Duration) error {
+	o := &c.source.o
+	if o.Command == "" {
+		return fmt.Errorf("boards of this source are told nothing: set command, the topic on which they hear (%w)", errors.ErrUnsupported)
+	}
+	p, err := o.command(board, rate)
+	if err != nil {
+		return err
+	}
+	acked := make(chan error, 1)
+	if err = c.conn.Publish(ctx, p, func(err error) { acked <- err }); err == nil {
+		select {
+		case err = <-acked:
+		case <-ctx.Done():
+			err = fmt.Errorf("it is not acknowledged: %w", ctx.Err())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("mqtt broker %s: command on %s: %w", o.Address, p.Topic, err)
+	}
+	return nil
+}
+
 // Close ends the connection in order; the broker keeps the session.
 func (c *Conn) Close() error {
 	c.once.Do(func() {
@@ -260,7 +302,7 @@ func (c *Conn) Close() error {
 }
 
 // errMessages is what the methods of a stream answer.
-var errMessages = errors.New("an mqtt source has messages, not a stream, and takes no commands")
+var errMessages = errors.New("an mqtt source has messages, not a stream")
 
 // Read, Write and the deadlines of [net.Conn] are not for messages.
 func (c *Conn) Read([]byte) (int, error)         { return 0, io.EOF }

@@ -41,7 +41,7 @@ func follow(broker, dir string) error {
 	if err != nil {
 		return err
 	}
-	source, err := New(Options{Address: broker, Filter: "sensors/+/air", Level: 2, ClientID: "gateway"})
+	source, err := New(Options{Address: broker, Filter: "sensors/+/air", Board: "{topic:2}", ClientID: "gateway"})
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func TestOnlyWhatIsTakenIsAcknowledged(t *testing.T) {
 	for _, version := range []byte{mqtt.V5, mqtt.V311} {
 		t.Run(fmt.Sprint("level ", version), func(t *testing.T) {
 			m := mqtttest.Start(t, nil)
-			o := Options{Address: m.Addr, Filter: "sensors/+/air", Level: 2, ClientID: "gateway", Version: version}
+			o := Options{Address: m.Addr, Filter: "sensors/+/air", Board: "{topic:2}", ClientID: "gateway", Version: version}
 			board := publisher(t, m.Addr)
 			publish(t, board, "sensors/old/air", "retained", true)
 			c := dial(t, o)
@@ -263,11 +263,18 @@ func TestAFloodWaitsAtTheBroker(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	good := Options{Address: "localhost:1883", Filter: "sensors/+/air", ClientID: "g"}
 	for want, change := range map[string]func(*Options){
-		"bad mqtt address": func(o *Options) { o.Address = "localhost" },
-		"needs a topic":    func(o *Options) { o.Filter = "" },
-		`topic "a#"`:       func(o *Options) { o.Filter = "a#" },
-		"client id":        func(o *Options) { o.ClientID = "" },
-		"has no level 4":   func(o *Options) { o.Level = 4 },
+		"bad mqtt address":       func(o *Options) { o.Address = "localhost" },
+		"needs a topic":          func(o *Options) { o.Filter = "" },
+		`topic "a#"`:             func(o *Options) { o.Filter = "a#" },
+		"client id":              func(o *Options) { o.ClientID = "" },
+		"id: the topic":          func(o *Options) { o.Board = "{topic:5}" },
+		"value: the topic":       func(o *Options) { o.Value = "{topic:5}" },
+		"contains a wildcard":    func(o *Options) { o.Command = "boards/+/{id}" },
+		"nothing else stands in": func(o *Options) { o.Command = "boards/{ID}" },
+		"is for the broker":      func(o *Options) { o.Command = "$SYS/{id}" },
+		"come back as messages":  func(o *Options) { o.Command = "sensors/{id}/air" },
+		"one of them be another": func(o *Options) { o.Command = "sensors/air/air" },
+		"has no level 4":         func(o *Options) { o.Board = "{topic:4}" },
 	} {
 		o := good
 		change(&o)
