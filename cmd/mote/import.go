@@ -179,7 +179,7 @@ func csvRows(in io.Reader, keys tableKeys, text []string) (nextRow, error) {
 			return nil, fmt.Errorf("line %d: the row has %s, and the file %d", line, count(int64(len(cells)), "column"), len(names))
 		}
 		if err != nil {
-			return nil, csvError(err, names)
+			return nil, csvError(err)
 		}
 		item := make(map[string]types.AttributeValue, len(cells))
 		for i, cell := range cells {
@@ -197,7 +197,7 @@ func csvRows(in io.Reader, keys tableKeys, text []string) (nextRow, error) {
 }
 
 // csvError says where a CSV file is none.
-func csvError(err error, names []string) error {
+func csvError(err error) error {
 	var at *csv.ParseError
 	if !errors.As(err, &at) {
 		return err

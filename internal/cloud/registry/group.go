@@ -28,7 +28,7 @@ const (
 	maxGroupPolicies = 2
 )
 
-func (r *Registry) loadGroup(id string, data []byte) error {
+func (r *Registry) loadGroup(_ string, data []byte) error {
 	g := new(ThingGroup)
 	if err := json.Unmarshal(data, g); err != nil {
 		return err

@@ -72,7 +72,7 @@ func checkAttributes(attributes map[string]string) error {
 	return nil
 }
 
-func (r *Registry) loadThing(id string, data []byte) error {
+func (r *Registry) loadThing(_ string, data []byte) error {
 	t := new(Thing)
 	if err := json.Unmarshal(data, t); err != nil {
 		return err

@@ -44,7 +44,7 @@ func VerifyRecords(ctx context.Context, r store.Reader, seen func(records int64)
 	}
 	for _, t := range tables {
 		if t.streaming() {
-			if err := v.follow(ctx, r, t, seen); err != nil {
+			if err := v.follow(ctx, r, t); err != nil {
 				return v, err
 			}
 		}
@@ -177,7 +177,7 @@ func (s *Stream) verifyKeys(c *Change) error {
 
 // follow holds the last change of each item to the item as it is. It goes from
 // the newest record back, so that what it holds in memory is bounded.
-func (v *VerifiedRecords) follow(ctx context.Context, r store.Reader, t *Table, seen func(int64)) error {
+func (v *VerifiedRecords) follow(ctx context.Context, r store.Reader, t *Table) error {
 	prefix := appendStreamKey(streamChanges, t.Stream.table, t.Stream.id)
 	it, err := r.Iterator(prefix, store.PrefixEnd(prefix))
 	if err != nil {

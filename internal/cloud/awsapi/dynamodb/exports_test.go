@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
@@ -35,10 +34,7 @@ func exporting(t *testing.T) (c *dynamodb.Client, h *Handler, buckets string) {
 	server, h := serve(t)
 	buckets = t.TempDir()
 	h.buckets = func() (*os.Root, error) { return os.OpenRoot(buckets) }
-	return dynamodb.NewFromConfig(aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(server.URL),
-		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""),
-	}), h, buckets
+	return sdkOn(t, server.URL), h, buckets
 }
 
 func exportEnds(t *testing.T, c *dynamodb.Client, arn *string) (d *types.ExportDescription) {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,32 +15,27 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go/logging"
+
+	"mote/internal/watch"
 )
 
-// warnings collects what the SDK logs: it warns of answers that it finds wrong.
-type warnings struct {
-	mu   sync.Mutex
-	text []string // guarded by mu
-}
-
-func (w *warnings) Logf(c logging.Classification, format string, v ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.text = append(w.text, string(c)+": "+fmt.Sprintf(format, v...))
+// sdkOn is the SDK on a server. What it warns of in answers fails the test.
+func sdkOn(t *testing.T, url string) *dynamodb.Client {
+	log := &watch.Log{}
+	t.Cleanup(func() {
+		if text := log.String(); text != "" {
+			t.Errorf("the SDK logged %s", text)
+		}
+	})
+	return dynamodb.NewFromConfig(aws.Config{
+		Region: "us-east-1", BaseEndpoint: aws.String(url), Logger: logging.NewStandardLogger(log),
+		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""),
+	})
 }
 
 func client(t *testing.T) *dynamodb.Client {
 	server, _ := serve(t)
-	log := &warnings{}
-	t.Cleanup(func() {
-		if len(log.text) > 0 {
-			t.Errorf("the SDK logged %q", log.text)
-		}
-	})
-	return dynamodb.NewFromConfig(aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(server.URL), Logger: log,
-		Credentials: credentials.NewStaticCredentialsProvider("AKIDEXAMPLE", "secret", ""),
-	})
+	return sdkOn(t, server.URL)
 }
 
 func str(text string) types.AttributeValue { return &types.AttributeValueMemberS{Value: text} }
