@@ -178,10 +178,11 @@ func (t *Table) update(key Item, u *update) (*change, error) {
 	}}, nil
 }
 
-// guard puts the change under a condition, which may be nil. wantOld has the
-// old image read in any case.
-func (c *change) guard(cond *node, from *Condition, wantOld bool) {
+// guard puts the change under a condition, which may be nil and is refused when it
+// looks into a key. wantOld has the old image read in any case.
+func (c *change) guard(cond *node, from *Condition, wantOld bool) error {
 	c.cond, c.returnItem, c.wantOld = cond, from.ReturnItem, wantOld
+	return c.t.checkScalar(cond.paths()...)
 }
 
 // result is what the change has to tell once it is done.

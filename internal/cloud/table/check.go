@@ -103,7 +103,7 @@ func parseChecked(kind, src string, s *scope) (*node, error) {
 	c := &checker{kind: kind, scope: s}
 	n := parsed.condition.clone()
 	c.check(n, false)
-	if parsed.redundant && kind != "KeyConditionExpression" { // where DynamoDB takes them
+	if parsed.redundant {
 		c.redundant()
 	}
 	return n, c.result()
@@ -133,11 +133,13 @@ func (c *checker) check(n *node, asOperand bool) {
 			c.wantTypes(n.op, n.args, S, N, B)
 		}
 	case nodeBetween:
+		c.checkDistinct(n)
 		c.wantTypes(n.op, n.args, S, N, B)
 		c.checkBounds(n)
 	case nodeIn:
-		if len(n.args)-1 > maxIn {
-			c.fault(rankCount, "Incorrect number of operands for operator or function; operator or function: IN, number of operands: %d", len(n.args))
+		c.checkDistinct(n)
+		if among := len(n.args) - 1; among > maxIn {
+			c.fault(rankCount, "The IN operator is provided with too many operands; number of operands: %d", among)
 		}
 	}
 	if !logical && !asOperand {
@@ -273,12 +275,12 @@ func (n *node) knownKind() Kind {
 	return n.value.Kind
 }
 
-// checkDistinct refuses the same path on both sides.
+// checkDistinct refuses a first operand that is a path and comes again among the
+// others.
 func (c *checker) checkDistinct(n *node) {
-	if len(n.args) != 2 || n.args[0].kind != nodePath || n.args[1].kind != nodePath {
-		return
-	}
-	if first := n.args[0].steps; slices.Equal(first, n.args[1].steps) {
+	first := n.args[0].steps
+	again := func(other *node) bool { return other.kind == nodePath && slices.Equal(first, other.steps) }
+	if n.args[0].kind == nodePath && slices.ContainsFunc(n.args[1:], again) {
 		c.fault(rankDistinct, "The first operand must be distinct from the remaining operands for this operator or function; operator: %s, first operand: %s", n.op, showPath(first))
 	}
 }
@@ -349,6 +351,9 @@ func (c *checker) checkPaths(paths [][]step) {
 
 // checkScalar refuses paths into a key attribute of the table or of an index.
 func (t *Table) checkScalar(paths ...[]step) error {
+	if !slices.ContainsFunc(paths, func(steps []step) bool { return len(steps) > 1 }) {
+		return nil
+	}
 	if err := checkScalar(t.keys(), "Key", paths); err != nil {
 		return err
 	}

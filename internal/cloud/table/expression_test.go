@@ -83,13 +83,15 @@ func TestConditionRefusals(t *testing.T) {
 		"attribute_type(a, :type)":          "Invalid attribute type name found; type: STRING, valid types: {B,NULL,SS,BOOL,L,BS,N,NS,S,M}",
 		"a BETWEEN :s AND :n":               "The BETWEEN operator requires same data type for lower and upper bounds; lower bound operand: AttributeValue: {S:x}, upper bound operand: AttributeValue: {N:1}",
 		"a = a":                             "The first operand must be distinct from the remaining operands for this operator or function; operator: =, first operand: [a]",
+		"a IN (b, c.d, a)":                  "The first operand must be distinct from the remaining operands for this operator or function; operator: IN, first operand: [a]",
+		"a[0] BETWEEN b AND a[0]":           "The first operand must be distinct from the remaining operands for this operator or function; operator: BETWEEN, first operand: [a, [0]]",
 		"((a)) = b":                         "The expression has redundant parentheses;",
 		strings.Repeat("a", 4097):           "Expression size has exceeded the maximum allowed size; expression size: 4097",
 		strings.Repeat("(", 4000):           syntax + `"<EOF>", near: "("`,
 		strings.Repeat("NOT ", 1000):        syntax + `"<EOF>", near: "NOT"`,
 		"a.b" + dots(31) + " = c":           "The document path has too many nesting levels; nesting levels: 33",
-		"a=b" + repeat(" OR a=b", 150):      "Expression contains too many operators; operator count: 301",
-		"a IN (b" + repeat(",b", 100) + ")": "Incorrect number of operands for operator or function; operator or function: IN, number of operands: 102",
+		"a=b" + repeat(" OR a=b", 150):      "The expression contains too many operators; operator count: 301",
+		"a IN (b" + repeat(",b", 100) + ")": "The IN operator is provided with too many operands; number of operands: 101",
 	} {
 		used := map[string]Value{}
 		for _, tok := range lex(src) {

@@ -193,7 +193,7 @@ func parseCondition(kind, src string) (*syntax, error) {
 
 func (p *parser) countOperators() error {
 	if p.operators > maxOperators {
-		return p.errorf("Expression contains too many operators; operator count: %d", p.operators)
+		return p.errorf("The expression contains too many operators; operator count: %d", p.operators)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func projectionOn(names []string) (*projection, error) {
 	return projectionTo(paths), nil
 }
 
-// checkScalar refuses paths into the table's key.
+// checkScalar refuses paths into keys of the table.
 func (pr *projection) checkScalar(t *Table) error {
 	if pr == nil {
 		return nil

@@ -193,9 +193,9 @@ func (db *DB) Query(r QueryRequest) (Page, error) {
 		return Page{}, err
 	}
 	if r.PartiQL {
-		err = e.want.checkScalar(from.t)
+		err = e.want.checkScalar(t)
 	} else {
-		err = e.checkQuery(from.t, r.Filter == nil)
+		err = e.checkQuery(t, from.t, r.Filter == nil)
 	}
 	if err != nil {
 		return Page{}, err
@@ -274,9 +274,9 @@ func (s *span) startAfter(key []byte, descending bool) {
 	}
 }
 
-// checkQuery refuses a query's filter that looks at the key, and paths into
-// the key.
-func (e *expressions) checkQuery(t *Table, legacy bool) error {
+// checkQuery refuses a query's filter that looks at the key of what it reads, and
+// paths into keys of the table t.
+func (e *expressions) checkQuery(t, from *Table, legacy bool) error {
 	if err := e.want.checkScalar(t); err != nil {
 		return err
 	}
@@ -285,12 +285,12 @@ func (e *expressions) checkQuery(t *Table, legacy bool) error {
 		name = "QueryFilter"
 	}
 	paths := e.filter.paths()
-	for _, k := range t.keys() {
+	for _, k := range from.keys() {
 		if slices.ContainsFunc(paths, func(steps []step) bool { return steps[0].name == k.Name }) {
 			return invalid("%s can only contain non-primary key attributes: Primary key attribute: %s", name, k.Name)
 		}
 	}
-	return nil
+	return t.checkScalar(paths...)
 }
 
 // maxSegments is DynamoDB's limit of TotalSegments.
@@ -321,10 +321,10 @@ func (db *DB) Scan(r ScanRequest) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	if err := e.want.checkScalar(from.t); err != nil {
+	if err := e.want.checkScalar(t); err != nil {
 		return Page{}, err
 	}
-	if err := from.t.checkScalar(e.filter.paths()...); err != nil {
+	if err := t.checkScalar(e.filter.paths()...); err != nil {
 		return Page{}, err
 	}
 	return db.page(from, part, false, &r.Reading, e)

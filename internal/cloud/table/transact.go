@@ -235,7 +235,7 @@ func (in *intent) change(t *Table) (c *change, err error) {
 		c, err = t.remove(in.key)
 	}
 	if err == nil {
-		c.guard(in.cond, in.from, true)
+		err = c.guard(in.cond, in.from, true)
 	}
 	return c, err
 }

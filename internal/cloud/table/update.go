@@ -71,7 +71,6 @@ func (p *parser) action(section string) (a action, err error) {
 	if a.path, err = p.path(); err != nil || section == sectionRemove {
 		return a, err
 	}
-	p.operators++
 	if section == sectionSet {
 		if err := p.expect("="); err != nil {
 			return a, err
@@ -158,11 +157,11 @@ func (c *checker) checkOperand(section string, kind Kind) {
 		return
 	}
 	name := [...]string{S: "STRING", N: "NUMBER", B: "BINARY", BOOL: "BOOLEAN", NULL: "NULL", L: "LIST", M: "MAP"}[kind]
-	c.fault(rankOperand, "Incorrect operand type for operator or function; operator: %s, operand type: %s", section, name)
+	c.fault(rankOperand, "Incorrect operand type for operator or function; operator: %s, operand type: %s, typeSet: ALLOWED_FOR_%s_OPERAND", section, name, section)
 }
 
 // checkSet resolves and checks the right side of a SET.
-func (c *checker) checkSet(n *node, inFunction bool) {
+func (c *checker) checkSet(n *node, nested bool) {
 	switch n.kind {
 	case nodePath:
 		c.resolvePath(n.steps)
@@ -172,13 +171,13 @@ func (c *checker) checkSet(n *node, inFunction bool) {
 		return
 	}
 	for _, arg := range n.args {
-		c.checkSet(arg, !n.arithmetic())
+		c.checkSet(arg, true)
 	}
 	_, ofConditions := functions[n.op]
 	switch {
 	case ofConditions:
 		c.fault(rankUse, "The function is not allowed in an update expression; function: %s", n.op)
-	case n.op == "list_append" && inFunction:
+	case n.op == "list_append" && nested:
 		c.fault(rankUse, "The function is not allowed to be used this way in an expression; function: %s", n.op)
 	case n.op == "if_not_exists", n.op == "list_append", n.arithmetic():
 		c.checkSetFunc(n)

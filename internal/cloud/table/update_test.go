@@ -3,6 +3,7 @@ package table
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -164,4 +165,23 @@ func TestOneTextForManyRequests(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestActionsAreNoOperators updates more attributes at once than an expression
+// may have operators: only sums and functions count.
+func TestActionsAreNoOperators(t *testing.T) {
+	many := func(right string) string {
+		list := make([]string, maxOperators+1)
+		for i := range list {
+			list[i] = fmt.Sprintf("a%d=%s", i, right)
+		}
+		return "SET " + strings.Join(list, ",")
+	}
+	if _, err := parseUpdateChecked(many("b"), newScope(nil, nil)); err != nil {
+		t.Error(err)
+	}
+	const want = "Invalid UpdateExpression: The expression contains too many operators; operator count: 301"
+	if _, err := parseUpdateChecked(many("b+c"), newScope(nil, nil)); message(err) != want {
+		t.Errorf("%v, not %s", err, want)
+	}
 }

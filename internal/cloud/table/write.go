@@ -97,7 +97,9 @@ func (db *DB) PutItem(r PutRequest) (WriteResult, error) {
 	if err != nil {
 		return WriteResult{}, err
 	}
-	c.guard(cond, &r.Condition, r.ReturnOld || r.Measure)
+	if err := c.guard(cond, &r.Condition, r.ReturnOld || r.Measure); err != nil {
+		return WriteResult{}, err
+	}
 	if err := db.commit(db.st.NewBatch(), c); err != nil {
 		return WriteResult{}, err
 	}
@@ -122,7 +124,9 @@ func (db *DB) DeleteItem(r DeleteRequest) (WriteResult, error) {
 	if err != nil {
 		return WriteResult{}, err
 	}
-	c.guard(cond, &r.Condition, r.ReturnOld || r.Measure)
+	if err := c.guard(cond, &r.Condition, r.ReturnOld || r.Measure); err != nil {
+		return WriteResult{}, err
+	}
 	if err := db.commit(db.st.NewBatch(), c); err != nil {
 		return WriteResult{}, err
 	}
@@ -147,7 +151,9 @@ func (db *DB) UpdateItem(r UpdateRequest) (WriteResult, error) {
 	if err != nil {
 		return WriteResult{}, err
 	}
-	c.guard(cond, &r.Condition, true)
+	if err := c.guard(cond, &r.Condition, true); err != nil {
+		return WriteResult{}, err
+	}
 	if err := db.commit(db.st.NewBatch(), c); err != nil {
 		return WriteResult{}, err
 	}
