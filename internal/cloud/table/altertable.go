@@ -66,6 +66,9 @@ func (r *TableUpdate) check() error {
 		return invalid("At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates, SSESpecification, ReplicaUpdates, MultiAccountReplicaReady, ReplicaTransitRoleArn, MultiRegionConsistency, " +
 			"DeletionProtectionEnabled, OnDemandThroughput, WarmThroughput or TableClass is required")
 	}
+	if err := checkUnits(r.Read, r.Write); err != nil {
+		return err
+	}
 	if len(r.Create)+len(r.Drop) > 1 {
 		return errOneIndex
 	}

@@ -152,12 +152,27 @@ func (r *CreateRequest) checkBilling() error {
 		if r.Read < 1 || r.Write < 1 {
 			return invalidParam("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
 		}
+		return checkUnits(r.Read, r.Write)
 	case PayPerRequest:
 		if r.Read != 0 || r.Write != 0 {
 			return invalidParam("Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST")
 		}
 	default:
 		return invalidParam("BillingMode %s is neither PROVISIONED nor PAY_PER_REQUEST", clip(r.Billing, 64))
+	}
+	return nil
+}
+
+// maxUnits bounds what can be asked for a table in one second.
+const maxUnits = 1_000_000_000_000
+
+// checkUnits refuses capacity units beyond all bounds.
+func checkUnits(read, write int64) error {
+	switch {
+	case read > maxUnits:
+		return invalid("Given value %d for ReadCapacityUnits is out of bounds", read)
+	case write > maxUnits:
+		return invalid("Given value %d for WriteCapacityUnits is out of bounds", write)
 	}
 	return nil
 }
