@@ -38,8 +38,20 @@ func (in *input) checkStartKey() error {
 	return refused("The provided starting key is invalid: " + text)
 }
 
-// checkSelect holds Select and the projection together.
+// checkSelect holds Select and the projection together. Query tells what is wrong
+// as it does of a member by itself, Scan does not.
 func (in *input) checkSelect() error {
+	text := in.selectFault()
+	switch {
+	case text == "":
+		return nil
+	case in.op == "Query":
+		text = "1 validation error detected: " + text
+	}
+	return refused(text)
+}
+
+func (in *input) selectFault() string {
 	projection := "ProjectionExpression"
 	if in.attributesToGet != nil {
 		projection = "AttributesToGet"
@@ -49,19 +61,15 @@ func (in *input) checkSelect() error {
 	switch {
 	case in.selects == nil:
 	case *in.selects == "ALL_PROJECTED_ATTRIBUTES" && in.indexName == nil:
-		return refused("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName")
+		return "ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName"
 	case *in.selects == "SPECIFIC_ATTRIBUTES" && !projects:
-		return refused("Must specify the AttributesToGet or ProjectionExpression when choosing to get SPECIFIC_ATTRIBUTES")
+		return "Must specify the AttributesToGet or ProjectionExpression" + only + "SPECIFIC_ATTRIBUTES"
 	case *in.selects == "COUNT" && projects:
-		text := "Cannot specify the " + projection + only + "only the Count"
-		if in.op == "Query" {
-			text = "1 validation error detected: " + text
-		}
-		return refused(text)
+		return "Cannot specify the " + projection + only + "only the Count"
 	case *in.selects != "SPECIFIC_ATTRIBUTES" && projects:
-		return refused("Cannot specify the " + projection + only + *in.selects)
+		return "Cannot specify the " + projection + only + *in.selects
 	}
-	return nil
+	return ""
 }
 
 // reading returns what Query and Scan have in common, checked.
