@@ -21,6 +21,7 @@ import (
 	"mote/internal/cloud/registry"
 	"mote/internal/mqtt"
 	"mote/internal/mqtt/client"
+	"mote/internal/watch"
 )
 
 // start runs a cloud that serves MQTT alone.
@@ -48,7 +49,7 @@ func connect(t *testing.T, c *Cloud, id string, cert tls.Certificate) *newcomer 
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(c.registry.CAPEM())
 	d := &newcomer{t: t, got: make(chan *mqtt.Publish, 16)}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), watch.Patience)
 	defer cancel()
 	conn, err := client.Dial(ctx, client.Options{
 		Addr: c.endpoints.MQTT, ClientID: id, CleanStart: true, TLS: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}},
@@ -94,7 +95,7 @@ func (d *newcomer) receive(topic string) map[string]any {
 			d.t.Fatalf("got %s: %s, want %s", p.Topic, p.Payload, topic)
 		}
 		return body
-	case <-time.After(10 * time.Second):
+	case <-time.After(watch.Patience):
 		d.t.Fatalf("nothing came on %s", topic)
 		return nil
 	}
@@ -195,7 +196,7 @@ func TestJustInTime(t *testing.T) {
 	}
 	select {
 	case <-live.conn.Done():
-	case <-time.After(5 * time.Second):
+	case <-time.After(watch.Patience):
 		t.Error("a revoked certificate's connection lives on")
 	}
 

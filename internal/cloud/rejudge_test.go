@@ -14,6 +14,7 @@ import (
 	"mote/internal/cloud/registry"
 	"mote/internal/mqtt"
 	"mote/internal/mqtt/client"
+	"mote/internal/watch"
 )
 
 // device is a thing with a certificate in a running cloud.
@@ -103,7 +104,7 @@ func (d *device) dial(id string, pair tls.Certificate, received *atomic.Int64) *
 
 // publish sends to the topic "t" and returns how it was answered.
 func publish(conn *client.Conn) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), watch.Patience)
 	defer cancel()
 	acked := make(chan error, 1)
 	if err := conn.Publish(ctx, &mqtt.Publish{Topic: "t", QoS: 1}, func(err error) { acked <- err }); err != nil {
@@ -168,6 +169,7 @@ func TestLiveConnectionsAreJudgedAnew(t *testing.T) {
 			if err := publish(sender); err != nil {
 				t.Fatal(err)
 			}
+			watch.Until(t, "the 3 messages are received", func() bool { return received.Load() == 3 }) // a publisher is answered before
 			d.must(c.take())
 			if err := publish(sender); err != nil {
 				t.Fatal(err)
@@ -175,7 +177,7 @@ func TestLiveConnectionsAreJudgedAnew(t *testing.T) {
 			if c.disconnected {
 				select {
 				case <-conn.Done():
-				case <-time.After(10 * time.Second):
+				case <-time.After(watch.Patience):
 					t.Fatal("the connection is still there")
 				}
 			} else if err := publish(conn); err == nil {

@@ -28,7 +28,7 @@ type page struct {
 
 func openPage(t testing.TB, url string) *page {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), watch.Patience)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, "GET", url+"/console/events", nil)
 	if err != nil {

@@ -227,7 +227,7 @@ func TestHTTPWithoutAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	nobody.Close()
-	d := newHTTP(t, HTTPOptions{Transport: Transport{Timeout: 300 * time.Millisecond}})
+	patient, hasty := newHTTP(t, HTTPOptions{}), newHTTP(t, HTTPOptions{Transport: Transport{Timeout: 300 * time.Millisecond}})
 	for _, c := range []struct{ url, want, text string }{
 		{closed, "uncertain", "closed the connection"},
 		{broken, "uncertain", "broke off"},
@@ -235,6 +235,10 @@ func TestHTTPWithoutAnswer(t *testing.T) {
 		{silent, "unreachable", "in time"},
 		{"http://" + nobody.Addr().String(), "unreachable", "refused"},
 	} {
+		d := patient
+		if c.url == silent {
+			d = hasty
+		}
 		err := deliver(d, &HTTP{URL: c.url, Body: []byte("1")})[0]
 		if class(err) != c.want || !strings.Contains(err.Error(), c.text) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("got %v (%s), want %s %s", err, class(err), c.want, c.text)
@@ -383,9 +387,8 @@ func TestHTTPEndsWithItsContext(t *testing.T) {
 	defer close(release)
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	begin := time.Now()
-	errs := newHTTP(t, HTTPOptions{}).Deliver(ctx, []*outbox.Entry{httpEntry(&HTTP{URL: url})})
-	if errs[0] == nil || time.Since(begin) > 5*time.Second {
-		t.Errorf("got %v after %v", errs, time.Since(begin))
+	errs := newHTTP(t, HTTPOptions{Transport: Transport{Timeout: time.Hour}}).Deliver(ctx, []*outbox.Entry{httpEntry(&HTTP{URL: url})})
+	if errs[0] == nil {
+		t.Error("delivered without an answer")
 	}
 }

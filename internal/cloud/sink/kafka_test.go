@@ -76,7 +76,7 @@ func consume(t *testing.T, c *kfake.Cluster, topic string, n int, o ...kgo.Opt) 
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), watch.Patience)
 	defer cancel()
 	var out []*kgo.Record
 	for len(out) < n {
@@ -297,7 +297,7 @@ func TestKafkaTLS(t *testing.T) {
 	roots.AddCert(ca.Leaf)
 	c := cluster(t, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{certificate(t, &ca)}, ClientCAs: roots, ClientAuth: tls.RequireAndVerifyClientCert}))
 	trust, store := pemText(t, ca, false), pemText(t, certificate(t, &ca), true)
-	d := newKafka(t, KafkaOptions{Timeout: 3 * time.Second})
+	d, hasty := newKafka(t, KafkaOptions{}), newKafka(t, KafkaOptions{Timeout: 3 * time.Second})
 	good := []map[string]string{
 		plaintext(c, propSecurity, "SSL", propTruststore, trust, propKeystore, store),
 		plaintext(c, propSecurity, "", propTruststore, base64.StdEncoding.EncodeToString([]byte(trust)), propKeystore, base64.StdEncoding.EncodeToString([]byte(store))),
@@ -313,7 +313,7 @@ func TestKafkaTLS(t *testing.T) {
 		"no certificate": plaintext(c, propSecurity, "SSL", propTruststore, trust),
 		"no TLS":         plaintext(c),
 	} {
-		if errs := sendKafka(d, &Kafka{Client: p, Topic: "air", Value: []byte("x")}); len(errs) != 1 || class(errs[0]) != "unreachable" {
+		if errs := sendKafka(hasty, &Kafka{Client: p, Topic: "air", Value: []byte("x")}); len(errs) != 1 || class(errs[0]) != "unreachable" {
 			t.Errorf("%s: %v", name, errs)
 		}
 	}
