@@ -147,14 +147,25 @@ func Open(st *store.Store, o Options) (*Destinations, error) {
 	if err := d.load(); err != nil {
 		return nil, fmt.Errorf("load destinations: %w", err)
 	}
-	for id, r := range d.all {
-		if r.Status == InProgress && !r.Sent && d.now().Before(r.Expires) {
-			if _, err := d.confirmAgain(id); err != nil {
-				d.log.Error("a confirmation request cannot be sent again", "destination", d.arn(id), "err", err)
-			}
+	for _, id := range d.interrupted() {
+		if _, err := d.confirmAgain(id); err != nil {
+			d.log.Error("a confirmation request cannot be sent again", "destination", d.arn(id), "err", err)
 		}
 	}
 	return d, nil
+}
+
+// interrupted returns the ids of destinations whose confirmation request was
+// under way when the process ended.
+func (d *Destinations) interrupted() (ids []string) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for id, r := range d.all {
+		if r.Status == InProgress && !r.Sent && d.now().Before(r.Expires) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (o *Options) setDefaults() error {

@@ -272,6 +272,32 @@ func TestAnInterruptedRequestIsSentAgain(t *testing.T) {
 	}
 }
 
+func TestManyInterruptedRequestsAreSentAgain(t *testing.T) {
+	const many = 50
+	st := storetest.Open(t, t.TempDir())
+	hold, asked := make(chan struct{}), make(chan string, 2*many)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-hold
+		asked <- r.URL.Path
+	}))
+	t.Cleanup(srv.Close)
+	d := open(t, st, Options{})
+	for i := range many {
+		must[Destination](t)(d.CreateURL(fmt.Sprint(srv.URL, "/", i)))
+	}
+	d.Close()
+	close(hold)
+	d = open(t, st, Options{})
+	d.sending.Wait()
+	paths := map[string]bool{}
+	for range len(asked) {
+		paths[<-asked] = true
+	}
+	if len(paths) != many {
+		t.Errorf("%d of %d got a request", len(paths), many)
+	}
+}
+
 func TestVPC(t *testing.T) {
 	st := storetest.Open(t, t.TempDir())
 	d := open(t, st, Options{})
