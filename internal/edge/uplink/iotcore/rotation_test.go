@@ -3,6 +3,7 @@ package iotcore
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -36,9 +37,11 @@ func read(t *testing.T, path string) []byte {
 	return data
 }
 
+// place puts a file there at once: one that is cut off in place is empty for a
+// moment before its time of change is new.
 func place(t *testing.T, path string, data []byte) {
 	t.Helper()
-	if err := os.WriteFile(path, data, 0o644); err != nil {
+	if err := errors.Join(os.WriteFile(path+".part", data, 0o644), os.Rename(path+".part", path)); err != nil {
 		t.Fatal(err)
 	}
 }
