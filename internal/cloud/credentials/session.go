@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base32"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -86,14 +85,7 @@ func (p *Provider) certificate(id string) *x509.Certificate {
 	if err != nil {
 		return nil
 	}
-	block, _ := pem.Decode([]byte(c.PEM))
-	if block == nil {
-		return nil
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil
-	}
+	cert, _ := c.Parse() // variables of one that cannot be read have no value
 	return cert
 }
 

@@ -22,7 +22,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -232,11 +231,7 @@ func (e *Engine) justInTime(c registry.Certificate, config *registry.Registratio
 	if err != nil {
 		return none, err
 	}
-	block, _ := pem.Decode([]byte(full.PEM))
-	if block == nil {
-		return none, errors.New("the certificate is not PEM")
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
+	cert, err := full.Parse()
 	if err != nil {
 		return none, err
 	}

@@ -46,6 +46,11 @@ type Certificate struct {
 	PEM             string    `json:"-"`              // a record of its own; "" in lists
 }
 
+// Parse reads the certificate itself; c is not of a list.
+func (c *Certificate) Parse() (*x509.Certificate, error) {
+	return readCertificate("certificate", c.PEM)
+}
+
 // KeyPair is a new key pair in PEM. It is not kept anywhere.
 type KeyPair struct{ Public, Private string }
 

@@ -1,8 +1,6 @@
 package iot
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"net/http"
 	"slices"
 	"strconv"
@@ -354,9 +352,7 @@ func (h *Handler) testSubject(s *policy.Subject, principal string) (target strin
 		return "", err
 	}
 	s.CertificateID = target
-	if block, _ := pem.Decode([]byte(cert.PEM)); block != nil {
-		s.Certificate, _ = x509.ParseCertificate(block.Bytes) // variables of one that cannot be read have no value
-	}
+	s.Certificate, _ = cert.Parse() // variables of one that cannot be read have no value
 	return target, nil
 }
 
