@@ -8,7 +8,6 @@ import (
 	"hash/fnv"
 	"os"
 	"strconv"
-	"strings"
 
 	"mote/internal/config"
 	"mote/internal/edge/frame"
@@ -90,7 +89,7 @@ func newFormat(c *config.Source) (*frame.Format, error) {
 	case config.FormatCSV:
 		return frame.CSV(frame.Table{Columns: c.Columns, Delimiter: c.Delimiter, Comment: c.Comment}, o)
 	case config.FormatValue:
-		if strings.Contains(c.Value, "{topic:") {
+		if config.OfTopic(c.Value) {
 			return frame.Bare("", o)
 		}
 		return frame.Bare(c.Value, o)

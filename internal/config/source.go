@@ -63,6 +63,9 @@ func (c *checker) sourceFormat(at string, s *Source) {
 	}
 }
 
+// OfTopic says whether a name is made of levels of the topic, {topic:N}.
+func OfTopic(name string) bool { return strings.Contains(name, "{topic:") }
+
 // sourceValue checks the keys of bare values. What they hold is checked by who
 // reads topics.
 func (c *checker) sourceValue(at string, s *Source) {
@@ -118,7 +121,7 @@ func (c *checker) sourceMQTT(at string, s *Source) {
 		s.MQTTVersion = "5"
 	}
 	c.oneOf(at+".mqtt_version", s.MQTTVersion, "5", "3.1.1")
-	s.Addressed = strings.Contains(s.ID, "{topic:")
+	s.Addressed = OfTopic(s.ID)
 	c.sourceCommand(at, s)
 	s.TLS = s.TLS || s.CA != "" || s.Cert != ""
 	if host, _, err := net.SplitHostPort(s.MQTT); err == nil && s.PasswordFile != "" && !s.TLS && !isLoopback(host) {

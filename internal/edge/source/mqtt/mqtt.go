@@ -22,7 +22,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -177,8 +176,7 @@ type Conn struct {
 // deliver takes a message from the network. It waits while many are waiting:
 // the broker keeps the others.
 func (c *Conn) deliver(p *mqtt.Publish, ack func()) {
-	levels := strings.Split(p.Topic, "/")
-	d := delivery{ack: ack, message: frame.Message{Board: c.source.board.of(levels), Name: c.source.value.of(levels), Data: p.Payload}}
+	d := delivery{ack: ack, message: frame.Message{Board: c.source.board.of(p.Topic), Name: c.source.value.of(p.Topic), Data: p.Payload}}
 	if p.Retain || c.source.o.Value != "" && attribute(p.Topic) {
 		d.message.Data = nil
 	}

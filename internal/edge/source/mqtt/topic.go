@@ -41,19 +41,30 @@ func newName(template, filter string) (n name, err error) {
 }
 
 // of returns the name by a topic, "" for one that has too few levels.
-func (n name) of(topic []string) string {
+func (n name) of(topic string) string {
 	var b strings.Builder
 	for _, p := range n {
-		switch {
-		case p.level == 0:
-			b.WriteString(p.text)
-		case p.level > len(topic):
-			return ""
-		default:
-			b.WriteString(topic[p.level-1])
+		text := p.text
+		if p.level > 0 {
+			var ok bool
+			if text, ok = level(topic, p.level); !ok {
+				return ""
+			}
 		}
+		b.WriteString(text)
 	}
 	return b.String()
+}
+
+// level returns the nth level of a topic, from 1, if it has so many.
+func level(topic string, n int) (text string, ok bool) {
+	for ; n > 1; n-- {
+		if _, topic, ok = strings.Cut(topic, "/"); !ok {
+			return "", false
+		}
+	}
+	text, _, _ = strings.Cut(topic, "/")
+	return text, true
 }
 
 // attribute says that a topic is not of a value, but of what describes a board or

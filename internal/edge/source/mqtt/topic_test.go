@@ -33,7 +33,7 @@ func TestLevelsOfTheTopicMakeNames(t *testing.T) {
 		{"{topic:1", "#", "", `error: "{topic:1": a level of the topic is written {topic:2}, they count from 1`},
 	} {
 		n, err := newName(c.template, c.filter)
-		got := n.of(strings.Split(c.topic, "/"))
+		got := n.of(c.topic)
 		if err != nil {
 			got = "error: " + err.Error()
 		}
